@@ -1,0 +1,132 @@
+// What a Hugging Face model directory says, as plain data. Hostile files end here.
+//
+// Reads config.json, preprocessor_config.json and model.safetensors (or the shards named by
+// model.safetensors.index.json). Never reads pickle, never runs anything, never opens a file
+// outside the directory. Knows no torch: a tensor is a name, a type, a shape and mapped bytes.
+#ifndef PIXEMBED_SRC_CHECKPOINT_CHECKPOINT_H_
+#define PIXEMBED_SRC_CHECKPOINT_CHECKPOINT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "src/image/image.h"
+
+namespace pixembed {
+
+// The element types of the safetensors format. Source: safetensors 0.8.0 src/tensor.rs Dtype.
+enum class TensorType {
+  kBool, kU8, kI8, kF8E5M2, kF8E4M3, kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kI64, kU64, kF64,
+};
+
+// "F32", as the file spells it.
+std::string_view TensorTypeName(TensorType type);
+// Bytes of one element.
+std::size_t TensorTypeSize(TensorType type);
+
+// One tensor of a mapped file. The bytes live as long as the Weights that gave it.
+struct Tensor {
+  TensorType type = TensorType::kF32;
+  std::vector<std::int64_t> shape;
+  // Row-major, little-endian, exactly product(shape) * TensorTypeSize(type) bytes. Not aligned to
+  // more than 1 byte by the format.
+  std::span<const std::byte> bytes;
+};
+
+// The tensors of one or several safetensors files, memory-mapped read-only. Immutable,
+// thread-safe, cheap to copy (copies share the mapping).
+class Weights {
+ public:
+  // Maps one file. Errors: CHECKPOINT_MISSING, CHECKPOINT_CORRUPT; the text names the file, the
+  // tensor and the offending numbers.
+  static absl::StatusOr<Weights> Open(const std::filesystem::path& file);
+  // Maps every shard that an index names. Errors: as Open, and a shard that lies outside the
+  // index's directory, or lacks a tensor that the index promises.
+  static absl::StatusOr<Weights> OpenSharded(const std::filesystem::path& index_file);
+  // Parses bytes in memory; what Open does after mapping. `owner` keeps `bytes` alive. For tests
+  // and fuzzers.
+  static absl::StatusOr<Weights> Parse(std::span<const std::byte> bytes,
+                                       std::shared_ptr<const void> owner, std::string_view origin);
+
+  // nullptr where there is no such tensor.
+  const Tensor* Find(std::string_view name) const;
+  const std::map<std::string, Tensor, std::less<>>& tensors() const { return *tensors_; }
+
+ private:
+  std::shared_ptr<const std::map<std::string, Tensor, std::less<>>> tensors_;
+  std::vector<std::shared_ptr<const void>> owners_;
+};
+
+// config.json, read by key. Immutable, thread-safe, cheap to copy.
+//
+// Every getter takes the value of an absent or null key (`fallback`, the default of the
+// transformers configuration class), and checks what it reads: a wrong type, NaN or an
+// out-of-range number is CHECKPOINT_CORRUPT with file, key, value and range in the text.
+class Config {
+ public:
+  // Errors: CHECKPOINT_CORRUPT where `text` is not a JSON object. `origin` names it in errors.
+  static absl::StatusOr<Config> Parse(std::string_view text, std::string_view origin);
+
+  bool Has(std::string_view key) const;  // present and not null
+  absl::StatusOr<std::int64_t> Int(std::string_view key, std::int64_t fallback, std::int64_t min,
+                                   std::int64_t max) const;
+  absl::StatusOr<double> Double(std::string_view key, double fallback, double min,
+                                double max) const;
+  absl::StatusOr<bool> Bool(std::string_view key, bool fallback) const;
+  absl::StatusOr<std::string> String(std::string_view key, std::string_view fallback) const;
+  // An int (both sides) or a list of two ints [height, width]: "image_size", "patch_size".
+  absl::StatusOr<Size> SquareOrPair(std::string_view key, Size fallback, int min, int max) const;
+  // A nested object, empty where absent: "vision_config". Errors name "vision_config.hidden_size".
+  absl::StatusOr<Config> Section(std::string_view key) const;
+  // What errors call this object: "DIR/config.json".
+  const std::string& origin() const;
+
+ private:
+  struct Rep;
+  explicit Config(std::shared_ptr<const Rep> rep) : rep_(std::move(rep)) {}
+  std::shared_ptr<const Rep> rep_;
+};
+
+// What the directory says about the image processor.
+struct Processor {
+  std::string type;  // class name without "Fast"/"Pil": "ViTImageProcessor"
+  PreprocessSpec spec;
+};
+
+// Reads a processor's configuration in any of its forms (image_processor_type,
+// feature_extractor_type, or neither: then by `model_type`; int, list and object sizes; absent and
+// null keys take the class's defaults).
+// Source: transformers 5.23.0 models/*/image_processing_*.py, image_processing_utils.py:200.
+// Errors: CHECKPOINT_CORRUPT (malformed), UNSUPPORTED_PROCESSOR (a class or option not implemented).
+absl::StatusOr<Processor> ParseProcessor(const Config& preprocessor_config,
+                                         std::string_view model_type, Backend backend);
+
+struct CheckpointOptions {
+  Backend backend = Backend::kTorchvision;
+};
+
+// A directory, read. Copies share the mapping.
+struct Checkpoint {
+  std::filesystem::path directory;
+  std::string model_type;  // config.json "model_type"
+  Config config;
+  Processor processor;
+  Weights weights;
+};
+
+// Errors: CHECKPOINT_MISSING (directory or file), CHECKPOINT_CORRUPT, UNSUPPORTED_PROCESSOR.
+absl::StatusOr<Checkpoint> OpenCheckpoint(const std::filesystem::path& directory,
+                                          const CheckpointOptions& options);
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_CHECKPOINT_CHECKPOINT_H_

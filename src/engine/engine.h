@@ -1,0 +1,145 @@
+// The walk of one image: admission -> decode stage -> inference stage -> done.
+//
+// Knows models only through model.h (torch-free) and callers only through Item. No gRPC.
+#ifndef PIXEMBED_SRC_ENGINE_ENGINE_H_
+#define PIXEMBED_SRC_ENGINE_ENGINE_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "src/image/image.h"
+#include "src/model/model.h"
+
+namespace pixembed {
+
+using TimePoint = std::chrono::steady_clock::time_point;
+
+// Bytes of an encoded image and whoever keeps them alive (a gRPC message, a string, a mapping).
+struct EncodedImage {
+  std::span<const std::byte> bytes;
+  std::shared_ptr<const void> owner;
+};
+
+enum class Lane {
+  kOnline,  // a person or a service waits
+  kBulk,    // fills the room that online traffic leaves in a batch, and idle workers
+};
+
+// Where the time of one image went.
+struct Timings {
+  std::chrono::nanoseconds decode{0};   // decode + resize, on a decode thread
+  std::chrono::nanoseconds queue{0};    // waiting, before decode and before inference
+  std::chrono::nanoseconds compute{0};  // the batch's forward
+  int batch_size = 0;
+};
+
+struct Outcome {
+  Embedding embedding;
+  Timings timings;
+};
+
+// One image on its way.
+struct Item {
+  EncodedImage image;
+  OutputSpec output;
+  Lane lane = Lane::kOnline;
+  // After it the image is not decoded and not computed any more: DEADLINE_EXCEEDED.
+  TimePoint deadline = TimePoint::max();
+  // When stop is requested the image is not decoded and not computed any more: CANCELLED.
+  std::stop_token stop;
+  // Called exactly once for an admitted item, on a thread of the engine. Must not block and must
+  // not call the engine's Drain or destructor. Submit may be called.
+  absl::AnyInvocable<void(absl::StatusOr<Outcome>)> done;
+};
+
+struct EngineOptions {
+  DecodeLimits limits;
+  // Cores that the engine may use. 0: what the cgroup and the affinity allow.
+  int cores = 0;
+  // Threads of the decode stage. 0: `cores`.
+  int decode_threads = 0;
+  // Inference workers per device. 0: `cores` on a CPU, 2 on a GPU.
+  int workers_per_device = 0;
+  // Images per batch. 0: 4 on a CPU (more only adds latency there), 32 on a GPU.
+  int max_batch_size = 0;
+  // How long an idle worker may wait for images that the decode stage is about to deliver. It never
+  // waits when none are on their way.
+  std::chrono::nanoseconds max_queue_delay = std::chrono::milliseconds(2);
+  // Admission: images, and encoded bytes, that may be inside the engine at once.
+  std::size_t max_queued_images = 1024;
+  std::size_t max_queued_bytes = std::size_t{1} << 30;
+  // Decoded pixels of the decode stage, bytes: a thread waits before it decodes past this.
+  std::size_t max_decoded_bytes = std::size_t{1} << 30;
+  // Batch sizes that each worker runs once per model before Start returns. Empty: 1 and the
+  // maximum.
+  std::vector<int> warm_up_batch_sizes;
+};
+
+// A moment's picture, for tests, logs and metrics.
+struct EngineStats {
+  std::size_t queued_images = 0;  // admitted, not done
+  std::size_t queued_bytes = 0;
+  std::size_t decoding_bytes = 0;  // decoded-pixel budget in use
+  std::uint64_t admitted = 0;
+  std::uint64_t refused = 0;
+  std::uint64_t completed = 0;  // done with a vector
+  std::uint64_t failed = 0;     // done with a status
+  std::uint64_t batches = 0;
+};
+
+// Thread-safe.
+class Engine {
+ public:
+  // Starts the threads, makes the runners and warms them up: ready when it returns. Models are
+  // addressed by their index in `models`; all have the same devices.
+  // Errors: INVALID_OPTION (an option out of range: both numbers in the text), and those of
+  // Model::NewRunner and Runner::Embed during warm-up.
+  static absl::StatusOr<std::unique_ptr<Engine>> Start(
+      std::vector<std::shared_ptr<const Model>> models, EngineOptions options);
+
+  // Drains without a deadline, then joins.
+  virtual ~Engine() = default;
+
+  // Takes all items or none; never blocks. On failure no `done` is called.
+  // Errors: OVERLOADED (RESOURCE_EXHAUSTED): full by count or bytes; DRAINING (UNAVAILABLE);
+  // DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED): the measured rate cannot meet an item's deadline.
+  // REQUIRES: model < number of models; every output passed CheckOutput.
+  virtual absl::Status Submit(std::size_t model, std::vector<Item> items) = 0;
+
+  // As Submit, but waits in line (first come, first served) where Submit would answer OVERLOADED;
+  // for streams, whose back-pressure is that they read no further until `admitted`. `admitted` is
+  // called once, perhaps before this returns: OK when the items are in, DRAINING when they never
+  // will be, CANCELLED when the first item's `stop` was requested while they waited. Items larger
+  // than the whole budget are admitted when the engine is otherwise empty.
+  virtual void SubmitWhenRoom(std::size_t model, std::vector<Item> items,
+                              absl::AnyInvocable<void(absl::Status)> admitted) = 0;
+
+  // How long a refused caller should wait: the time in which the queue, at the measured rate, has
+  // room again. At least 1 ms.
+  virtual std::chrono::milliseconds RetryDelay() const = 0;
+
+  // Refuses new work (DRAINING), finishes what was admitted, returns when nothing is left. Those
+  // still inside at `deadline` are finished with DRAINING. Idempotent.
+  // Errors: DEADLINE_EXCEEDED with the number of items that were cut off.
+  virtual absl::Status Drain(TimePoint deadline) = 0;
+
+  virtual EngineStats stats() const = 0;
+  // The options with every 0 replaced by what was chosen.
+  virtual const EngineOptions& options() const = 0;
+  virtual std::span<const std::shared_ptr<const Model>> models() const = 0;
+
+ protected:
+  Engine() = default;
+};
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_ENGINE_ENGINE_H_

@@ -1,0 +1,169 @@
+// Encoded bytes -> pixels -> model input, exactly as Pillow and the Hugging Face image processor do.
+//
+// Reference (what "exactly" means): Pillow 13.0.0 for Image.open(...).convert("RGB"); transformers
+// 5.23.0 image_processing_backends.py for the order of steps; torchvision 0.26.0 / torch 2.11.0
+// ATen _upsample_{bilinear,bicubic}2d_aa on contiguous uint8 for the `torchvision` backend; Pillow
+// 13.0.0 Resample.c for the `pil` backend. Same bits on every host: scalar and SIMD code agree.
+//
+// Everything here is thread-safe: functions share no state. Nothing here knows torch or gRPC.
+#ifndef PIXEMBED_SRC_IMAGE_IMAGE_H_
+#define PIXEMBED_SRC_IMAGE_IMAGE_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace pixembed {
+
+// Pixels, [height, width, 3] uint8, row-major, interleaved RGB, no padding between rows.
+// Move-only; new images hold indeterminate pixels.
+class Image {
+ public:
+  Image() = default;
+  // REQUIRES: width > 0, height > 0.
+  Image(int width, int height);
+
+  int width() const { return width_; }
+  int height() const { return height_; }
+  // width * height * 3.
+  std::size_t size_bytes() const { return static_cast<std::size_t>(width_) * height_ * 3; }
+  std::span<std::uint8_t> pixels() { return {data_.get(), size_bytes()}; }
+  std::span<const std::uint8_t> pixels() const { return {data_.get(), size_bytes()}; }
+  // Row y, width * 3 bytes. REQUIRES: 0 <= y < height.
+  std::uint8_t* row(int y) { return data_.get() + static_cast<std::size_t>(y) * width_ * 3; }
+  const std::uint8_t* row(int y) const {
+    return data_.get() + static_cast<std::size_t>(y) * width_ * 3;
+  }
+
+ private:
+  int width_ = 0;
+  int height_ = 0;
+  std::unique_ptr<std::uint8_t[]> data_;
+};
+
+enum class Format { kJpeg, kPng, kWebp, kGif, kBmp, kTiff };
+
+// "JPEG", "PNG", ...
+std::string_view FormatName(Format format);
+
+// What a decoder may spend on one image. Checked on the header, before a pixel is decoded.
+struct DecodeLimits {
+  // Encoded size of one image, bytes. Larger: TOO_MANY_BYTES. Flag: --max_image_bytes.
+  std::size_t max_encoded_bytes = std::size_t{32} << 20;
+  // width * height. Larger: TOO_MANY_PIXELS. Flag: --max_image_pixels. The default is the bound at
+  // which Pillow 13 warns (Image.MAX_IMAGE_PIXELS).
+  std::int64_t max_pixels = 89'478'485;
+  // Longest side, pixels. Longer: TOO_MANY_PIXELS. Flag: --max_image_side.
+  int max_side = 65'535;
+};
+
+// What the header says, without decoding.
+struct ImageHeader {
+  Format format = Format::kJpeg;
+  int width = 0;
+  int height = 0;
+  // Upper bound of the memory that Decode needs for its working pixels and result, bytes.
+  std::size_t decoded_bytes = 0;
+};
+
+// Reads format and size, and checks the limits.
+// Errors: EMPTY_IMAGE (no bytes), UNSUPPORTED_FORMAT, TRUNCATED_IMAGE or CORRUPT_IMAGE (unreadable
+// header), TOO_MANY_BYTES, TOO_MANY_PIXELS; all INVALID_ARGUMENT.
+absl::StatusOr<ImageHeader> ReadHeader(std::span<const std::byte> encoded,
+                                       const DecodeLimits& limits);
+
+// The RGB pixels of Pillow 13's Image.open(encoded).convert("RGB"): the first frame; EXIF
+// orientation not applied; alpha dropped; ICC and gamma ignored. The format is found by content.
+// Errors: those of ReadHeader, and TRUNCATED_IMAGE, CORRUPT_IMAGE, UNSUPPORTED_FORMAT found in the
+// pixel data; OUT_OF_MEMORY (RESOURCE_EXHAUSTED). Accepts and rejects what Pillow 13 does.
+absl::StatusOr<Image> Decode(std::span<const std::byte> encoded, const DecodeLimits& limits);
+
+// Which of Hugging Face's two implementations of a processor is followed. They differ in pixels.
+enum class Backend {
+  kTorchvision,  // the default of AutoImageProcessor when torchvision is installed
+  kPil,          // Pillow 13, with its pass order
+};
+
+// "torchvision", "pil".
+std::string_view BackendName(Backend backend);
+
+// PIL.Image.Resampling; the values are those of preprocessor_config.json's "resample".
+enum class Filter {
+  kNearest = 0,
+  kLanczos = 1,
+  kBilinear = 2,
+  kBicubic = 3,
+  kBox = 4,
+  kHamming = 5,
+};
+
+// "bilinear", ...
+std::string_view FilterName(Filter filter);
+
+struct Size {
+  int height = 0;
+  int width = 0;
+  friend bool operator==(const Size&, const Size&) = default;
+};
+
+// The "size" of a processor. Exactly one form:
+struct ResizeTarget {
+  // {"height", "width"}: exactly this, whatever the aspect ratio.
+  std::optional<Size> exact;
+  // {"shortest_edge"[, "longest_edge"]}: aspect ratio kept; 0 = absent.
+  // Source: transformers 5.23.0 image_transforms.py get_resize_output_image_size:298-313, 209-245.
+  int shortest_edge = 0;
+  int longest_edge = 0;
+};
+
+// What the processor of a model does to an RGB image. Plain data; checkpoint/ fills it in.
+// Order of steps: resize -> center crop (padding with 0 where the image is smaller) -> rescale ->
+// normalize.
+struct PreprocessSpec {
+  Backend backend = Backend::kTorchvision;
+  std::optional<ResizeTarget> resize;  // absent: do_resize is false
+  Filter filter = Filter::kBilinear;
+  std::optional<Size> crop;  // absent: do_center_crop is false
+  bool rescale = true;
+  double rescale_factor = 1.0 / 255.0;
+  bool normalize = true;
+  std::array<double, 3> mean = {0.5, 0.5, 0.5};
+  std::array<double, 3> std = {0.5, 0.5, 0.5};
+};
+
+// Whether the spec can be followed: the filter exists in the backend, the sizes are in range.
+// Errors: UNSUPPORTED_PROCESSOR (UNIMPLEMENTED) names the field and its value.
+absl::Status ValidateSpec(const PreprocessSpec& spec);
+
+// The size that every image has after Resize, or nothing where it depends on the image.
+std::optional<Size> FixedOutputSize(const PreprocessSpec& spec);
+
+// The size that an image of `input` has after Resize (resize and crop applied).
+Size OutputSize(const PreprocessSpec& spec, Size input);
+
+// Resize and center crop, still uint8. Bit-identical to the backend.
+// REQUIRES: ValidateSpec(spec).ok(); image not empty.
+Image Resize(const Image& image, const PreprocessSpec& spec);
+
+// Decode and Resize in one; the pixels are the same as those of the two calls, the memory and time
+// are not: this is the path that the service takes.
+// Errors: those of Decode.
+absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
+                                      const DecodeLimits& limits, const PreprocessSpec& spec);
+
+// Rescale and normalize into one row of a batch: [3, H, W] float32, row-major, planar RGB.
+// The arithmetic and its order are the backend's (float32 throughout for torchvision, a double
+// product rounded to float32 for pil); compiled without contraction, so the same bits everywhere.
+// REQUIRES: chw.size() == image.size_bytes().
+void Normalize(const Image& image, const PreprocessSpec& spec, std::span<float> chw);
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_IMAGE_IMAGE_H_

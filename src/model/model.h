@@ -1,0 +1,156 @@
+// A checkpoint -> vectors. This header is torch-free: the rest of the service, and its tests with
+// a fake, build without LibTorch.
+//
+// Life: LoadModel once (immutable, shared by all threads); one Runner per worker thread.
+#ifndef PIXEMBED_SRC_MODEL_MODEL_H_
+#define PIXEMBED_SRC_MODEL_MODEL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "src/image/image.h"
+
+namespace pixembed {
+
+// How [tokens, hidden] becomes [hidden].
+enum class Pooling {
+  kMean,  // mean over all tokens, class/distillation/register tokens included (the reference)
+  kCls,   // the class token; only where the family has one
+  kMax,   // maximum over all tokens, per feature
+};
+
+// "mean", "cls", "max".
+std::string_view PoolingName(Pooling pooling);
+
+// How the numbers of a vector are written. All little-endian.
+enum class DataType {
+  kFloat32,
+  kFloat16,   // IEEE binary16, round to nearest even
+  kBFloat16,  // upper half of float32, round to nearest even
+  kInt8,      // symmetric: value ~ int8 * scale, scale = max|value| / 127
+  kBinary,    // one bit per dimension, 1 where value > 0; first dimension in the highest bit
+};
+
+// What one image's answer shall look like. Applied in this order:
+// pool -> truncate to `dimensions` -> L2-normalize -> convert to `data_type`.
+struct OutputSpec {
+  Pooling pooling = Pooling::kMean;
+  bool normalize = false;
+  int dimensions = 0;  // 0: all
+  DataType data_type = DataType::kFloat32;
+  friend bool operator==(const OutputSpec&, const OutputSpec&) = default;
+};
+
+// One vector.
+struct Embedding {
+  DataType data_type = DataType::kFloat32;
+  int dimensions = 0;
+  float scale = 1.0F;  // kInt8 only
+  // `dimensions` numbers of `data_type`, packed, little-endian; kBinary: ceil(dimensions / 8) bytes.
+  std::string values;
+};
+
+// Where a runner computes.
+struct Device {
+  enum class Kind { kCpu, kCuda };
+  Kind kind = Kind::kCpu;
+  int index = 0;  // CUDA ordinal
+  friend bool operator==(const Device&, const Device&) = default;
+};
+
+// "cpu", "cuda:0".
+std::string DeviceName(const Device& device);
+
+// Parses --device: "auto" (every CUDA device, else the CPU), "cpu", "cuda" (every CUDA device),
+// "cuda:N", or a comma-separated list. Errors: INVALID_OPTION names the text, what was found, and
+// why a CUDA device cannot be used.
+absl::StatusOr<std::vector<Device>> ResolveDevices(std::string_view text);
+
+// What a model is. Immutable after LoadModel.
+struct ModelInfo {
+  std::string model_type;      // config.json "model_type": "dinov2"
+  std::string processor_type;  // "BitImageProcessor"
+  PreprocessSpec preprocess;
+  Size input;          // every image has this size when it enters the model
+  int tokens = 0;      // rows of last_hidden_state
+  int dimension = 0;   // columns of last_hidden_state
+  bool has_cls = false;  // Pooling::kCls is available
+  std::int64_t parameters = 0;
+  std::string precision;  // "float32"
+  std::string kernels;    // what computes, for the log: "ATen AVX2, MKL"
+};
+
+// Runs batches on one device. One thread at a time; the thread that made it.
+class Runner {
+ public:
+  Runner() = default;
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+  virtual ~Runner() = default;
+
+  // outputs[i] is made from images[i] as specs[i] asks. A vector does not depend on its neighbours
+  // (beyond 1e-5). `threads` is the number of cores the call may use (CPU only; >= 1).
+  // REQUIRES: images.size() == specs.size() >= 1; every image has info().input's size; every spec
+  // passed Model::CheckOutput. Batches of any size are accepted; the caller bounds them.
+  // Errors, for the batch as a whole: DEVICE_FAILURE, OUT_OF_MEMORY. Never throws.
+  virtual absl::StatusOr<std::vector<Embedding>> Embed(std::span<const Image* const> images,
+                                                       std::span<const OutputSpec> specs,
+                                                       int threads) = 0;
+};
+
+// Immutable, thread-safe.
+class Model {
+ public:
+  Model() = default;
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+  virtual ~Model() = default;
+
+  virtual const ModelInfo& info() const = 0;
+
+  // Names the space that vectors of this pooling live in: 64 hexadecimal digits, SHA-256 over
+  // weights, architecture, processor, backend, pooling, precision and numerics version. Two answers
+  // with different fingerprints must not meet in one index.
+  virtual std::string Fingerprint(Pooling pooling) const = 0;
+
+  // Whether the model can give such an answer.
+  // Errors: INVALID_OPTION (INVALID_ARGUMENT) names the field, its value and what is possible.
+  virtual absl::Status CheckOutput(const OutputSpec& spec) const = 0;
+
+  // The devices that hold the weights, as given to LoadModel.
+  virtual std::span<const Device> devices() const = 0;
+
+  // A runner on `device`, to be used by the calling thread.
+  // Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
+  virtual absl::StatusOr<std::unique_ptr<Runner>> NewRunner(const Device& device) const = 0;
+};
+
+struct ModelOptions {
+  Backend backend = Backend::kTorchvision;
+  // Not empty; each at most once. The weights are held once per device.
+  std::vector<Device> devices = {Device{}};
+};
+
+// Reads the directory and builds its network. Everything that can be wrong with a directory is
+// found here: missing, extra-dimensional or mis-shaped tensors (the text names the key and both
+// shapes), a processor whose output size the model refuses, an unknown family.
+// Errors: those of OpenCheckpoint; TENSOR_MISSING, TENSOR_SHAPE, UNSUPPORTED_MODEL,
+// UNSUPPORTED_PROCESSOR; DEVICE_FAILURE, OUT_OF_MEMORY.
+absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::path& directory,
+                                                       const ModelOptions& options);
+
+// Prepares the process for inference: thread pools of LibTorch, allocator settings. Call once in
+// main, before any other call of this header.
+void InitializeRuntime();
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_MODEL_MODEL_H_
