@@ -9,12 +9,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -25,7 +27,21 @@ namespace pixembed {
 
 // The element types of the safetensors format. Source: safetensors 0.8.0 src/tensor.rs Dtype.
 enum class TensorType {
-  kBool, kU8, kI8, kF8E5M2, kF8E4M3, kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kI64, kU64, kF64,
+  kBool,
+  kU8,
+  kI8,
+  kF8E5M2,
+  kF8E4M3,
+  kI16,
+  kU16,
+  kF16,
+  kBF16,
+  kI32,
+  kU32,
+  kF32,
+  kI64,
+  kU64,
+  kF64,
 };
 
 // "F32", as the file spells it.
@@ -46,8 +62,11 @@ struct Tensor {
 // thread-safe, cheap to copy (copies share the mapping).
 class Weights {
  public:
-  // Maps one file. Errors: CHECKPOINT_MISSING, CHECKPOINT_CORRUPT; the text names the file, the
-  // tensor and the offending numbers.
+  // No tensors.
+  Weights() = default;
+  // Maps one file, which nobody may shorten while a copy of the Weights lives. Errors:
+  // CHECKPOINT_MISSING, CHECKPOINT_CORRUPT; the text names the file, the tensor and the offending
+  // numbers.
   static absl::StatusOr<Weights> Open(const std::filesystem::path& file);
   // Maps every shard that an index names. Errors: as Open, and a shard that lies outside the
   // index's directory, or lacks a tensor that the index promises.
@@ -62,7 +81,8 @@ class Weights {
   const std::map<std::string, Tensor, std::less<>>& tensors() const { return *tensors_; }
 
  private:
-  std::shared_ptr<const std::map<std::string, Tensor, std::less<>>> tensors_;
+  std::shared_ptr<const std::map<std::string, Tensor, std::less<>>> tensors_ =
+      std::make_shared<const std::map<std::string, Tensor, std::less<>>>();
   std::vector<std::shared_ptr<const void>> owners_;
 };
 
@@ -76,18 +96,28 @@ class Config {
   // Errors: CHECKPOINT_CORRUPT where `text` is not a JSON object. `origin` names it in errors.
   static absl::StatusOr<Config> Parse(std::string_view text, std::string_view origin);
 
-  bool Has(std::string_view key) const;  // present and not null
+  // What the value of a key is in JSON; kAbsent for null too.
+  enum class Kind { kAbsent, kBool, kInt, kFloat, kString, kList, kObject };
+  Kind KindOf(std::string_view key) const;
+  bool Has(std::string_view key) const { return KindOf(key) != Kind::kAbsent; }
+  // The keys that are present and not null, sorted.
+  std::vector<std::string> Keys() const;
+
   absl::StatusOr<std::int64_t> Int(std::string_view key, std::int64_t fallback, std::int64_t min,
                                    std::int64_t max) const;
   absl::StatusOr<double> Double(std::string_view key, double fallback, double min,
                                 double max) const;
   absl::StatusOr<bool> Bool(std::string_view key, bool fallback) const;
   absl::StatusOr<std::string> String(std::string_view key, std::string_view fallback) const;
+  // A list of numbers, or one number alone: "image_mean".
+  absl::StatusOr<std::vector<double>> Numbers(std::string_view key,
+                                              std::span<const double> fallback, double min,
+                                              double max) const;
   // An int (both sides) or a list of two ints [height, width]: "image_size", "patch_size".
   absl::StatusOr<Size> SquareOrPair(std::string_view key, Size fallback, int min, int max) const;
   // A nested object, empty where absent: "vision_config". Errors name "vision_config.hidden_size".
   absl::StatusOr<Config> Section(std::string_view key) const;
-  // What errors call this object: "DIR/config.json".
+  // The document that this object is, or is part of: "DIR/config.json".
   const std::string& origin() const;
 
  private:
@@ -106,7 +136,8 @@ struct Processor {
 // feature_extractor_type, or neither: then by `model_type`; int, list and object sizes; absent and
 // null keys take the class's defaults).
 // Source: transformers 5.23.0 models/*/image_processing_*.py, image_processing_utils.py:200.
-// Errors: CHECKPOINT_CORRUPT (malformed), UNSUPPORTED_PROCESSOR (a class or option not implemented).
+// Errors: CHECKPOINT_CORRUPT (malformed), UNSUPPORTED_PROCESSOR (a class or option not
+// implemented).
 absl::StatusOr<Processor> ParseProcessor(const Config& preprocessor_config,
                                          std::string_view model_type, Backend backend);
 

@@ -1,0 +1,68 @@
+#include "src/checkpoint/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/error/error.h"
+
+namespace pixembed {
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  ~FileDescriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+absl::Status CannotRead(const std::filesystem::path& file, int error) {
+  if (error == ENOENT || error == ENOTDIR) {
+    return MakeError(Reason::kCheckpointMissing, absl::StrCat(file.string(), " does not exist"));
+  }
+  return MakeError(
+      Reason::kCheckpointMissing,
+      absl::StrCat(file.string(), " cannot be read: ", std::generic_category().message(error)));
+}
+
+}  // namespace
+
+absl::StatusOr<MappedFile> MapFile(const std::filesystem::path& file) {
+  // O_NONBLOCK: opening a named pipe must not wait for a writer.
+  const FileDescriptor fd(open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) return CannotRead(file, errno);
+  struct stat info {};
+  if (fstat(fd.get(), &info) != 0) return CannotRead(file, errno);
+  if (!S_ISREG(info.st_mode)) {
+    return MakeError(Reason::kCheckpointCorrupt,
+                     absl::StrCat(file.string(), " is not a regular file"));
+  }
+  const auto size = static_cast<std::size_t>(info.st_size);
+  if (size == 0) return MappedFile{};
+  void* const address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  if (address == MAP_FAILED) return CannotRead(file, errno);
+  MappedFile mapped;
+  mapped.owner = std::shared_ptr<const void>(
+      address, [size](const void* start) { munmap(const_cast<void*>(start), size); });
+  mapped.bytes = {static_cast<const std::byte*>(address), size};
+  return mapped;
+}
+
+}  // namespace pixembed
