@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""The drawing of the house, executed: which room may include what. Fails on any other arrow.
+
+usage: layering_test.py SOURCE_DIR
+"""
+
+import pathlib
+import re
+import sys
+
+# Room -> rooms whose public header it may include (error is everybody's).
+ROOMS = {
+    "src/error": set(),
+    "src/image": set(),
+    "src/checkpoint": {"src/image"},
+    "src/batching": set(),
+    "src/model": {"src/checkpoint", "src/image"},
+    "src/engine": {"src/image", "src/batching", "src/model"},
+    "server": {"src/engine", "src/image", "src/model", "proto"},
+    "client/cpp": {"proto"},
+}
+PUBLIC_HEADER = {room: f"{room}/{pathlib.Path(room).name}.h" for room in ROOMS if room.startswith("src/")}
+
+# Third-party headers that belong to one world: pattern -> the only places that may include them.
+WORLDS = {
+    r"(torch|ATen|c10|caffe2)/": {"src/model"},
+    r"(grpc|grpcpp|grpc\+\+|google/(protobuf|rpc))/": {"server", "client/cpp"},
+    r"(jpeglib|jerror|png|gif_lib|tiff|tiffio|zlib)\.h|webp/": {"src/image"},
+    r"nlohmann/": {"src/checkpoint", "client/cpp"},
+    r"spdlog/": {"server"},
+    r"openssl/": {"src/model"},
+}
+# Tests include what they mirror and what they compare with; only the torch world stays apart.
+TEST_WORLDS = {r"(torch|ATen|c10|caffe2)/": {"tests/model", "tests/golden", "tests/bench"}}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+
+
+def room_of(path):
+    return next((room for room in ROOMS if path.startswith(room + "/")), None)
+
+
+def worlds_violated(place, header, worlds):
+    return [p for p, homes in worlds.items() if re.match(p, header) and not any(
+        place.startswith(home) for home in homes)]
+
+
+def problems_of(path, text):
+    """Every include of `path` that the drawing does not allow."""
+    room = room_of(path)
+    for style, header in INCLUDE.findall(text):
+        if path.startswith("tests/"):
+            if worlds_violated(path, header, TEST_WORLDS):
+                yield f"{path}: {header} belongs to another world"
+            continue
+        if worlds_violated(path, header, WORLDS):
+            yield f"{path}: {header} belongs to {' and '.join(sorted(next(h for p, h in WORLDS.items() if re.match(p, header))))}"
+        if style == "<" or header.endswith((".pb.h",)):
+            if header.endswith(".pb.h") and "proto" not in ROOMS[room]:
+                yield f"{path}: {header}: {room} may not know the protocol"
+            continue
+        target = room_of(header)
+        if target is None:
+            if not re.match(r"(absl|grpcpp|grpc|gtest|gmock|benchmark|nlohmann|google|spdlog)/", header) \
+                    and "/" in header:
+                yield f"{path}: {header}: not a path from the repository root"
+        elif target != room:
+            if target not in ROOMS[room] | {"src/error"}:
+                yield f"{path}: {header}: no arrow from {room} to {target}"
+            elif header != PUBLIC_HEADER[target]:
+                yield f"{path}: {header}: only {PUBLIC_HEADER[target]} is public"
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    root = pathlib.Path(sys.argv[1])
+    files = [f for top in ("src", "server", "client/cpp", "tests") for f in sorted((root / top).rglob("*"))
+             if f.suffix in {".h", ".cc"}]
+    problems = [p for f in files for p in problems_of(str(f.relative_to(root)), f.read_text())]
+    folders = {d.name for d in root.rglob("*") if d.is_dir() and not {".git", "build"} & set(d.parts)}
+    problems += [f"a folder is called {name}: say whose noun it is" for name in
+                 sorted(folders & {"utils", "util", "common", "helpers", "misc"})]
+    print("\n".join(problems) or f"{len(files)} files: every include follows the drawing")
+    sys.exit(bool(problems))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Sets up and runs every test: unit, model, golden, RPC, end-to-end, lint, sanitizers, fuzz seeds.
+# Set-up and compilation are cached, so a second run is minutes.
+#
+# usage: tests/run.sh [PART...]             default: all parts, in this order
+#   release   everything with LibTorch: unit, model, golden, rpc, e2e, lint
+#   asan      every room but model under AddressSanitizer and UBSan, fuzz seeds replayed
+#   tsan      every room but model under ThreadSanitizer
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source deploy/environment.sh
+
+build_and_test() {  # build_and_test PRESET [CTEST ARGUMENTS...]
+  local preset=$1; shift
+  step "$preset: configure and build"
+  cmake --preset "$preset" > "build/$preset.configure.log" ||
+    { cat "build/$preset.configure.log" >&2; exit 1; }
+  cmake --build --preset "$preset"
+  step "$preset: test"
+  ctest --preset "$preset" --no-tests=error "$@"
+}
+
+[ $# -gt 0 ] || set -- release asan tsan
+deploy/setup.sh build assets test
+mkdir -p build
+step "Python stubs"
+client/python/generate.sh
+step "golden files, by the real transformers, torchvision and Pillow"
+tests/golden/make.sh
+
+for part in "$@"; do
+  case "$part" in
+    release) build_and_test release ;;
+    # Lint and end-to-end concern the release build; here they would only repeat.
+    asan | tsan) build_and_test "$part" --label-exclude 'lint|e2e' ;;
+    *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  esac
+done
+step "all parts passed: $*"
