@@ -54,7 +54,8 @@ struct Embedding {
   DataType data_type = DataType::kFloat32;
   int dimensions = 0;
   float scale = 1.0F;  // kInt8 only
-  // `dimensions` numbers of `data_type`, packed, little-endian; kBinary: ceil(dimensions / 8) bytes.
+  // `dimensions` numbers of `data_type`, packed, little-endian; kBinary: ceil(dimensions / 8)
+  // bytes.
   std::string values;
 };
 
@@ -79,9 +80,9 @@ struct ModelInfo {
   std::string model_type;      // config.json "model_type": "dinov2"
   std::string processor_type;  // "BitImageProcessor"
   PreprocessSpec preprocess;
-  Size input;          // every image has this size when it enters the model
-  int tokens = 0;      // rows of last_hidden_state
-  int dimension = 0;   // columns of last_hidden_state
+  Size input;            // every image has this size when it enters the model
+  int tokens = 0;        // rows of last_hidden_state
+  int dimension = 0;     // columns of last_hidden_state
   bool has_cls = false;  // Pooling::kCls is available
   std::int64_t parameters = 0;
   std::string precision;  // "float32"

@@ -1,0 +1,25 @@
+#include <string>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "src/model/model.h"
+
+namespace pixembed {
+
+std::string_view PoolingName(Pooling pooling) {
+  switch (pooling) {
+    case Pooling::kMean:
+      return "mean";
+    case Pooling::kCls:
+      return "cls";
+    case Pooling::kMax:
+      return "max";
+  }
+  return "unknown";
+}
+
+std::string DeviceName(const Device& device) {
+  return device.kind == Device::Kind::kCpu ? "cpu" : absl::StrCat("cuda:", device.index);
+}
+
+}  // namespace pixembed
