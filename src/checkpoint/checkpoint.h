@@ -96,10 +96,12 @@ class Config {
   // Errors: CHECKPOINT_CORRUPT where `text` is not a JSON object. `origin` names it in errors.
   static absl::StatusOr<Config> Parse(std::string_view text, std::string_view origin);
 
-  // What the value of a key is in JSON; kAbsent for null too.
-  enum class Kind { kAbsent, kBool, kInt, kFloat, kString, kList, kObject };
+  // What the value of a key is in JSON.
+  enum class Kind { kAbsent, kNull, kBool, kInt, kFloat, kString, kList, kObject };
   Kind KindOf(std::string_view key) const;
-  bool Has(std::string_view key) const { return KindOf(key) != Kind::kAbsent; }
+  bool Has(std::string_view key) const;  // present and not null
+  // How an error names a key and its value: `DIR/config.json: vision_config.hidden_act = "swish"`.
+  std::string Describe(std::string_view key) const;
   // The keys that are present and not null, sorted.
   std::vector<std::string> Keys() const;
 
@@ -133,11 +135,12 @@ struct Processor {
 };
 
 // Reads a processor's configuration in any of its forms (image_processor_type,
-// feature_extractor_type, or neither: then by `model_type`; int, list and object sizes; absent and
-// null keys take the class's defaults).
-// Source: transformers 5.23.0 models/*/image_processing_*.py, image_processing_utils.py:200.
-// Errors: CHECKPOINT_CORRUPT (malformed), UNSUPPORTED_PROCESSOR (a class or option not
-// implemented).
+// feature_extractor_type, or neither: then by `model_type`; int, list and object sizes). Absent
+// keys take the class's defaults; null is what it is in the reference: off for a do_* key, an error
+// for a value that a step needs. Source: transformers 5.23.0 models/*/image_processing_*.py,
+// image_processing_utils.py, models/auto/image_processing_auto.py
+// AutoImageProcessor.from_pretrained. Errors: CHECKPOINT_CORRUPT (malformed), UNSUPPORTED_PROCESSOR
+// (a class or option not implemented).
 absl::StatusOr<Processor> ParseProcessor(const Config& preprocessor_config,
                                          std::string_view model_type, Backend backend);
 
@@ -154,6 +157,9 @@ struct Checkpoint {
   Weights weights;
 };
 
+// Reads config.json; the processor from processor_config.json where that has an "image_processor"
+// (as transformers 5 writes it), else from preprocessor_config.json; the weights from
+// model.safetensors, else from model.safetensors.index.json.
 // Errors: CHECKPOINT_MISSING (directory or file), CHECKPOINT_CORRUPT, UNSUPPORTED_PROCESSOR.
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::filesystem::path& directory,
                                           const CheckpointOptions& options);

@@ -33,11 +33,13 @@ struct Config::Rep {
     return found == object->end() || found->is_null() ? nullptr : &*found;
   }
 
-  // "DIR/config.json: vision_config.hidden_size = -1 must be ..."
+  std::string Describe(std::string_view key, const Json& value) const {
+    return absl::StrCat(origin, ": ", scope, std::string(key), " = ", ValueText(value));
+  }
+
   absl::Status Refuse(std::string_view key, const Json& value, std::string_view rule) const {
     return MakeError(Reason::kCheckpointCorrupt,
-                     absl::StrCat(origin, ": ", scope, std::string(key), " = ", ValueText(value),
-                                  " must be ", std::string(rule)));
+                     absl::StrCat(Describe(key, value), " must be ", std::string(rule)));
   }
 
   static std::string ValueText(const Json& value);
@@ -68,7 +70,7 @@ std::string Config::Rep::ValueText(const Json& value) {
   if (value.is_string()) return Quoted(value.get_ref<const std::string&>());
   if (value.is_object()) return absl::StrCat("{", value.size(), " keys}");
   if (value.is_array()) return absl::StrCat("[", value.size(), " values]");
-  return value.dump();  // a number or a boolean: short, and cannot fail
+  return value.dump();  // a number, a boolean or null: short, and cannot fail
 }
 
 absl::StatusOr<std::int64_t> Config::Rep::ToInt(std::string_view key, const Json& value,
@@ -101,8 +103,8 @@ absl::StatusOr<Config> Config::Parse(std::string_view text, std::string_view ori
 }
 
 Config::Kind Config::KindOf(std::string_view key) const {
-  const Json* const value = rep_->Find(key);
-  if (value == nullptr) return Kind::kAbsent;
+  const auto value = rep_->object->find(key);
+  if (value == rep_->object->end()) return Kind::kAbsent;
   switch (value->type()) {
     case Json::value_t::boolean:
       return Kind::kBool;
@@ -118,11 +120,19 @@ Config::Kind Config::KindOf(std::string_view key) const {
     case Json::value_t::object:
       return Kind::kObject;
     case Json::value_t::null:
-    case Json::value_t::binary:
-    case Json::value_t::discarded:
-      break;  // JSON text has none of these but null, which Find takes for absent
+    case Json::value_t::binary:     // never in JSON text
+    case Json::value_t::discarded:  // never in a parsed document
+      break;
   }
-  return Kind::kAbsent;
+  return Kind::kNull;
+}
+
+bool Config::Has(std::string_view key) const { return rep_->Find(key) != nullptr; }
+
+std::string Config::Describe(std::string_view key) const {
+  const auto value = rep_->object->find(key);
+  if (value != rep_->object->end()) return rep_->Describe(key, *value);
+  return absl::StrCat(rep_->origin, ": ", rep_->scope, std::string(key), " (absent)");
 }
 
 std::vector<std::string> Config::Keys() const {

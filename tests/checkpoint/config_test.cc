@@ -14,6 +14,7 @@
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "tests/checkpoint/status_matchers.h"
 
 namespace pixembed {
 namespace {
@@ -28,17 +29,6 @@ Config Parsed(std::string_view text) {
   absl::StatusOr<Config> config = Config::Parse(text, "dir/config.json");
   EXPECT_TRUE(config.ok()) << config.status();
   return *std::move(config);
-}
-
-MATCHER_P(IsCorrupt, text, "") {
-  if (arg.ok()) {
-    *result_listener << "is OK";
-    return false;
-  }
-  const std::string message(arg.status().message());
-  *result_listener << message;
-  return ReasonOf(arg.status()) == Reason::kCheckpointCorrupt &&
-         ::testing::ExplainMatchResult(text, message, result_listener);
 }
 
 TEST(Config, GivesTheValueOfAPresentKey) {
@@ -75,7 +65,7 @@ TEST(Config, AbsentAndNullKeysGiveTheFallback) {
 TEST(Config, KnowsTheKindOfEveryValue) {
   const Config config = Parsed(R"({"a":null,"b":true,"i":-1,"u":1,"f":1.0,"s":"","l":[],"o":{}})");
   EXPECT_EQ(config.KindOf("x"), Config::Kind::kAbsent);
-  EXPECT_EQ(config.KindOf("a"), Config::Kind::kAbsent);
+  EXPECT_EQ(config.KindOf("a"), Config::Kind::kNull);
   EXPECT_EQ(config.KindOf("b"), Config::Kind::kBool);
   EXPECT_EQ(config.KindOf("i"), Config::Kind::kInt);
   EXPECT_EQ(config.KindOf("u"), Config::Kind::kInt);
@@ -128,6 +118,18 @@ TEST(Config, ErrorsInASectionNameTheWholePath) {
               IsCorrupt(HasSubstr("dir/config.json: vision_config.hidden_size = 0")));
   EXPECT_THAT(section->Section("inner")->Int("x", 1, 1, 2),
               IsCorrupt(HasSubstr("vision_config.inner.x")));
+}
+
+TEST(Config, DescribesAKeyForOthersErrors) {
+  const Config config = Parsed(R"({"a":{"s":"x\u0000y","n":null,"l":[1,2],"o":{},"f":0.5}})");
+  const auto section = config.Section("a");
+  ASSERT_TRUE(section.ok()) << section.status();
+  EXPECT_EQ(section->Describe("s"), R"(dir/config.json: a.s = "x\x00y")");
+  EXPECT_EQ(section->Describe("n"), "dir/config.json: a.n = null");
+  EXPECT_EQ(section->Describe("l"), "dir/config.json: a.l = [2 values]");
+  EXPECT_EQ(section->Describe("o"), "dir/config.json: a.o = {0 keys}");
+  EXPECT_EQ(section->Describe("f"), "dir/config.json: a.f = 0.5");
+  EXPECT_EQ(section->Describe("x"), "dir/config.json: a.x (absent)");
 }
 
 TEST(Config, NanAndInfinityAreNamedWithTheirKey) {

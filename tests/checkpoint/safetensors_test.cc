@@ -2,10 +2,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <numeric>
@@ -19,6 +17,7 @@
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
 #include "tests/checkpoint/safetensors_bytes.h"
+#include "tests/checkpoint/status_matchers.h"
 #include "tests/checkpoint/temporary_directory.h"
 
 namespace pixembed {
@@ -37,21 +36,6 @@ absl::StatusOr<Weights> ParseBytes(std::string_view bytes) {
 
 absl::StatusOr<Weights> ParseFile(std::string_view header, std::string_view data) {
   return ParseBytes(SafetensorsBytes(header, data));
-}
-
-MATCHER_P2(Refuses, reason, text, "") {
-  if (arg.ok()) {
-    *result_listener << "is OK";
-    return false;
-  }
-  const std::string message(arg.status().message());
-  *result_listener << message;
-  return ReasonOf(arg.status()) == reason && ::testing::Value(message, text);
-}
-
-template <typename Text>
-auto IsCorrupt(Text text) {
-  return Refuses(Reason::kCheckpointCorrupt, ::testing::SafeMatcherCast<const std::string&>(text));
 }
 
 constexpr std::string_view kTwoTensors =
@@ -337,7 +321,7 @@ TEST(SafetensorsFile, OpensAMappedFile) {
 TEST(SafetensorsFile, AMissingFileIsMissing) {
   const TemporaryDirectory directory;
   EXPECT_THAT(Weights::Open(directory.path() / "none.safetensors"),
-              Refuses(Reason::kCheckpointMissing, HasSubstr("none.safetensors does not exist")));
+              IsMissing(HasSubstr("none.safetensors does not exist")));
 }
 
 TEST(SafetensorsFile, AnEmptyFileIsCorrupt) {
@@ -381,7 +365,7 @@ TEST_F(SafetensorsShards, AreReadAsOne) {
 
 TEST_F(SafetensorsShards, AMissingShardIsMissing) {
   EXPECT_THAT(OpenIndex(R"({"weight_map":{"a":"three.safetensors"}})"),
-              Refuses(Reason::kCheckpointMissing, HasSubstr("three.safetensors does not exist")));
+              IsMissing(HasSubstr("three.safetensors does not exist")));
 }
 
 TEST_F(SafetensorsShards, APromisedTensorThatIsNotThereIsCorrupt) {

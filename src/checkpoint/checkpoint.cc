@@ -1,0 +1,134 @@
+#include "src/checkpoint/checkpoint.h"
+
+#include <array>
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/checkpoint/file.h"
+#include "src/error/error.h"
+
+namespace pixembed {
+namespace {
+
+// File names are those of transformers 5.23.0 utils/__init__.py.
+constexpr char kConfigName[] = "config.json";
+constexpr char kPreprocessorName[] = "preprocessor_config.json";
+constexpr char kProcessorName[] = "processor_config.json";
+constexpr char kWeightsName[] = "model.safetensors";
+constexpr char kWeightsIndexName[] = "model.safetensors.index.json";
+// Weights that are not read: pickle can run code.
+constexpr std::array kPickleNames = {"pytorch_model.bin", "pytorch_model.bin.index.json"};
+
+bool Exists(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+absl::Status CheckDirectory(const std::filesystem::path& directory) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(directory, error);
+  if (std::filesystem::is_directory(status)) return absl::OkStatus();
+  if (status.type() == std::filesystem::file_type::not_found) {
+    return MakeError(Reason::kCheckpointMissing,
+                     absl::StrCat("model directory ", directory.string(), " does not exist"));
+  }
+  return MakeError(Reason::kCheckpointMissing,
+                   absl::StrCat("model directory ", directory.string(),
+                                error ? absl::StrCat(" cannot be read: ", error.message())
+                                      : " is not a directory"));
+}
+
+absl::StatusOr<Config> ReadConfig(const std::filesystem::path& file) {
+  const absl::StatusOr<MappedFile> mapped = MapFile(file);
+  if (!mapped.ok()) return mapped.status();
+  return Config::Parse(mapped->text(), file.string());
+}
+
+// The object that configures the image processor.
+absl::StatusOr<Config> ReadProcessorConfig(const std::filesystem::path& directory) {
+  const std::filesystem::path processor_file = directory / kProcessorName;
+  if (Exists(processor_file)) {
+    const absl::StatusOr<Config> processor = ReadConfig(processor_file);
+    if (!processor.ok()) return processor.status();
+    if (processor->Has("image_processor")) return processor->Section("image_processor");
+  }
+  const std::filesystem::path preprocessor_file = directory / kPreprocessorName;
+  if (!Exists(preprocessor_file)) {
+    return MakeError(
+        Reason::kCheckpointMissing,
+        absl::StrCat(preprocessor_file.string(), " does not exist, and no ", kProcessorName,
+                     " with an \"image_processor\" does: how images "
+                     "are prepared is not known"));
+  }
+  return ReadConfig(preprocessor_file);
+}
+
+// config.json can name the processor class too. The reference heeds that where the processor's own
+// file names none; here it is refused rather than overlooked.
+absl::Status CheckClassIsNamedInPlace(const Config& config, const Config& processor_config) {
+  if (!config.Has("image_processor_type") || processor_config.Has("image_processor_type") ||
+      processor_config.Has("feature_extractor_type")) {
+    return absl::OkStatus();
+  }
+  return MakeError(Reason::kUnsupportedProcessor,
+                   absl::StrCat(config.Describe("image_processor_type"), ": move this key to ",
+                                processor_config.origin()));
+}
+
+absl::StatusOr<Weights> OpenWeights(const std::filesystem::path& directory) {
+  if (Exists(directory / kWeightsName)) return Weights::Open(directory / kWeightsName);
+  if (Exists(directory / kWeightsIndexName)) {
+    return Weights::OpenSharded(directory / kWeightsIndexName);
+  }
+  const std::string neither =
+      absl::StrCat(directory.string(), " holds neither ", kWeightsName, " nor ", kWeightsIndexName);
+  for (const char* const pickle : kPickleNames) {
+    if (!Exists(directory / pickle)) continue;
+    return MakeError(
+        Reason::kCheckpointMissing,
+        absl::StrCat(neither, ", only ", pickle,
+                     ": pickle is never read, because it can run code. Convert it once, where "
+                     "torch and transformers are installed and the file is trusted: "
+                     "python3 -c 'from transformers import AutoModel; d = \"",
+                     directory.string(), "\"; AutoModel.from_pretrained(d).save_pretrained(d)'"));
+  }
+  return MakeError(Reason::kCheckpointMissing, neither);
+}
+
+}  // namespace
+
+absl::StatusOr<Checkpoint> OpenCheckpoint(const std::filesystem::path& directory,
+                                          const CheckpointOptions& options) {
+  if (absl::Status status = CheckDirectory(directory); !status.ok()) return status;
+  absl::StatusOr<Config> config = ReadConfig(directory / kConfigName);
+  if (!config.ok()) return config.status();
+  absl::StatusOr<std::string> model_type = config->String("model_type", "");
+  if (!model_type.ok()) return model_type.status();
+  if (model_type->empty()) {
+    return MakeError(Reason::kCheckpointCorrupt,
+                     absl::StrCat(config->Describe("model_type"), " must name the model's family"));
+  }
+
+  const absl::StatusOr<Config> processor_config = ReadProcessorConfig(directory);
+  if (!processor_config.ok()) return processor_config.status();
+  absl::Status status = CheckClassIsNamedInPlace(*config, *processor_config);
+  if (!status.ok()) return status;
+  absl::StatusOr<Processor> processor =
+      ParseProcessor(*processor_config, *model_type, options.backend);
+  if (!processor.ok()) return processor.status();
+
+  absl::StatusOr<Weights> weights = OpenWeights(directory);
+  if (!weights.ok()) return weights.status();
+  return Checkpoint{.directory = directory,
+                    .model_type = *std::move(model_type),
+                    .config = *std::move(config),
+                    .processor = *std::move(processor),
+                    .weights = *std::move(weights)};
+}
+
+}  // namespace pixembed

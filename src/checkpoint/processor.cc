@@ -1,0 +1,391 @@
+// Source: transformers 5.23.0. Which class: models/auto/image_processing_auto.py
+// AutoImageProcessor.from_pretrained. Its defaults: models/*/image_processing_*.py (the torchvision
+// and the PIL class of one name have the same). Forms of a value: image_processing_utils.py
+// BaseImageProcessor._set_attributes, _standardize_kwargs, get_size_dict; image_utils.py
+// validate_preprocess_arguments.
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/checkpoint/checkpoint.h"
+#include "src/checkpoint/json.h"
+#include "src/error/error.h"
+#include "src/image/image.h"
+
+namespace pixembed {
+namespace {
+
+using Kind = Config::Kind;
+using Rgb = std::array<double, 3>;
+
+constexpr Rgb kStandardMean = {0.5, 0.5, 0.5};
+constexpr Rgb kStandardStd = {0.5, 0.5, 0.5};
+constexpr Rgb kClipMean = {0.48145466, 0.4578275, 0.40821073};
+constexpr Rgb kClipStd = {0.26862954, 0.26130258, 0.27577711};
+
+// What a processor class does where its configuration is silent. All resize, rescale by 1/255 and
+// normalize.
+struct ProcessorClass {
+  std::string_view name;
+  ResizeTarget size;
+  bool default_to_square;  // what an int "size" means: both sides, or the shortest edge
+  Filter filter;
+  bool center_crop;
+  std::optional<Size> crop_size;
+  Rgb mean;
+  Rgb std;
+};
+
+constexpr ResizeTarget Exactly(int side) { return {.exact = Size{side, side}}; }
+constexpr ResizeTarget ShortestEdge(int side) {
+  return {.exact = std::nullopt, .shortest_edge = side};
+}
+
+constexpr std::array kClasses = {
+    ProcessorClass{.name = "ViTImageProcessor",
+                   .size = Exactly(224),
+                   .default_to_square = true,
+                   .filter = Filter::kBilinear,
+                   .center_crop = false,
+                   .crop_size = std::nullopt,
+                   .mean = kStandardMean,
+                   .std = kStandardStd},
+    ProcessorClass{.name = "DeiTImageProcessor",
+                   .size = Exactly(256),
+                   .default_to_square = true,
+                   .filter = Filter::kBicubic,
+                   .center_crop = true,
+                   .crop_size = Size{224, 224},
+                   .mean = kStandardMean,
+                   .std = kStandardStd},
+    ProcessorClass{.name = "BeitImageProcessor",
+                   .size = Exactly(224),
+                   .default_to_square = true,
+                   .filter = Filter::kBicubic,
+                   .center_crop = false,
+                   .crop_size = Size{224, 224},
+                   .mean = kStandardMean,
+                   .std = kStandardStd},
+    ProcessorClass{.name = "BitImageProcessor",
+                   .size = ShortestEdge(224),
+                   .default_to_square = false,
+                   .filter = Filter::kBicubic,
+                   .center_crop = true,
+                   .crop_size = Size{224, 224},
+                   .mean = kClipMean,
+                   .std = kClipStd},
+    ProcessorClass{.name = "CLIPImageProcessor",
+                   .size = ShortestEdge(224),
+                   .default_to_square = false,
+                   .filter = Filter::kBicubic,
+                   .center_crop = true,
+                   .crop_size = Size{224, 224},
+                   .mean = kClipMean,
+                   .std = kClipStd},
+    ProcessorClass{.name = "SiglipImageProcessor",
+                   .size = Exactly(224),
+                   .default_to_square = false,
+                   .filter = Filter::kBicubic,
+                   .center_crop = false,
+                   .crop_size = std::nullopt,
+                   .mean = kStandardMean,
+                   .std = kStandardStd},
+};
+
+// The class of a directory that names none. Not here: what the reference does not resolve either
+// ("clip_vision_model", "siglip_vision_model", "dinov2_with_registers").
+struct ModelTypeRow {
+  std::string_view model_type;
+  std::string_view class_name;
+};
+
+constexpr std::array kClassOfModelType = {
+    ModelTypeRow{"beit", "BeitImageProcessor"},
+    ModelTypeRow{"bit", "BitImageProcessor"},
+    ModelTypeRow{"clip", "CLIPImageProcessor"},
+    ModelTypeRow{"data2vec-vision", "BeitImageProcessor"},
+    ModelTypeRow{"deit", "DeiTImageProcessor"},
+    ModelTypeRow{"dinov2", "BitImageProcessor"},
+    ModelTypeRow{"focalnet", "BitImageProcessor"},
+    ModelTypeRow{"hiera", "BitImageProcessor"},
+    ModelTypeRow{"ijepa", "ViTImageProcessor"},
+    ModelTypeRow{"metaclip_2", "CLIPImageProcessor"},
+    ModelTypeRow{"mlcd", "CLIPImageProcessor"},
+    ModelTypeRow{"siglip", "SiglipImageProcessor"},
+    ModelTypeRow{"swin", "ViTImageProcessor"},
+    ModelTypeRow{"swinv2", "ViTImageProcessor"},
+    ModelTypeRow{"vit", "ViTImageProcessor"},
+    ModelTypeRow{"vit_mae", "ViTImageProcessor"},
+    ModelTypeRow{"vit_msn", "ViTImageProcessor"},
+};
+
+constexpr int kMaxSide = 65'535;
+constexpr double kMaxMean = 1e6;
+// A divisor: zero is a division by zero in the reference too.
+constexpr double kMinDivisor = 1e-9;
+constexpr double kMaxDivisor = 1e9;
+
+absl::Status Corrupt(const Config& config, std::string_view key, std::string_view rule) {
+  return MakeError(Reason::kCheckpointCorrupt,
+                   absl::StrCat(config.Describe(key), " must be ", std::string(rule)));
+}
+
+absl::Status Unsupported(const Config& config, std::string_view key, std::string_view what) {
+  return MakeError(Reason::kUnsupportedProcessor,
+                   absl::StrCat(config.Describe(key), ": ", std::string(what)));
+}
+
+// A "do_*" key: null is off, whatever the class's default.
+absl::StatusOr<bool> Flag(const Config& config, std::string_view key, bool fallback) {
+  if (config.KindOf(key) == Kind::kNull) return false;
+  return config.Bool(key, fallback);
+}
+
+// A value that a step needs: null is an error, as in the reference.
+absl::Status CheckNotNull(const Config& config, std::string_view key, std::string_view flag) {
+  if (config.KindOf(key) != Kind::kNull) return absl::OkStatus();
+  return Corrupt(config, key, absl::StrCat("set where ", std::string(flag), " is true"));
+}
+
+// `suffix` cut off the end of `name`, if it is there.
+std::string_view WithoutSuffix(std::string_view name, std::string_view suffix) {
+  return name.ends_with(suffix) ? name.substr(0, name.size() - suffix.size()) : name;
+}
+
+std::string ClassNames() {
+  std::string names;
+  for (const ProcessorClass& row : kClasses) {
+    absl::StrAppend(&names, names.empty() ? "" : ", ", std::string(row.name));
+  }
+  return names;
+}
+
+absl::StatusOr<const ProcessorClass*> ClassByName(const Config& config, std::string_view key,
+                                                  std::string_view name) {
+  const std::string_view base = WithoutSuffix(WithoutSuffix(name, "Fast"), "Pil");
+  const auto* const row =
+      std::find_if(kClasses.begin(), kClasses.end(),
+                   [base](const ProcessorClass& candidate) { return candidate.name == base; });
+  if (row != kClasses.end()) return row;
+  return Unsupported(config, key,
+                     absl::StrCat("processor class ", Quoted(base),
+                                  " is not implemented; implemented are ", ClassNames()));
+}
+
+// Whether the directory ships code of its own for its processor; the reference then does not look
+// at feature_extractor_type.
+absl::StatusOr<bool> HasOwnCode(const Config& config) {
+  const absl::StatusOr<Config> auto_map = config.Section("auto_map");
+  if (!auto_map.ok()) return auto_map.status();
+  return auto_map->KindOf("AutoImageProcessor") != Kind::kAbsent;
+}
+
+absl::StatusOr<const ProcessorClass*> FindClass(const Config& config, std::string_view model_type) {
+  if (config.Has("image_processor_type")) {
+    const absl::StatusOr<std::string> name = config.String("image_processor_type", "");
+    if (!name.ok()) return name.status();
+    return ClassByName(config, "image_processor_type", *name);
+  }
+  const absl::StatusOr<bool> own_code = HasOwnCode(config);
+  if (!own_code.ok()) return own_code.status();
+  if (!*own_code && config.Has("feature_extractor_type")) {
+    absl::StatusOr<std::string> name = config.String("feature_extractor_type", "");
+    if (!name.ok()) return name.status();
+    constexpr std::string_view kOldNoun = "FeatureExtractor";
+    for (std::size_t at = name->find(kOldNoun); at != std::string::npos;
+         at = name->find(kOldNoun, at)) {
+      name->replace(at, kOldNoun.size(), "ImageProcessor");
+    }
+    return ClassByName(config, "feature_extractor_type", *name);
+  }
+  const auto* const row = std::find_if(
+      kClassOfModelType.begin(), kClassOfModelType.end(),
+      [model_type](const ModelTypeRow& candidate) { return candidate.model_type == model_type; });
+  if (row != kClassOfModelType.end()) {
+    return ClassByName(config, "image_processor_type", row->class_name);
+  }
+  return Unsupported(config, "image_processor_type",
+                     absl::StrCat("no processor class is known for model_type ", Quoted(model_type),
+                                  "; name one of ", ClassNames()));
+}
+
+// "size" in its object form.
+absl::StatusOr<ResizeTarget> ParseSizeObject(const Config& config) {
+  constexpr std::string_view kForms =
+      R"({"height", "width"}, {"shortest_edge"} or {"shortest_edge", "longest_edge"})";
+  const absl::StatusOr<Config> size = config.Section("size");
+  if (!size.ok()) return size.status();
+  const std::vector<std::string> keys = size->Keys();
+  const auto has_exactly = [&keys](const std::vector<std::string>& wanted) {
+    return keys == wanted;  // both sorted
+  };
+  if (has_exactly({"height", "width"})) {
+    const auto height = size->Int("height", 0, 1, kMaxSide);
+    if (!height.ok()) return height.status();
+    const auto width = size->Int("width", 0, 1, kMaxSide);
+    if (!width.ok()) return width.status();
+    return ResizeTarget{.exact = Size{static_cast<int>(*height), static_cast<int>(*width)}};
+  }
+  if (has_exactly({"shortest_edge"}) || has_exactly({"longest_edge", "shortest_edge"})) {
+    const auto shortest = size->Int("shortest_edge", 0, 1, kMaxSide);
+    if (!shortest.ok()) return shortest.status();
+    const auto longest = size->Int("longest_edge", 0, 1, kMaxSide);
+    if (!longest.ok()) return longest.status();
+    return ResizeTarget{.exact = std::nullopt,
+                        .shortest_edge = static_cast<int>(*shortest),
+                        .longest_edge = static_cast<int>(*longest)};
+  }
+  if (has_exactly({"max_height", "max_width"}) || has_exactly({"max_pixels", "min_pixels"})) {
+    return Unsupported(config, "size",
+                       absl::StrCat("sizes by ", Quoted(keys.front()), " and ", Quoted(keys.back()),
+                                    " are not implemented; implemented are ", std::string(kForms)));
+  }
+  return Corrupt(config, "size", absl::StrCat("an object with ", std::string(kForms)));
+}
+
+absl::StatusOr<ResizeTarget> ParseSize(const Config& config, const ProcessorClass& defaults) {
+  if (absl::Status status = CheckNotNull(config, "size", "do_resize"); !status.ok()) return status;
+  const Kind kind = config.KindOf("size");
+  if (kind == Kind::kAbsent) return defaults.size;
+  if (kind == Kind::kObject) return ParseSizeObject(config);
+  const absl::StatusOr<Size> size = config.SquareOrPair("size", Size{}, 1, kMaxSide);
+  if (!size.ok()) return size.status();
+  const absl::StatusOr<bool> to_square =
+      Flag(config, "default_to_square", defaults.default_to_square);
+  if (!to_square.ok()) return to_square.status();
+  if (kind == Kind::kInt && !*to_square) return ShortestEdge(size->height);
+  return ResizeTarget{.exact = *size};
+}
+
+absl::StatusOr<Filter> ParseFilter(const Config& config, const ProcessorClass& defaults) {
+  if (absl::Status status = CheckNotNull(config, "resample", "do_resize"); !status.ok()) {
+    return status;
+  }
+  const auto resample = config.Int("resample", static_cast<std::int64_t>(defaults.filter), 0, 5);
+  if (!resample.ok()) return resample.status();
+  return static_cast<Filter>(*resample);
+}
+
+absl::StatusOr<Size> ParseCropSize(const Config& config, const ProcessorClass& defaults) {
+  const Kind kind = config.KindOf("crop_size");
+  if (kind == Kind::kAbsent && defaults.crop_size) return *defaults.crop_size;
+  if (kind == Kind::kAbsent || kind == Kind::kNull) {
+    return Corrupt(config, "crop_size", "set where do_center_crop is true");
+  }
+  if (kind != Kind::kObject) return config.SquareOrPair("crop_size", Size{}, 1, kMaxSide);
+  const absl::StatusOr<Config> crop = config.Section("crop_size");
+  if (!crop.ok()) return crop.status();
+  if (crop->Keys() != std::vector<std::string>{"height", "width"}) {
+    return Corrupt(config, "crop_size", R"(an object with {"height", "width"})");
+  }
+  const auto height = crop->Int("height", 0, 1, kMaxSide);
+  if (!height.ok()) return height.status();
+  const auto width = crop->Int("width", 0, 1, kMaxSide);
+  if (!width.ok()) return width.status();
+  return Size{static_cast<int>(*height), static_cast<int>(*width)};
+}
+
+// Three numbers, or one for all three channels.
+absl::StatusOr<Rgb> ParseRgb(const Config& config, std::string_view key, const Rgb& fallback,
+                             double min, double max) {
+  if (absl::Status status = CheckNotNull(config, key, "do_normalize"); !status.ok()) return status;
+  const absl::StatusOr<std::vector<double>> numbers = config.Numbers(key, fallback, min, max);
+  if (!numbers.ok()) return numbers.status();
+  if (numbers->size() == 1) return Rgb{numbers->front(), numbers->front(), numbers->front()};
+  if (numbers->size() != 3) return Corrupt(config, key, "one number or a list of three");
+  return Rgb{(*numbers)[0], (*numbers)[1], (*numbers)[2]};
+}
+
+absl::Status ParseResize(const Config& config, const ProcessorClass& defaults,
+                         PreprocessSpec& spec) {
+  const absl::StatusOr<bool> resizes = Flag(config, "do_resize", true);
+  if (!resizes.ok() || !*resizes) return resizes.status();
+  const absl::StatusOr<ResizeTarget> size = ParseSize(config, defaults);
+  if (!size.ok()) return size.status();
+  const absl::StatusOr<Filter> filter = ParseFilter(config, defaults);
+  if (!filter.ok()) return filter.status();
+  spec.resize = *size;
+  spec.filter = *filter;
+  return absl::OkStatus();
+}
+
+absl::Status ParseCenterCrop(const Config& config, const ProcessorClass& defaults,
+                             PreprocessSpec& spec) {
+  const absl::StatusOr<bool> crops = Flag(config, "do_center_crop", defaults.center_crop);
+  if (!crops.ok() || !*crops) return crops.status();
+  const absl::StatusOr<Size> size = ParseCropSize(config, defaults);
+  if (!size.ok()) return size.status();
+  spec.crop = *size;
+  return absl::OkStatus();
+}
+
+absl::Status ParseRescale(const Config& config, PreprocessSpec& spec) {
+  const absl::StatusOr<bool> rescales = Flag(config, "do_rescale", true);
+  if (!rescales.ok()) return rescales.status();
+  spec.rescale = *rescales;
+  if (!spec.rescale) return absl::OkStatus();
+  absl::Status status = CheckNotNull(config, "rescale_factor", "do_rescale");
+  if (!status.ok()) return status;
+  const auto factor =
+      config.Double("rescale_factor", spec.rescale_factor, kMinDivisor, kMaxDivisor);
+  if (!factor.ok()) return factor.status();
+  spec.rescale_factor = *factor;
+  return absl::OkStatus();
+}
+
+absl::Status ParseNormalize(const Config& config, const ProcessorClass& defaults,
+                            PreprocessSpec& spec) {
+  const absl::StatusOr<bool> normalizes = Flag(config, "do_normalize", true);
+  if (!normalizes.ok()) return normalizes.status();
+  spec.normalize = *normalizes;
+  if (!spec.normalize) return absl::OkStatus();
+  const auto mean = ParseRgb(config, "image_mean", defaults.mean, -kMaxMean, kMaxMean);
+  if (!mean.ok()) return mean.status();
+  const auto std = ParseRgb(config, "image_std", defaults.std, kMinDivisor, kMaxDivisor);
+  if (!std.ok()) return std.status();
+  spec.mean = *mean;
+  spec.std = *std;
+  return absl::OkStatus();
+}
+
+// Steps of the reference that change pixels and are not followed here.
+absl::Status CheckOtherSteps(const Config& config) {
+  const absl::StatusOr<bool> pads = Flag(config, "do_pad", false);
+  if (!pads.ok()) return pads.status();
+  if (*pads) return Unsupported(config, "do_pad", "padding is not implemented");
+  const absl::StatusOr<bool> squares = Flag(config, "use_square_size", false);
+  if (!squares.ok()) return squares.status();
+  if (*squares) {
+    return Unsupported(config, "use_square_size",
+                       R"(not implemented; write "size": {"height": ..., "width": ...})");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Processor> ParseProcessor(const Config& preprocessor_config,
+                                         std::string_view model_type, Backend backend) {
+  const absl::StatusOr<const ProcessorClass*> found = FindClass(preprocessor_config, model_type);
+  if (!found.ok()) return found.status();
+  const ProcessorClass& defaults = **found;
+  Processor processor{.type = std::string(defaults.name), .spec = {}};
+  processor.spec.backend = backend;
+  absl::Status status = ParseResize(preprocessor_config, defaults, processor.spec);
+  if (status.ok()) status = ParseCenterCrop(preprocessor_config, defaults, processor.spec);
+  if (status.ok()) status = ParseRescale(preprocessor_config, processor.spec);
+  if (status.ok()) status = ParseNormalize(preprocessor_config, defaults, processor.spec);
+  if (status.ok()) status = CheckOtherSteps(preprocessor_config);
+  if (!status.ok()) return status;
+  return processor;
+}
+
+}  // namespace pixembed
