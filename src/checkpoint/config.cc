@@ -210,12 +210,12 @@ absl::StatusOr<Size> Config::SquareOrPair(std::string_view key, Size fallback, i
 }
 
 absl::StatusOr<Config> Config::Section(std::string_view key) const {
-  static const Json* const kEmpty = new Json(Json::value_t::object);
+  static const Json* const empty = new Json(Json::value_t::object);
   const Json* const value = rep_->Find(key);
   if (value != nullptr && !value->is_object()) return rep_->Refuse(key, *value, "an object");
   return Config(
       std::make_shared<const Rep>(Rep{.document = rep_->document,
-                                      .object = value == nullptr ? kEmpty : value,
+                                      .object = value == nullptr ? empty : value,
                                       .origin = rep_->origin,
                                       .scope = absl::StrCat(rep_->scope, std::string(key), ".")}));
 }
