@@ -1,0 +1,37 @@
+# build -> runtime. The same deploy/setup.sh as on a developer's machine.
+#
+#   docker build -t pixembed .            (or: podman build, buildah bud)
+#   docker run -p 50051:50051 -v /path/to/model:/models/default:ro pixembed
+#
+# PIP_CERT: a CA bundle for hosts that reach the package index through a proxy of their own.
+
+FROM debian:bookworm-slim AS build
+ARG PIP_CERT
+ENV PIXEMBED_CACHE=/opt/pixembed-cache
+WORKDIR /src
+COPY deploy/setup.sh deploy/environment.sh deploy/
+COPY deploy/requirements deploy/requirements
+RUN deploy/setup.sh build && rm -rf /var/lib/apt/lists/* /opt/pixembed-cache/downloads
+COPY CMakeLists.txt CMakePresets.json ./
+COPY proto proto
+COPY src src
+COPY server server
+COPY client/cpp client/cpp
+RUN cmake --preset release -DPIXEMBED_TESTS=OFF \
+    && cmake --build --preset release --target pixembed-server pixembed \
+    && cmake --install build/release --prefix /opt/pixembed --strip
+
+FROM debian:bookworm-slim
+COPY deploy/setup.sh deploy/environment.sh /opt/pixembed/deploy/
+RUN PIXEMBED_CACHE=/tmp/pixembed-cache /opt/pixembed/deploy/setup.sh runtime \
+    && rm -rf /var/lib/apt/lists/* /tmp/pixembed-cache /opt/pixembed/deploy \
+    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin pixembed
+COPY --from=build /opt/pixembed /opt/pixembed
+ENV PATH=/opt/pixembed/bin:$PATH
+USER 10001:10001
+EXPOSE 50051
+# Every flag can be set by the environment: PIXEMBED_LISTEN, PIXEMBED_MODEL, ...
+ENV PIXEMBED_LISTEN=0.0.0.0:50051 PIXEMBED_MODEL=/models/default
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["pixembed", "health", "--address=127.0.0.1:50051"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["pixembed-server"]
