@@ -138,23 +138,27 @@ struct PreprocessSpec {
   std::array<double, 3> std = {0.5, 0.5, 0.5};
 };
 
-// Whether the spec can be followed: the filter exists in the backend, the sizes are in range.
+// Whether the spec can be followed: the filter exists in the backend (torchvision: nearest, bilinear,
+// bicubic; pil: all), the sizes are in range (1 to 4096), the numbers are finite in float32.
 // Errors: UNSUPPORTED_PROCESSOR (UNIMPLEMENTED) names the field and its value.
 absl::Status ValidateSpec(const PreprocessSpec& spec);
 
 // The size that every image has after Resize, or nothing where it depends on the image.
 std::optional<Size> FixedOutputSize(const PreprocessSpec& spec);
 
-// The size that an image of `input` has after Resize (resize and crop applied).
+// The size that an image of `input` has after Resize (resize and crop applied). A side is 0 where
+// longest_edge presses it to nothing.
 Size OutputSize(const PreprocessSpec& spec, Size input);
 
 // Resize and center crop, still uint8. Bit-identical to the backend.
-// REQUIRES: ValidateSpec(spec).ok(); image not empty.
+// REQUIRES: ValidateSpec(spec).ok(); image and result not empty.
 Image Resize(const Image& image, const PreprocessSpec& spec);
 
 // Decode and Resize in one; the pixels are the same as those of the two calls, the memory and time
 // are not: this is the path that the service takes.
-// Errors: those of Decode.
+// Errors: those of Decode; TOO_MANY_PIXELS also where the result would be larger than
+// limits.max_pixels; EMPTY_IMAGE also where longest_edge leaves a side of 0 pixels, which the
+// reference refuses. REQUIRES: ValidateSpec(spec).ok().
 absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
                                       const DecodeLimits& limits, const PreprocessSpec& spec);
 

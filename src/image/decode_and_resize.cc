@@ -1,0 +1,56 @@
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <span>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/error/error.h"
+#include "src/image/image.h"
+#include "src/image/preprocess.h"
+
+namespace pixembed {
+namespace {
+
+// The reference refuses a picture whose size comes out as 0; one that comes out huge is refused
+// here, before memory is asked for.
+absl::Status CheckOutput(const PreprocessSpec& spec, Size input, const DecodeLimits& limits) {
+  const Size resized = ResizedSize(spec, input);
+  if (resized.height < 1 || resized.width < 1) {
+    return MakeError(
+        Reason::kEmptyImage,
+        absl::StrCat("the image of ", input.width, "x", input.height,
+                     " pixels would be resized to ", resized.width, "x", resized.height,
+                     " by the model's processor (size.shortest_edge ", spec.resize->shortest_edge,
+                     ", size.longest_edge ", spec.resize->longest_edge, ")"));
+  }
+  const Size output = OutputSize(spec, input);
+  const std::int64_t pixels = std::int64_t{output.height} * output.width;
+  if (pixels > limits.max_pixels) {
+    return MakeError(Reason::kTooManyPixels,
+                     absl::StrCat("the image of ", input.width, "x", input.height,
+                                  " pixels would be resized to ", output.width, "x", output.height,
+                                  " = ", pixels, " pixels, more than the limit of ",
+                                  limits.max_pixels, " (--max_image_pixels)"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
+                                      const DecodeLimits& limits, const PreprocessSpec& spec) {
+  absl::StatusOr<Image> image = Decode(encoded, limits);
+  if (!image.ok()) return image;
+  const Size size = {image->height(), image->width()};
+  if (absl::Status s = CheckOutput(spec, size, limits); !s.ok()) return s;
+  if (ResizedSize(spec, size) == size && OutputSize(spec, size) == size) return image;
+  try {
+    return Resize(*image, spec);
+  } catch (const std::bad_alloc&) {
+    return MakeError(Reason::kOutOfMemory, "no memory for resizing the image");
+  }
+}
+
+}  // namespace pixembed

@@ -1,0 +1,191 @@
+#include "src/image/preprocess.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "src/error/error.h"
+#include "src/image/image.h"
+#include "src/image/resample.h"
+
+namespace pixembed {
+namespace {
+
+// Sizes of a processor beyond this are refused: no vision transformer takes such a picture, and
+// buffers stay bounded.
+constexpr int kMaxTarget = 4096;
+
+absl::Status Unsupported(std::string_view field, std::string_view value, std::string_view why) {
+  return MakeError(Reason::kUnsupportedProcessor,
+                   absl::StrCat("the image processor's \"", std::string(field), "\" is ",
+                                std::string(value), ": ", std::string(why)));
+}
+
+absl::Status CheckRange(std::string_view field, int value) {
+  if (value >= 1 && value <= kMaxTarget) return absl::OkStatus();
+  return Unsupported(field, absl::StrCat(value),
+                     absl::StrCat("must be between 1 and ", kMaxTarget));
+}
+
+absl::Status CheckTargetSize(std::string_view field, Size size) {
+  if (absl::Status s = CheckRange(absl::StrCat(std::string(field), ".height"), size.height);
+      !s.ok()) {
+    return s;
+  }
+  return CheckRange(absl::StrCat(std::string(field), ".width"), size.width);
+}
+
+absl::Status CheckResize(const ResizeTarget& target) {
+  const bool has_edge = target.shortest_edge != 0 || target.longest_edge != 0;
+  if (target.exact.has_value() == has_edge) {
+    return Unsupported("size", has_edge ? "two sizes at once" : "empty",
+                       "must be either height and width, or shortest_edge with or without "
+                       "longest_edge");
+  }
+  if (target.exact.has_value()) return CheckTargetSize("size", *target.exact);
+  if (absl::Status s = CheckRange("size.shortest_edge", target.shortest_edge); !s.ok()) return s;
+  if (target.longest_edge == 0) return absl::OkStatus();
+  return CheckRange("size.longest_edge", target.longest_edge);
+}
+
+absl::Status CheckFilter(Backend backend, Filter filter) {
+  const std::string value =
+      absl::StrCat(static_cast<int>(filter), " (", std::string(FilterName(filter)), ")");
+  switch (filter) {
+    case Filter::kNearest:
+    case Filter::kBilinear:
+    case Filter::kBicubic:
+      return absl::OkStatus();
+    case Filter::kLanczos:
+    case Filter::kBox:
+    case Filter::kHamming:
+      if (backend == Backend::kPil) return absl::OkStatus();
+      return Unsupported("resample", value,
+                         "the torchvision backend has nearest (0), bilinear (2) and bicubic (3); "
+                         "the pil backend has this filter");
+  }
+  return Unsupported("resample", value, "must be one of 0 to 5");
+}
+
+// A number of the processor as the float32 that the arithmetic uses.
+bool FitsFloat(double value) { return std::isfinite(static_cast<float>(value)); }
+
+absl::Status CheckArithmetic(const PreprocessSpec& spec) {
+  if (spec.rescale && (!FitsFloat(spec.rescale_factor) || !FitsFloat(1.0 / spec.rescale_factor))) {
+    return Unsupported("rescale_factor", absl::StrCat(spec.rescale_factor),
+                       "it and its inverse must be finite");
+  }
+  if (!spec.normalize) return absl::OkStatus();
+  for (const double mean : spec.mean) {
+    if (!FitsFloat(mean)) {
+      return Unsupported("image_mean", absl::StrCat(mean), "must be finite");
+    }
+  }
+  const double scale = spec.rescale ? 1.0 / spec.rescale_factor : 1.0;
+  for (const double std : spec.std) {
+    if (!FitsFloat(std) || !FitsFloat(std * scale) || static_cast<float>(std) == 0.0f ||
+        static_cast<float>(std) * static_cast<float>(scale) == 0.0f) {
+      return Unsupported("image_std", absl::StrCat(std), "must be finite and not zero");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Python: requested_new_short, int(requested_new_short * long / short).
+// Source: transformers 5.23.0 image_transforms.py get_resize_output_image_size.
+Size ShortestEdgeSize(int edge, Size input) {
+  const int shorter = std::min(input.height, input.width);
+  const int longer = std::max(input.height, input.width);
+  const int new_longer =
+      static_cast<int>(static_cast<double>(std::int64_t{edge} * longer) / shorter);
+  return input.width <= input.height ? Size{new_longer, edge} : Size{edge, new_longer};
+}
+
+// Source: transformers 5.23.0 image_transforms.py get_size_with_aspect_ratio.
+Size CappedSize(int edge, int longest, Size input) {
+  const double shorter = std::min(input.height, input.width);
+  const double longer = std::max(input.height, input.width);
+  if (longer / shorter * edge <= longest) {
+    return ShortestEdgeSize(edge, input);
+  }
+  const double raw = longest * shorter / longer;
+  // Python's round(): halves go to the even number, which is the default rounding mode.
+  const int new_edge = static_cast<int>(std::nearbyint(raw));
+  if (std::min(input.height, input.width) == new_edge) return input;
+  if (input.width < input.height) {
+    return {static_cast<int>(raw * input.height / input.width), new_edge};
+  }
+  return {new_edge, static_cast<int>(raw * input.width / input.height)};
+}
+
+// One axis of a center crop: samples [from, from + count) of the resized picture land at
+// [to, to + count) of the output; the rest of the output is 0.
+struct CropAxis {
+  int from;
+  int to;
+  int count;
+};
+
+// Where padding is odd, torchvision puts the smaller half before the picture, the pil backend the
+// larger. Source: transformers 5.23.0 image_processing_backends.py TorchvisionBackend.center_crop,
+// image_transforms.py center_crop.
+CropAxis CenterCrop(Backend backend, int resized, int crop) {
+  if (crop <= resized) return {(resized - crop) / 2, 0, crop};
+  const int padding = crop - resized;
+  return {0, backend == Backend::kPil ? (padding + 1) / 2 : padding / 2, resized};
+}
+
+}  // namespace
+
+absl::Status ValidateSpec(const PreprocessSpec& spec) {
+  if (spec.resize.has_value()) {
+    if (absl::Status s = CheckResize(*spec.resize); !s.ok()) return s;
+    if (absl::Status s = CheckFilter(spec.backend, spec.filter); !s.ok()) return s;
+  }
+  if (spec.crop.has_value()) {
+    if (absl::Status s = CheckTargetSize("crop_size", *spec.crop); !s.ok()) return s;
+  }
+  return CheckArithmetic(spec);
+}
+
+std::optional<Size> FixedOutputSize(const PreprocessSpec& spec) {
+  if (spec.crop.has_value()) return spec.crop;
+  if (spec.resize.has_value()) return spec.resize->exact;
+  return std::nullopt;
+}
+
+Size ResizedSize(const PreprocessSpec& spec, Size input) {
+  if (!spec.resize.has_value()) return input;
+  const ResizeTarget& target = *spec.resize;
+  if (target.exact.has_value()) return *target.exact;
+  return target.longest_edge != 0 ? CappedSize(target.shortest_edge, target.longest_edge, input)
+                                  : ShortestEdgeSize(target.shortest_edge, input);
+}
+
+Size OutputSize(const PreprocessSpec& spec, Size input) {
+  return spec.crop.has_value() ? *spec.crop : ResizedSize(spec, input);
+}
+
+Image Resize(const Image& image, const PreprocessSpec& spec) {
+  const Size resized = ResizedSize(spec, {image.height(), image.width()});
+  const Size size = spec.crop.value_or(resized);
+  const CropAxis y = CenterCrop(spec.backend, resized.height, size.height);
+  const CropAxis x = CenterCrop(spec.backend, resized.width, size.width);
+  Image output(size.width, size.height);
+  if (y.count < size.height || x.count < size.width) {
+    std::memset(output.pixels().data(), 0, output.size_bytes());
+  }
+  Resample(image, spec.backend, spec.filter, resized, {y.from, x.from, y.count, x.count},
+           BestKernels(), output.row(y.to) + std::ptrdiff_t{x.to} * 3,
+           std::ptrdiff_t{size.width} * 3);
+  return output;
+}
+
+}  // namespace pixembed

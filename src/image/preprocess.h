@@ -1,0 +1,17 @@
+// Where the pixels of a model's input come from: target size, crop window, padding.
+//
+// Internal to the room; image.h has the public half.
+#ifndef PIXEMBED_SRC_IMAGE_PREPROCESS_H_
+#define PIXEMBED_SRC_IMAGE_PREPROCESS_H_
+
+#include "src/image/image.h"
+
+namespace pixembed {
+
+// The size that an image of `input` has between resize and crop. A side is 0 where longest_edge
+// presses the shorter side of a very long image to nothing; the reference refuses such an image.
+Size ResizedSize(const PreprocessSpec& spec, Size input);
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_IMAGE_PREPROCESS_H_

@@ -1,0 +1,216 @@
+#include "src/image/taps.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <numbers>
+#include <span>
+#include <vector>
+
+namespace pixembed {
+namespace {
+
+// Pillow's fixed precision: 8 bits for the result and 2 for sums beyond [0, 1] leave 22 of 32.
+constexpr int kPillowPrecision = 32 - 8 - 2;
+
+// The largest weight from which on ATen's precision is at its smallest, 14 bits (see
+// AtenPrecision). No filter has a normalised weight of 2, which would lower it further.
+constexpr double kLargestWeight = 32767.5 / 32768.0;
+
+double BoxFilter(double x) { return x > -0.5 && x <= 0.5 ? 1.0 : 0.0; }
+
+double BilinearFilter(double x) {
+  x = std::abs(x);
+  return x < 1.0 ? 1.0 - x : 0.0;
+}
+
+double HammingFilter(double x) {
+  x = std::abs(x);
+  if (x == 0.0) return 1.0;
+  if (x >= 1.0) return 0.0;
+  x *= std::numbers::pi;
+  // The constants are float32 in the reference too.
+  return std::sin(x) / x * (0.54f + 0.46f * std::cos(x));
+}
+
+double BicubicFilter(double x) {
+  constexpr double kA = -0.5;
+  x = std::abs(x);
+  if (x < 1.0) return ((kA + 2.0) * x - (kA + 3.0)) * x * x + 1;
+  if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * kA;
+  return 0.0;
+}
+
+double Sinc(double x) {
+  if (x == 0.0) return 1.0;
+  x *= std::numbers::pi;
+  return std::sin(x) / x;
+}
+
+double LanczosFilter(double x) { return -3.0 <= x && x < 3.0 ? Sinc(x) * Sinc(x / 3) : 0.0; }
+
+// How far a filter reaches, in inputs, where nothing is scaled down.
+double Support(Filter filter) {
+  switch (filter) {
+    case Filter::kBox:
+      return 0.5;
+    case Filter::kBilinear:
+    case Filter::kHamming:
+      return 1.0;
+    case Filter::kBicubic:
+      return 2.0;
+    case Filter::kLanczos:
+      return 3.0;
+    case Filter::kNearest:
+      break;
+  }
+  return 0.0;
+}
+
+// Places and weights of an axis's outputs, in the double precision of both references.
+class Axis {
+ public:
+  Axis(Filter filter, int input, int output)
+      : input_(input),
+        scale_(static_cast<double>(input) / output),
+        filter_scale_(std::max(scale_, 1.0)),
+        inverse_(1.0 / filter_scale_),
+        support_(Support(filter) * filter_scale_) {}
+
+  // No output has more weights.
+  int max_count() const { return static_cast<int>(std::ceil(support_)) * 2 + 1; }
+
+  struct Range {
+    int first;
+    int count;
+  };
+
+  // Normalised weights of output i into `weights`, which holds max_count().
+  template <double (*kFilter)(double)>
+  Range Weigh(int i, std::span<double> weights) const {
+    const double center = (i + 0.5) * scale_;
+    const int first = std::max(static_cast<int>(center - support_ + 0.5), 0);
+    const int end = std::min(static_cast<int>(center + support_ + 0.5), input_);
+    const int count = std::clamp(end - first, 0, max_count());
+    double sum = 0.0;
+    for (int t = 0; t < count; ++t) {
+      weights[t] = kFilter((t + first - center + 0.5) * inverse_);
+      sum += weights[t];
+    }
+    if (sum != 0.0) {
+      for (int t = 0; t < count; ++t) weights[t] /= sum;
+    }
+    return {first, count};
+  }
+
+ private:
+  int input_;
+  double scale_;
+  double filter_scale_;
+  double inverse_;
+  double support_;
+};
+
+int Quantize(double weight, int precision) {
+  return static_cast<int>((weight < 0 ? -0.5 : 0.5) + weight * (1 << precision));
+}
+
+// The most bits for which the largest weight of the whole axis still fits 16 bits.
+int AtenPrecision(double largest) {
+  int precision = 0;
+  while (precision < 22 && static_cast<int>(0.5 + largest * (1 << (precision + 1))) < (1 << 15)) {
+    ++precision;
+  }
+  return precision;
+}
+
+// The largest weight of the outputs of [0, output), or one of at least kLargestWeight. Enlarging
+// meets such a weight at its first output; an axis that shrinks has fewer outputs than inputs: the
+// work is bounded by the input.
+template <double (*kFilter)(double)>
+double LargestWeight(const Axis& axis, int output) {
+  std::vector<double> weights(axis.max_count());
+  double largest = 0.0;
+  for (int i = 0; i < output && largest < kLargestWeight; ++i) {
+    const Axis::Range range = axis.Weigh<kFilter>(i, weights);
+    for (int t = 0; t < range.count; ++t) largest = std::max(largest, weights[t]);
+  }
+  return largest;
+}
+
+template <double (*kFilter)(double)>
+AxisTaps Compute(Backend backend, const Axis& axis, int output, int begin, int outputs) {
+  const bool pillow = backend == Backend::kPil;
+  AxisTaps taps;
+  taps.precision = pillow ? kPillowPrecision : AtenPrecision(LargestWeight<kFilter>(axis, output));
+  taps.stride = (axis.max_count() + AxisTaps::kGroup - 1) / AxisTaps::kGroup * AxisTaps::kGroup;
+  taps.first.resize(outputs);
+  taps.count.resize(outputs);
+  const std::size_t size = static_cast<std::size_t>(outputs) * taps.stride;
+  taps.coarse.resize(size);
+  if (pillow) taps.fine.resize(size);
+
+  std::vector<double> weights(axis.max_count());
+  for (int i = 0; i < outputs; ++i) {
+    const Axis::Range range = axis.Weigh<kFilter>(begin + i, weights);
+    taps.first[i] = range.first;
+    taps.count[i] = range.count;
+    const std::size_t row = static_cast<std::size_t>(i) * taps.stride;
+    for (int t = 0; t < range.count; ++t) {
+      const int weight = Quantize(weights[t], taps.precision);
+      if (pillow) {
+        taps.coarse[row + t] = static_cast<std::int16_t>(weight >> AxisTaps::kFineBits);
+        taps.fine[row + t] = static_cast<std::int16_t>(weight & ((1 << AxisTaps::kFineBits) - 1));
+      } else {
+        taps.coarse[row + t] = static_cast<std::int16_t>(weight);
+      }
+    }
+  }
+  return taps;
+}
+
+}  // namespace
+
+AxisTaps ComputeTaps(Backend backend, Filter filter, int input, int output, int begin,
+                     int outputs) {
+  const Axis axis(filter, input, output);
+  switch (filter) {
+    case Filter::kBox:
+      return Compute<BoxFilter>(backend, axis, output, begin, outputs);
+    case Filter::kBilinear:
+      return Compute<BilinearFilter>(backend, axis, output, begin, outputs);
+    case Filter::kHamming:
+      return Compute<HammingFilter>(backend, axis, output, begin, outputs);
+    case Filter::kBicubic:
+      return Compute<BicubicFilter>(backend, axis, output, begin, outputs);
+    case Filter::kLanczos:
+      return Compute<LanczosFilter>(backend, axis, output, begin, outputs);
+    case Filter::kNearest:
+      break;
+  }
+  return {};
+}
+
+std::vector<int> NearestInputs(Backend backend, int input, int output, int begin, int outputs) {
+  std::vector<int> inputs(outputs);
+  if (backend == Backend::kPil) {
+    // Positions are added up, not multiplied, as in the reference: rounding included.
+    const double scale = static_cast<double>(input) / output;
+    double position = scale * 0.5;
+    for (int i = 0; i < begin; ++i) position += scale;
+    for (int& in : inputs) {
+      in = std::min(static_cast<int>(position), input - 1);
+      position += scale;
+    }
+    return inputs;
+  }
+  const float scale = static_cast<float>(input) / static_cast<float>(output);
+  for (int i = 0; i < outputs; ++i) {
+    const float position = scale * (static_cast<float>(begin + i) + 0.5f);
+    inputs[i] = std::min(static_cast<int>(std::floor(position)), input - 1);
+  }
+  return inputs;
+}
+
+}  // namespace pixembed
