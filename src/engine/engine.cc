@@ -1,0 +1,440 @@
+#include "src/engine/engine.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cassert>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/batching/batching.h"
+#include "src/engine/admission.h"
+#include "src/engine/cpu_count.h"
+#include "src/engine/memory_budget.h"
+#include "src/engine/options.h"
+#include "src/engine/roster.h"
+#include "src/engine/service_rate.h"
+#include "src/engine/start.h"
+#include "src/engine/task.h"
+#include "src/error/error.h"
+#include "src/image/image.h"
+#include "src/model/model.h"
+
+namespace pixembed {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
+
+// A deadline is refused only where even a rate this many times the measured one would miss it.
+constexpr double kClearMiss = 2;
+// What an image is taken to cost, for RetryDelay, before anything was measured.
+constexpr nanoseconds kUnmeasuredCost = std::chrono::milliseconds(1);
+constexpr std::chrono::milliseconds kMinRetryDelay{1};
+constexpr std::chrono::milliseconds kMaxRetryDelay{60'000};
+
+absl::Status AbandonedError(Abandoned<Pending>::Why why) {
+  return why == Abandoned<Pending>::Why::kCancelled
+             ? MakeError(Reason::kCancelled, "cancelled before the image's turn came")
+             : MakeError(Reason::kDeadlineExceeded, "the deadline passed before the image's turn");
+}
+
+Demand DemandOf(std::span<const Item> items) {
+  Demand demand;
+  for (const Item& item : items) {
+    const Demand one = DemandOf(item.lane, item.image.bytes.size());
+    demand.all.images += one.all.images;
+    demand.all.bytes += one.all.bytes;
+    demand.bulk.images += one.bulk.images;
+    demand.bulk.bytes += one.bulk.bytes;
+  }
+  return demand;
+}
+
+// What the engine knows of one model's traffic.
+struct Traffic {
+  explicit Traffic(std::size_t max_batch_size) : rate(max_batch_size) {}
+  ServiceRate rate;
+  // Images in line or inside that no batch has taken yet.
+  std::atomic<std::size_t> online_waiting = 0;
+  std::atomic<std::size_t> bulk_waiting = 0;
+
+  std::atomic<std::size_t>& Waiting(Lane lane) {
+    return lane == Lane::kBulk ? bulk_waiting : online_waiting;
+  }
+};
+
+class EngineImpl final : public Engine {
+ public:
+  EngineImpl(std::vector<std::shared_ptr<const Model>> models, EngineShape shape, Decoder decoder);
+  EngineImpl(const EngineImpl&) = delete;
+  EngineImpl& operator=(const EngineImpl&) = delete;
+  ~EngineImpl() override;
+
+  absl::Status StartStages();
+
+  absl::Status Submit(std::size_t model, std::vector<Item> items) override;
+  void SubmitWhenRoom(std::size_t model, std::vector<Item> items,
+                      absl::AnyInvocable<void(absl::Status)> admitted) override;
+  std::chrono::milliseconds RetryDelay() const override;
+  absl::Status Drain(TimePoint deadline) override;
+  EngineStats stats() const override;
+  const EngineOptions& options() const override { return shape_.options; }
+  std::span<const std::shared_ptr<const Model>> models() const override { return models_; }
+
+ private:
+  class DecodeWorker;
+  class InferenceWorker;
+
+  absl::Status CheckDeadlines(std::size_t model, std::span<const Item> items) const;
+  // Unit time of everything that waits for a batch: of the online lane, or of both.
+  nanoseconds WaitingCost(bool with_bulk) const;
+  void CountWaiting(std::size_t model, std::span<const Item> items);
+  void UncountWaiting(std::size_t model, std::span<const Item> items);
+  // The walk begins. REQUIRES: the items were admitted and counted as waiting.
+  void Begin(std::size_t model, std::vector<Item> items);
+
+  const std::vector<std::shared_ptr<const Model>> models_;
+  const EngineShape shape_;
+  const Decoder decoder_;
+
+  std::vector<std::unique_ptr<Traffic>> traffic_;  // by model
+  ServiceRate decode_rate_{1};
+  MemoryBudget decode_memory_;
+  Admission admission_;
+  Roster roster_{&admission_};
+  std::atomic<std::uint64_t> admitted_ = 0;
+  std::atomic<std::uint64_t> refused_ = 0;
+  std::atomic<std::uint64_t> batches_ = 0;
+
+  // Last: their threads use all of the above. Decoding feeds inference, so it ends first.
+  std::unique_ptr<BatchScheduler<Pending>> inference_;  // a queue per model
+  std::unique_ptr<BatchScheduler<Pending>> decode_;     // one queue, batches of one
+};
+
+// Header, budget, pixels; then on to the inference stage.
+class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
+ public:
+  explicit DecodeWorker(EngineImpl* engine) : engine_(*engine) {}
+
+  void Run(std::size_t /*queue*/, std::vector<Pending> items, int /*threads*/) override {
+    for (Pending& pending : items) {
+      const absl::Status status = Decode(*pending);
+      if (status.ok()) {
+        const std::size_t model = pending->model;
+        engine_.inference_->Land(model, std::move(pending));
+      } else {
+        engine_.inference_->Unexpect(pending->model, pending.bulk());
+        --engine_.traffic_[pending->model]->Waiting(pending->item.lane);
+        engine_.roster_.Finish(*pending, status);
+      }
+    }
+  }
+
+ private:
+  absl::Status Decode(Task& task) {
+    const DecodeLimits& limits = engine_.shape_.options.limits;
+    const std::span<const std::byte> encoded = task.item.image.bytes;
+    absl::StatusOr<ImageHeader> header = engine_.decoder_.read_header(encoded, limits);
+    if (!header.ok()) return header.status();
+    const absl::StatusOr<MemoryBudget::Grant> memory = engine_.decode_memory_.Take(
+        header->decoded_bytes, task.item.stop, task.item.deadline);
+    if (!memory.ok()) return memory.status();
+
+    const TimePoint begin = Clock::now();
+    const PreprocessSpec& spec = engine_.models_[task.model]->info().preprocess;
+    absl::StatusOr<Image> image = engine_.decoder_.decode_and_resize(encoded, limits, spec);
+    task.decoded = Clock::now();
+    task.timings.queue = begin - task.submitted;
+    task.timings.decode = task.decoded - begin;
+    if (!image.ok()) return image.status();
+    engine_.decode_rate_.Record(1, task.timings.decode);
+    task.image = *std::move(image);
+    task.item.image = {};  // the encoded bytes have served
+    return absl::OkStatus();
+  }
+
+  EngineImpl& engine_;
+};
+
+// Runs batches of any model on one device.
+class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
+ public:
+  // Makes a runner per model and warms it up.
+  static absl::StatusOr<std::unique_ptr<BatchWorker<Pending>>> Make(EngineImpl* engine,
+                                                                    int index) {
+    auto worker = std::make_unique<InferenceWorker>(engine);
+    const EngineShape& shape = engine->shape_;
+    const std::size_t device = static_cast<std::size_t>(index / shape.options.workers_per_device);
+    // All workers warm up at once, so each has its part of the cores.
+    const int threads = shape.count_cores ? shape.options.cores / shape.workers : 1;
+    for (const std::shared_ptr<const Model>& model : engine->models_) {
+      absl::StatusOr<std::unique_ptr<Runner>> runner = model->NewRunner(model->devices()[device]);
+      if (!runner.ok()) return runner.status();
+      for (const int size : shape.options.warm_up_batch_sizes) {
+        const absl::Status status = WarmUp(*model, **runner, static_cast<std::size_t>(size), threads);
+        if (!status.ok()) return status;
+      }
+      worker->runners_.push_back(*std::move(runner));
+    }
+    return worker;
+  }
+
+  explicit InferenceWorker(EngineImpl* engine) : engine_(*engine) {}
+
+  void Run(std::size_t queue, std::vector<Pending> items, int threads) override {
+    const TimePoint begin = Clock::now();
+    for (const Pending& pending : items) {
+      --engine_.traffic_[queue]->Waiting(pending->item.lane);
+      pending->timings.queue += begin - pending->decoded;
+    }
+    Embed(queue, items, threads);
+  }
+
+ private:
+  static absl::Status WarmUp(const Model& model, Runner& runner, std::size_t batch_size,
+                             int threads) {
+    const Size input = model.info().input;
+    Image image(input.width, input.height);
+    std::ranges::fill(image.pixels(), std::uint8_t{0});
+    const std::vector<const Image*> images(batch_size, &image);
+    const std::vector<OutputSpec> specs(batch_size);
+    return runner.Embed(images, specs, threads).status();
+  }
+
+  void Embed(std::size_t model, std::span<const Pending> items, int threads) {
+    std::vector<const Image*> images;
+    std::vector<OutputSpec> specs;
+    for (const Pending& pending : items) {
+      images.push_back(&pending->image);
+      specs.push_back(pending->item.output);
+    }
+    const TimePoint begin = Clock::now();
+    absl::StatusOr<std::vector<Embedding>> embeddings =
+        runners_[model]->Embed(images, specs, threads);
+    const nanoseconds compute = Clock::now() - begin;
+    ++engine_.batches_;
+
+    if (embeddings.ok() && embeddings->size() != items.size()) {
+      embeddings = MakeError(Reason::kDeviceFailure,
+                             absl::StrCat("the model gave ", embeddings->size(), " vectors for ",
+                                          items.size(), " images"));
+    }
+    if (embeddings.ok()) {
+      engine_.traffic_[model]->rate.Record(items.size(), compute * threads);
+      Deliver(items, *std::move(embeddings), compute);
+    } else if (ReasonOf(embeddings.status()) == Reason::kOutOfMemory && items.size() > 1) {
+      // Half of it may fit.
+      Embed(model, items.first(items.size() / 2), threads);
+      Embed(model, items.subspan(items.size() / 2), threads);
+    } else {
+      for (const Pending& pending : items) engine_.roster_.Finish(*pending, embeddings.status());
+    }
+  }
+
+  void Deliver(std::span<const Pending> items, std::vector<Embedding> embeddings,
+               nanoseconds compute) {
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      Outcome outcome{std::move(embeddings[i]), items[i]->timings};
+      outcome.timings.compute = compute;
+      outcome.timings.batch_size = static_cast<int>(items.size());
+      engine_.roster_.Finish(*items[i], std::move(outcome));
+    }
+  }
+
+  EngineImpl& engine_;
+  std::vector<std::unique_ptr<Runner>> runners_;  // by model
+};
+
+EngineImpl::EngineImpl(std::vector<std::shared_ptr<const Model>> models, EngineShape shape,
+                       Decoder decoder)
+    : models_(std::move(models)),
+      shape_(std::move(shape)),
+      decoder_(std::move(decoder)),
+      decode_memory_(shape_.options.max_decoded_bytes),
+      admission_({shape_.options.max_queued_images, shape_.options.max_queued_bytes}) {
+  for (std::size_t i = 0; i < models_.size(); ++i) {
+    traffic_.push_back(
+        std::make_unique<Traffic>(static_cast<std::size_t>(shape_.options.max_batch_size)));
+  }
+}
+
+EngineImpl::~EngineImpl() {
+  (void)Drain(TimePoint::max());  // cannot miss it
+  decode_.reset();
+  inference_.reset();
+}
+
+absl::Status EngineImpl::StartStages() {
+  BatchSchedulerOptions inference;
+  inference.queues = models_.size();
+  inference.queue.max_batch_size = static_cast<std::size_t>(shape_.options.max_batch_size);
+  inference.queue.max_delay = shape_.options.max_queue_delay;
+  inference.queue.cost = shape_.cost;
+  inference.workers = shape_.workers;
+  inference.cores = shape_.count_cores ? shape_.options.cores : 0;
+  absl::StatusOr<std::unique_ptr<BatchScheduler<Pending>>> started =
+      BatchScheduler<Pending>::Start(
+          inference, [this](int index) { return InferenceWorker::Make(this, index); },
+          [this](Abandoned<Pending> abandoned) {
+            const Task& task = *abandoned.item;
+            --traffic_[task.model]->Waiting(task.item.lane);
+            roster_.Finish(*abandoned.item, AbandonedError(abandoned.why));
+          });
+  if (!started.ok()) return started.status();
+  inference_ = *std::move(started);
+
+  BatchSchedulerOptions decode;
+  decode.queue.cost = BatchCost::kPerItem;
+  decode.workers = shape_.options.decode_threads;
+  started = BatchScheduler<Pending>::Start(
+      decode, [this](int /*index*/) { return std::make_unique<DecodeWorker>(this); },
+      [this](Abandoned<Pending> abandoned) {
+        const Task& task = *abandoned.item;
+        inference_->Unexpect(task.model, abandoned.item.bulk());
+        --traffic_[task.model]->Waiting(task.item.lane);
+        roster_.Finish(*abandoned.item, AbandonedError(abandoned.why));
+      });
+  if (!started.ok()) return started.status();
+  decode_ = *std::move(started);
+  return absl::OkStatus();
+}
+
+absl::Status EngineImpl::Submit(std::size_t model, std::vector<Item> items) {
+  assert(model < models_.size());
+  absl::Status status = CheckDeadlines(model, items);
+  if (status.ok()) status = admission_.TryAdmit(DemandOf(items));
+  if (!status.ok()) {
+    refused_ += items.size();
+    return status;
+  }
+  CountWaiting(model, items);
+  Begin(model, std::move(items));
+  return absl::OkStatus();
+}
+
+void EngineImpl::SubmitWhenRoom(std::size_t model, std::vector<Item> items,
+                                absl::AnyInvocable<void(absl::Status)> admitted) {
+  assert(model < models_.size());
+  if (items.empty()) return admitted(absl::OkStatus());
+  CountWaiting(model, items);
+  const Demand demand = DemandOf(items);
+  std::stop_token stop = items.front().stop;
+  admission_.AdmitWhenRoom(demand, std::move(stop),
+                           [this, model, items = std::move(items),
+                            admitted = std::move(admitted)](absl::Status status) mutable {
+                             if (!status.ok()) {
+                               refused_ += items.size();
+                               UncountWaiting(model, items);
+                               return admitted(std::move(status));
+                             }
+                             // First the word, so that it comes before the first `done`.
+                             admitted(absl::OkStatus());
+                             Begin(model, std::move(items));
+                           });
+}
+
+void EngineImpl::Begin(std::size_t model, std::vector<Item> items) {
+  const TimePoint now = Clock::now();
+  std::vector<std::shared_ptr<Task>> tasks;
+  std::vector<Pending> pending;
+  std::size_t bulk = 0;
+  for (Item& item : items) {
+    auto task = std::make_shared<Task>();
+    task->model = model;
+    task->encoded_bytes = item.image.bytes.size();
+    task->item = std::move(item);
+    task->submitted = now;
+    if (task->item.lane == Lane::kBulk) ++bulk;
+    pending.emplace_back(task);
+    tasks.push_back(std::move(task));
+  }
+  admitted_ += tasks.size();
+  if (!roster_.Enter(tasks)) return;
+  for (const std::shared_ptr<Task>& task : tasks) {
+    if (!task->item.stop.stop_possible()) continue;
+    task->on_stop.emplace(task->item.stop, [this] {
+      decode_->SweepCancelled();
+      inference_->SweepCancelled();
+    });
+  }
+  inference_->Expect(model, tasks.size() - bulk, bulk);
+  decode_->Schedule(0, std::move(pending));
+}
+
+void EngineImpl::CountWaiting(std::size_t model, std::span<const Item> items) {
+  for (const Item& item : items) ++traffic_[model]->Waiting(item.lane);
+}
+
+void EngineImpl::UncountWaiting(std::size_t model, std::span<const Item> items) {
+  for (const Item& item : items) --traffic_[model]->Waiting(item.lane);
+}
+
+nanoseconds EngineImpl::WaitingCost(bool with_bulk) const {
+  nanoseconds cost{0};
+  for (const std::unique_ptr<Traffic>& traffic : traffic_) {
+    std::size_t images = traffic->online_waiting;
+    if (with_bulk) images += traffic->bulk_waiting;
+    cost += traffic->rate.PerImage().value_or(kUnmeasuredCost) * images;
+  }
+  return cost;
+}
+
+absl::Status EngineImpl::CheckDeadlines(std::size_t model, std::span<const Item> items) const {
+  return absl::OkStatus();
+}
+
+std::chrono::milliseconds EngineImpl::RetryDelay() const { return kMinRetryDelay; }
+
+absl::Status EngineImpl::Drain(TimePoint deadline) {
+  admission_.Close();
+  if (admission_.WaitUntilEmpty(deadline)) return absl::OkStatus();
+  const std::size_t cut_off = roster_.CutOff();
+  decode_->SweepCancelled();
+  inference_->SweepCancelled();
+  admission_.WaitUntilEmpty(TimePoint::max());  // calls of `done` under way on other threads
+  if (cut_off == 0) return absl::OkStatus();
+  return MakeError(Reason::kDeadlineExceeded,
+                   absl::StrCat(cut_off, " images were cut off at the end of the drain"));
+}
+
+EngineStats EngineImpl::stats() const {
+  EngineStats stats;
+  const Load inside = admission_.inside();
+  stats.queued_images = inside.images;
+  stats.queued_bytes = inside.bytes;
+  stats.decoding_bytes = decode_memory_.held();
+  stats.admitted = admitted_;
+  stats.refused = refused_;
+  stats.completed = roster_.completed();
+  stats.failed = roster_.failed();
+  stats.batches = batches_;
+  return stats;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
+    std::vector<std::shared_ptr<const Model>> models, EngineOptions options, int usable_cores,
+    Decoder decoder) {
+  absl::StatusOr<EngineShape> shape = ShapeEngine(models, options, usable_cores);
+  if (!shape.ok()) return shape.status();
+  auto engine =
+      std::make_unique<EngineImpl>(std::move(models), *std::move(shape), std::move(decoder));
+  absl::Status status = engine->StartStages();
+  if (!status.ok()) return status;
+  return engine;
+}
+
+}  // namespace pixembed

@@ -1,0 +1,125 @@
+#include "src/engine/options.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/batching/batching.h"
+#include "src/engine/engine.h"
+#include "src/error/error.h"
+#include "src/model/model.h"
+
+namespace pixembed {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+constexpr int kMaxBatchSize = 4096;
+constexpr std::chrono::milliseconds kMaxQueueDelay{10'000};
+
+// Per device: enough to keep it busy while the other worker uploads and downloads.
+constexpr int kWorkersPerGpu = 2;
+// Where a larger batch stops paying.
+constexpr int kCpuBatch = 4;
+constexpr int kGpuBatch = 32;
+
+struct Range {
+  std::string_view flag;
+  std::int64_t value;
+  std::int64_t min;
+  std::int64_t max;
+};
+
+absl::Status CheckRange(const Range& range) {
+  if (range.value >= range.min && range.value <= range.max) return absl::OkStatus();
+  return MakeError(Reason::kInvalidOption,
+                   absl::StrCat("--", absl::string_view(range.flag.data(), range.flag.size()),
+                                " is ", range.value, "; it must be between ", range.min, " and ",
+                                range.max));
+}
+
+absl::Status CheckRanges(const EngineOptions& options) {
+  const std::int64_t delay_us =
+      std::chrono::duration_cast<std::chrono::microseconds>(options.max_queue_delay).count();
+  const auto at_least_one = [](std::size_t value) {
+    return static_cast<std::int64_t>(std::min<std::size_t>(value, 1));
+  };
+  const std::array ranges = {
+      Range{"cores", options.cores, 0, kMaxThreads},
+      Range{"decode_threads", options.decode_threads, 0, kMaxThreads},
+      Range{"workers_per_device", options.workers_per_device, 0, kMaxThreads},
+      Range{"max_batch_size", options.max_batch_size, 0, kMaxBatchSize},
+      Range{"max_queue_delay_us", delay_us, 0,
+            std::chrono::microseconds(kMaxQueueDelay).count()},
+      Range{"max_queued_images", at_least_one(options.max_queued_images), 1, INT64_MAX},
+      Range{"max_queued_bytes", at_least_one(options.max_queued_bytes), 1, INT64_MAX},
+      Range{"max_decoded_bytes", at_least_one(options.max_decoded_bytes), 1, INT64_MAX},
+  };
+  for (const Range& range : ranges) {
+    absl::Status status = CheckRange(range);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckModels(std::span<const std::shared_ptr<const Model>> models) {
+  if (models.empty()) return MakeError(Reason::kInvalidOption, "there is no model to serve");
+  const std::span<const Device> devices = models.front()->devices();
+  if (devices.empty()) return MakeError(Reason::kInvalidOption, "the model is on no device");
+  for (const std::shared_ptr<const Model>& model : models) {
+    if (!std::ranges::equal(model->devices(), devices)) {
+      return MakeError(Reason::kInvalidOption, "the models are on different devices");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Model>> models,
+                                        const EngineOptions& options, int usable_cores) {
+  absl::Status status = CheckModels(models);
+  if (status.ok()) status = CheckRanges(options);
+  if (!status.ok()) return status;
+
+  const std::span<const Device> devices = models.front()->devices();
+  const bool gpu = std::ranges::any_of(
+      devices, [](const Device& device) { return device.kind == Device::Kind::kCuda; });
+  EngineShape shape;
+  shape.options = options;
+  shape.count_cores = !gpu;
+  shape.cost = gpu ? BatchCost::kPerBatch : BatchCost::kPerItem;
+  EngineOptions& chosen = shape.options;
+  if (chosen.cores == 0) chosen.cores = usable_cores;
+  if (chosen.decode_threads == 0) chosen.decode_threads = chosen.cores;
+  if (chosen.workers_per_device == 0) {
+    chosen.workers_per_device = gpu ? kWorkersPerGpu : chosen.cores;
+  }
+  if (chosen.max_batch_size == 0) chosen.max_batch_size = gpu ? kGpuBatch : kCpuBatch;
+  if (chosen.warm_up_batch_sizes.empty()) {
+    chosen.warm_up_batch_sizes = {1};
+    if (chosen.max_batch_size > 1) chosen.warm_up_batch_sizes.push_back(chosen.max_batch_size);
+  }
+  for (const int size : chosen.warm_up_batch_sizes) {
+    status = CheckRange({"warm_up_batch_sizes", size, 1, chosen.max_batch_size});
+    if (!status.ok()) return status;
+  }
+  shape.workers = chosen.workers_per_device * static_cast<int>(devices.size());
+  if (shape.count_cores && shape.workers > chosen.cores) {
+    return MakeError(
+        Reason::kInvalidOption,
+        absl::StrCat("--workers_per_device makes ", shape.workers, " workers for ", chosen.cores,
+                     " cores (--cores); on a CPU a worker needs a core of its own"));
+  }
+  return shape;
+}
+
+}  // namespace pixembed
