@@ -34,9 +34,9 @@ bool IsBulk(const Demand& demand) { return demand.bulk.images == demand.all.imag
 }  // namespace
 
 Admission::Admission(Load limit)
-    : limit_(limit),
-      bulk_limit_{(limit.images + 1) / 2, (limit.bytes + 1) / 2},
-      sweeper_([this] { Sweep(); }) {}
+    : limit_(limit), bulk_limit_{(limit.images + 1) / 2, (limit.bytes + 1) / 2}, sweeper_([this] {
+        Sweep();
+      }) {}
 
 Admission::~Admission() {
   const std::lock_guard lock(mutex_);
@@ -68,7 +68,10 @@ void Admission::AdmitWhenRoom(const Demand& demand, std::stop_token stop, Answer
 
   // Made outside the lock: the callback runs at once where stop was requested already.
   Line entry;
-  Waiter& waiter = entry.emplace_back(Waiter{demand, stop, std::move(answer), std::nullopt});
+  Waiter& waiter = entry.emplace_back();
+  waiter.demand = demand;
+  waiter.stop = stop;
+  waiter.answer = std::move(answer);
   waiter.on_stop.emplace(stop, [this] {
     const std::lock_guard lock(mutex_);
     sweep_ = true;
@@ -168,12 +171,11 @@ Admission::Line Admission::EnterFromLines() {
 }
 
 absl::Status Admission::Refusal(const Demand& demand) const {
-  return MakeError(
-      Reason::kOverloaded,
-      absl::StrCat("the call brings ", demand.all.images, " images of ", demand.all.bytes,
-                   " bytes; ", inside_.images, " of ", limit_.images,
-                   " images (--max_queued_images) and ", inside_.bytes, " of ", limit_.bytes,
-                   " bytes (--max_queued_bytes) are queued already"));
+  return MakeError(Reason::kOverloaded,
+                   absl::StrCat("the call brings ", demand.all.images, " images of ",
+                                demand.all.bytes, " bytes; ", inside_.images, " of ", limit_.images,
+                                " images (--max_queued_images) and ", inside_.bytes, " of ",
+                                limit_.bytes, " bytes (--max_queued_bytes) are queued already"));
 }
 
 void Admission::Sweep() {

@@ -97,7 +97,8 @@ std::optional<double> CgroupCpuQuota(const std::filesystem::path& root) {
     if (membership.controllers.empty()) {
       consider(SmallestQuota(mount, membership.path, QuotaOfV2));
     } else if (HasCpu(membership)) {
-      for (const std::string_view name : std::array<std::string_view, 3>{"cpu", "cpu,cpuacct", "cpuacct,cpu"}) {
+      for (const std::string_view name :
+           std::array<std::string_view, 3>{"cpu", "cpu,cpuacct", "cpuacct,cpu"}) {
         consider(SmallestQuota(mount / name, membership.path, QuotaOfV1));
       }
     }

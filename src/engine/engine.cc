@@ -1,12 +1,12 @@
 #include "src/engine/engine.h"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cassert>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
@@ -20,7 +20,6 @@
 #include "absl/strings/str_cat.h"
 #include "src/batching/batching.h"
 #include "src/engine/admission.h"
-#include "src/engine/cpu_count.h"
 #include "src/engine/memory_budget.h"
 #include "src/engine/options.h"
 #include "src/engine/roster.h"
@@ -38,7 +37,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::nanoseconds;
 
 // A deadline is refused only where even a rate this many times the measured one would miss it.
-constexpr double kClearMiss = 2;
+constexpr int kClearMiss = 2;
 // What an image is taken to cost, for RetryDelay, before anything was measured.
 constexpr nanoseconds kUnmeasuredCost = std::chrono::milliseconds(1);
 constexpr std::chrono::milliseconds kMinRetryDelay{1};
@@ -98,12 +97,15 @@ class EngineImpl final : public Engine {
   class InferenceWorker;
 
   absl::Status CheckDeadlines(std::size_t model, std::span<const Item> items) const;
-  // Unit time of everything that waits for a batch: of the online lane, or of both.
-  nanoseconds WaitingCost(bool with_bulk) const;
-  void CountWaiting(std::size_t model, std::span<const Item> items);
-  void UncountWaiting(std::size_t model, std::span<const Item> items);
+  // Cores, or on a GPU workers: what ServiceRate's times are divided by.
+  int CapacityUnits() const { return shape_.count_cores ? shape_.options.cores : shape_.workers; }
+  // Unit time of everything in line or inside that waits for a batch: of the online lane, or of
+  // both. `unmeasured` is the cost of an image of a model that has not been measured.
+  nanoseconds WaitingCost(bool with_bulk, nanoseconds unmeasured) const;
+  void CountWaiting(std::size_t model, const Demand& demand);
+  void UncountWaiting(std::size_t model, const Demand& demand);
   // The walk begins. REQUIRES: the items were admitted and counted as waiting.
-  void Begin(std::size_t model, std::vector<Item> items);
+  void Begin(std::size_t model, const Demand& demand, std::vector<Item> items);
 
   const std::vector<std::shared_ptr<const Model>> models_;
   const EngineShape shape_;
@@ -148,8 +150,8 @@ class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
     const std::span<const std::byte> encoded = task.item.image.bytes;
     absl::StatusOr<ImageHeader> header = engine_.decoder_.read_header(encoded, limits);
     if (!header.ok()) return header.status();
-    const absl::StatusOr<MemoryBudget::Grant> memory = engine_.decode_memory_.Take(
-        header->decoded_bytes, task.item.stop, task.item.deadline);
+    const absl::StatusOr<MemoryBudget::Grant> memory =
+        engine_.decode_memory_.Take(header->decoded_bytes, task.item.stop, task.item.deadline);
     if (!memory.ok()) return memory.status();
 
     const TimePoint begin = Clock::now();
@@ -172,8 +174,7 @@ class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
 class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
  public:
   // Makes a runner per model and warms it up.
-  static absl::StatusOr<std::unique_ptr<BatchWorker<Pending>>> Make(EngineImpl* engine,
-                                                                    int index) {
+  static absl::StatusOr<std::unique_ptr<BatchWorker<Pending>>> Make(EngineImpl* engine, int index) {
     auto worker = std::make_unique<InferenceWorker>(engine);
     const EngineShape& shape = engine->shape_;
     const std::size_t device = static_cast<std::size_t>(index / shape.options.workers_per_device);
@@ -183,7 +184,8 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
       absl::StatusOr<std::unique_ptr<Runner>> runner = model->NewRunner(model->devices()[device]);
       if (!runner.ok()) return runner.status();
       for (const int size : shape.options.warm_up_batch_sizes) {
-        const absl::Status status = WarmUp(*model, **runner, static_cast<std::size_t>(size), threads);
+        const absl::Status status =
+            WarmUp(*model, **runner, static_cast<std::size_t>(size), threads);
         if (!status.ok()) return status;
       }
       worker->runners_.push_back(*std::move(runner));
@@ -227,9 +229,9 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
     ++engine_.batches_;
 
     if (embeddings.ok() && embeddings->size() != items.size()) {
-      embeddings = MakeError(Reason::kDeviceFailure,
-                             absl::StrCat("the model gave ", embeddings->size(), " vectors for ",
-                                          items.size(), " images"));
+      embeddings =
+          MakeError(Reason::kDeviceFailure, absl::StrCat("the model gave ", embeddings->size(),
+                                                         " vectors for ", items.size(), " images"));
     }
     if (embeddings.ok()) {
       engine_.traffic_[model]->rate.Record(items.size(), compute * threads);
@@ -284,14 +286,13 @@ absl::Status EngineImpl::StartStages() {
   inference.queue.cost = shape_.cost;
   inference.workers = shape_.workers;
   inference.cores = shape_.count_cores ? shape_.options.cores : 0;
-  absl::StatusOr<std::unique_ptr<BatchScheduler<Pending>>> started =
-      BatchScheduler<Pending>::Start(
-          inference, [this](int index) { return InferenceWorker::Make(this, index); },
-          [this](Abandoned<Pending> abandoned) {
-            const Task& task = *abandoned.item;
-            --traffic_[task.model]->Waiting(task.item.lane);
-            roster_.Finish(*abandoned.item, AbandonedError(abandoned.why));
-          });
+  absl::StatusOr<std::unique_ptr<BatchScheduler<Pending>>> started = BatchScheduler<Pending>::Start(
+      inference, [this](int index) { return InferenceWorker::Make(this, index); },
+      [this](Abandoned<Pending> abandoned) {
+        const Task& task = *abandoned.item;
+        --traffic_[task.model]->Waiting(task.item.lane);
+        roster_.Finish(*abandoned.item, AbandonedError(abandoned.why));
+      });
   if (!started.ok()) return started.status();
   inference_ = *std::move(started);
 
@@ -313,14 +314,15 @@ absl::Status EngineImpl::StartStages() {
 
 absl::Status EngineImpl::Submit(std::size_t model, std::vector<Item> items) {
   assert(model < models_.size());
+  const Demand demand = DemandOf(items);
   absl::Status status = CheckDeadlines(model, items);
-  if (status.ok()) status = admission_.TryAdmit(DemandOf(items));
+  if (status.ok()) status = admission_.TryAdmit(demand);
   if (!status.ok()) {
     refused_ += items.size();
     return status;
   }
-  CountWaiting(model, items);
-  Begin(model, std::move(items));
+  CountWaiting(model, demand);
+  Begin(model, demand, std::move(items));
   return absl::OkStatus();
 }
 
@@ -328,40 +330,40 @@ void EngineImpl::SubmitWhenRoom(std::size_t model, std::vector<Item> items,
                                 absl::AnyInvocable<void(absl::Status)> admitted) {
   assert(model < models_.size());
   if (items.empty()) return admitted(absl::OkStatus());
-  CountWaiting(model, items);
   const Demand demand = DemandOf(items);
   std::stop_token stop = items.front().stop;
-  admission_.AdmitWhenRoom(demand, std::move(stop),
-                           [this, model, items = std::move(items),
-                            admitted = std::move(admitted)](absl::Status status) mutable {
-                             if (!status.ok()) {
-                               refused_ += items.size();
-                               UncountWaiting(model, items);
-                               return admitted(std::move(status));
-                             }
-                             // First the word, so that it comes before the first `done`.
-                             admitted(absl::OkStatus());
-                             Begin(model, std::move(items));
-                           });
+  CountWaiting(model, demand);
+  admission_.AdmitWhenRoom(
+      demand, std::move(stop),
+      [this, model, demand, items = std::move(items),
+       admitted = std::move(admitted)](absl::Status status) mutable {
+        if (status.ok()) {
+          admitted(absl::OkStatus());  // first the word, so that it comes before the first `done`
+          Begin(model, demand, std::move(items));
+        } else {
+          refused_ += items.size();
+          UncountWaiting(model, demand);
+          admitted(std::move(status));
+        }
+      });
 }
 
-void EngineImpl::Begin(std::size_t model, std::vector<Item> items) {
+void EngineImpl::Begin(std::size_t model, const Demand& demand, std::vector<Item> items) {
   const TimePoint now = Clock::now();
   std::vector<std::shared_ptr<Task>> tasks;
-  std::vector<Pending> pending;
-  std::size_t bulk = 0;
   for (Item& item : items) {
     auto task = std::make_shared<Task>();
     task->model = model;
     task->encoded_bytes = item.image.bytes.size();
     task->item = std::move(item);
     task->submitted = now;
-    if (task->item.lane == Lane::kBulk) ++bulk;
-    pending.emplace_back(task);
     tasks.push_back(std::move(task));
   }
   admitted_ += tasks.size();
-  if (!roster_.Enter(tasks)) return;
+  if (!roster_.Enter(tasks)) {
+    UncountWaiting(model, demand);
+    return;
+  }
   for (const std::shared_ptr<Task>& task : tasks) {
     if (!task->item.stop.stop_possible()) continue;
     task->on_stop.emplace(task->item.stop, [this] {
@@ -369,33 +371,68 @@ void EngineImpl::Begin(std::size_t model, std::vector<Item> items) {
       inference_->SweepCancelled();
     });
   }
-  inference_->Expect(model, tasks.size() - bulk, bulk);
-  decode_->Schedule(0, std::move(pending));
+  inference_->Expect(model, demand.all.images - demand.bulk.images, demand.bulk.images);
+  decode_->Schedule(0, std::vector<Pending>(std::make_move_iterator(tasks.begin()),
+                                            std::make_move_iterator(tasks.end())));
 }
 
-void EngineImpl::CountWaiting(std::size_t model, std::span<const Item> items) {
-  for (const Item& item : items) ++traffic_[model]->Waiting(item.lane);
+void EngineImpl::CountWaiting(std::size_t model, const Demand& demand) {
+  traffic_[model]->online_waiting += demand.all.images - demand.bulk.images;
+  traffic_[model]->bulk_waiting += demand.bulk.images;
 }
 
-void EngineImpl::UncountWaiting(std::size_t model, std::span<const Item> items) {
-  for (const Item& item : items) --traffic_[model]->Waiting(item.lane);
+void EngineImpl::UncountWaiting(std::size_t model, const Demand& demand) {
+  traffic_[model]->online_waiting -= demand.all.images - demand.bulk.images;
+  traffic_[model]->bulk_waiting -= demand.bulk.images;
 }
 
-nanoseconds EngineImpl::WaitingCost(bool with_bulk) const {
+nanoseconds EngineImpl::WaitingCost(bool with_bulk, nanoseconds unmeasured) const {
   nanoseconds cost{0};
   for (const std::unique_ptr<Traffic>& traffic : traffic_) {
     std::size_t images = traffic->online_waiting;
     if (with_bulk) images += traffic->bulk_waiting;
-    cost += traffic->rate.PerImage().value_or(kUnmeasuredCost) * images;
+    cost += traffic->rate.PerImage().value_or(unmeasured) * images;
   }
   return cost;
 }
 
 absl::Status EngineImpl::CheckDeadlines(std::size_t model, std::span<const Item> items) const {
+  const std::optional<nanoseconds> per_image = traffic_[model]->rate.PerImage();
+  const bool any = std::ranges::any_of(
+      items, [](const Item& item) { return item.deadline != TimePoint::max(); });
+  if (!any || !per_image.has_value()) return absl::OkStatus();
+
+  const TimePoint now = Clock::now();
+  nanoseconds cost_online = WaitingCost(false, nanoseconds{0});
+  nanoseconds cost_all = WaitingCost(true, nanoseconds{0});
+  for (const Item& item : items) {
+    const bool bulk = item.lane == Lane::kBulk;
+    cost_all += *per_image;
+    if (!bulk) cost_online += *per_image;
+    if (item.deadline == TimePoint::max()) continue;
+    const nanoseconds needed = (bulk ? cost_all : cost_online) / CapacityUnits();
+    if (now + needed / kClearMiss <= item.deadline) continue;
+    using Milliseconds = std::chrono::duration<double, std::milli>;
+    return MakeError(Reason::kDeadlineTooShort,
+                     absl::StrCat("the deadline is in ", Milliseconds(item.deadline - now).count(),
+                                  " ms; at the measured rate the image would be done in ",
+                                  Milliseconds(needed).count(), " ms"));
+  }
   return absl::OkStatus();
 }
 
-std::chrono::milliseconds EngineImpl::RetryDelay() const { return kMinRetryDelay; }
+std::chrono::milliseconds EngineImpl::RetryDelay() const {
+  // Half of what waits: a caller that came back for the first free place would meet all the others.
+  const nanoseconds inference = WaitingCost(true, kUnmeasuredCost) / CapacityUnits();
+  std::size_t images = 0;
+  for (const std::unique_ptr<Traffic>& traffic : traffic_) {
+    images += traffic->online_waiting + traffic->bulk_waiting;
+  }
+  const nanoseconds decode =
+      decode_rate_.PerImage().value_or(nanoseconds{0}) * images / shape_.options.decode_threads;
+  return std::clamp(std::chrono::ceil<std::chrono::milliseconds>(std::max(inference, decode) / 2),
+                    kMinRetryDelay, kMaxRetryDelay);
+}
 
 absl::Status EngineImpl::Drain(TimePoint deadline) {
   admission_.Close();
@@ -432,9 +469,11 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
   if (!shape.ok()) return shape.status();
   auto engine =
       std::make_unique<EngineImpl>(std::move(models), *std::move(shape), std::move(decoder));
-  absl::Status status = engine->StartStages();
-  if (!status.ok()) return status;
-  return engine;
+  const absl::Status status = engine->StartStages();
+  if (status.ok()) return engine;
+  // Without a reason it is the scheduler's: no thread could be had.
+  if (ReasonOf(status).has_value()) return status;
+  return MakeError(Reason::kOutOfMemory, absl::StrCat("starting the threads: ", status.message()));
 }
 
 }  // namespace pixembed

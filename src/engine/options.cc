@@ -40,10 +40,10 @@ struct Range {
 
 absl::Status CheckRange(const Range& range) {
   if (range.value >= range.min && range.value <= range.max) return absl::OkStatus();
-  return MakeError(Reason::kInvalidOption,
-                   absl::StrCat("--", absl::string_view(range.flag.data(), range.flag.size()),
-                                " is ", range.value, "; it must be between ", range.min, " and ",
-                                range.max));
+  return MakeError(
+      Reason::kInvalidOption,
+      absl::StrCat("--", absl::string_view(range.flag.data(), range.flag.size()), " is ",
+                   range.value, "; it must be between ", range.min, " and ", range.max));
 }
 
 absl::Status CheckRanges(const EngineOptions& options) {
@@ -57,8 +57,7 @@ absl::Status CheckRanges(const EngineOptions& options) {
       Range{"decode_threads", options.decode_threads, 0, kMaxThreads},
       Range{"workers_per_device", options.workers_per_device, 0, kMaxThreads},
       Range{"max_batch_size", options.max_batch_size, 0, kMaxBatchSize},
-      Range{"max_queue_delay_us", delay_us, 0,
-            std::chrono::microseconds(kMaxQueueDelay).count()},
+      Range{"max_queue_delay_us", delay_us, 0, std::chrono::microseconds(kMaxQueueDelay).count()},
       Range{"max_queued_images", at_least_one(options.max_queued_images), 1, INT64_MAX},
       Range{"max_queued_bytes", at_least_one(options.max_queued_bytes), 1, INT64_MAX},
       Range{"max_decoded_bytes", at_least_one(options.max_decoded_bytes), 1, INT64_MAX},

@@ -1,0 +1,408 @@
+// BatchScheduler: real threads, held and let go by the test; no test depends on how long a thing
+// takes, only on what happens before what.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <latch>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "src/batching/batching.h"
+#include "tests/batching/fake_item.h"
+
+namespace pixembed {
+namespace {
+
+using std::chrono::hours;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+using Why = Abandoned<FakeItem>::Why;
+
+struct Ran {
+  std::size_t queue = 0;
+  std::vector<std::string> items;
+  int threads = 0;
+};
+
+// A scheduler whose batches are recorded and, when told so, held.
+class Harness {
+ public:
+  explicit Harness(const BatchSchedulerOptions& options) {
+    auto scheduler = BatchScheduler<FakeItem>::Start(
+        options, [this](int) { return std::make_unique<Worker>(this); },
+        [this](Abandoned<FakeItem> abandoned) {
+          const std::lock_guard lock(mutex_);
+          abandoned_.push_back(std::move(abandoned));
+          changed_.notify_all();
+        });
+    EXPECT_TRUE(scheduler.ok()) << scheduler.status();
+    scheduler_ = *std::move(scheduler);
+  }
+  ~Harness() {
+    LetGo();
+    scheduler_.reset();
+  }
+
+  BatchScheduler<FakeItem>& operator*() { return *scheduler_; }
+  BatchScheduler<FakeItem>* operator->() { return scheduler_.get(); }
+  void Close() { scheduler_.reset(); }
+
+  void Schedule(std::size_t queue, std::vector<std::string> names) {
+    std::vector<FakeItem> items;
+    for (std::string& name : names) items.emplace_back(std::move(name));
+    scheduler_->Schedule(queue, std::move(items));
+  }
+  void Schedule(FakeItem item) {
+    std::vector<FakeItem> items;
+    items.push_back(std::move(item));
+    scheduler_->Schedule(0, std::move(items));
+  }
+
+  // Batches that begin from now on do not end before LetGo, or LetGoOne for one of them.
+  void Hold() {
+    const std::lock_guard lock(mutex_);
+    holding_ = true;
+  }
+  void LetGo() {
+    const std::lock_guard lock(mutex_);
+    holding_ = false;
+    changed_.notify_all();
+  }
+  void LetGoOne() {
+    const std::lock_guard lock(mutex_);
+    ++passes_;
+    changed_.notify_all();
+  }
+
+  // Waits until so many batches have begun, and gives them in the order of their beginning.
+  std::vector<Ran> AwaitRuns(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return runs_.size() >= count; });
+    return runs_;
+  }
+  std::vector<std::string> AwaitAbandoned(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return abandoned_.size() >= count; });
+    return Names(abandoned_);
+  }
+  std::vector<Why> AbandonedWhy() {
+    const std::lock_guard lock(mutex_);
+    std::vector<Why> why;
+    for (const Abandoned<FakeItem>& abandoned : abandoned_) why.push_back(abandoned.why);
+    return why;
+  }
+  int max_threads_at_once() {
+    const std::lock_guard lock(mutex_);
+    return max_threads_;
+  }
+
+ private:
+  class Worker : public BatchWorker<FakeItem> {
+   public:
+    explicit Worker(Harness* harness) : harness_(*harness) {}
+    void Run(std::size_t queue, std::vector<FakeItem> items, int threads) override {
+      harness_.OnRun({queue, Names(items), threads});
+    }
+
+   private:
+    Harness& harness_;
+  };
+
+  void OnRun(Ran run) {
+    std::unique_lock lock(mutex_);
+    threads_ += run.threads;
+    max_threads_ = std::max(max_threads_, threads_);
+    const int threads = run.threads;
+    runs_.push_back(std::move(run));
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return !holding_ || passes_ > 0; });
+    if (holding_) --passes_;
+    threads_ -= threads;
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool holding_ = false;
+  int passes_ = 0;
+  int threads_ = 0;
+  int max_threads_ = 0;
+  std::vector<Ran> runs_;
+  std::vector<Abandoned<FakeItem>> abandoned_;
+  std::unique_ptr<BatchScheduler<FakeItem>> scheduler_;
+};
+
+BatchSchedulerOptions Options(int workers, std::size_t max_batch_size = 4,
+                              BatchCost cost = BatchCost::kPerItem) {
+  BatchSchedulerOptions options;
+  options.workers = workers;
+  // Whoever waits for company waits for ever, as far as a test is concerned.
+  options.queue = {max_batch_size, hours(24), cost};
+  return options;
+}
+
+TEST(BatchScheduler, ALoneItemIsTakenAtOnce) {
+  Harness harness(Options(2));
+  harness.Schedule(0, {"a"});
+  EXPECT_THAT(harness.AwaitRuns(1)[0].items, ElementsAre("a"));
+}
+
+TEST(BatchScheduler, WaitsOnlyWhileItemsAreAboutToLand) {
+  Harness harness(Options(1));
+  harness->Expect(0, 2, 0);
+  harness->Land(0, FakeItem("a"));
+  harness->Land(0, FakeItem("b"));
+  EXPECT_THAT(harness.AwaitRuns(1)[0].items, ElementsAre("a", "b"));
+}
+
+TEST(BatchScheduler, AnItemThatWillNotComeIsNotWaitedFor) {
+  Harness harness(Options(1));
+  harness->Expect(0, 2, 0);
+  harness->Land(0, FakeItem("a"));
+  harness->Unexpect(0, false);
+  EXPECT_THAT(harness.AwaitRuns(1)[0].items, ElementsAre("a"));
+}
+
+TEST(BatchScheduler, WaitsNoLongerThanTheDelay) {
+  BatchSchedulerOptions options = Options(2);
+  options.queue.max_delay = std::chrono::milliseconds(1);
+  Harness harness(options);
+  harness->Expect(0, 2, 0);
+  harness->Land(0, FakeItem("a"));
+  EXPECT_THAT(harness.AwaitRuns(1)[0].items, ElementsAre("a"));
+  harness->Unexpect(0, false);
+}
+
+TEST(BatchScheduler, TheBatchGrowsWhileAllWorkersAreBusy) {
+  Harness harness(Options(1, 3));
+  harness.Hold();
+  harness.Schedule(0, {"first"});
+  harness.AwaitRuns(1);
+  for (const char* name : {"a", "b", "c", "d"}) harness.Schedule(0, {name});
+  harness.LetGo();
+  const std::vector<Ran> runs = harness.AwaitRuns(3);
+  EXPECT_THAT(runs[1].items, ElementsAre("a", "b", "c"));
+  EXPECT_THAT(runs[2].items, ElementsAre("d"));
+}
+
+TEST(BatchScheduler, IdleWorkersShareWhatIsReady) {
+  Harness harness(Options(2));
+  harness.Hold();
+  harness.Schedule(0, {"a", "b", "c", "d"});
+  const std::vector<Ran> runs = harness.AwaitRuns(2);
+  EXPECT_THAT(runs[0].items, SizeIs(2));
+  EXPECT_THAT(runs[1].items, SizeIs(2));
+}
+
+TEST(BatchScheduler, OneWorkerTakesAllWhereRoomInABatchIsFree) {
+  Harness harness(Options(2, 4, BatchCost::kPerBatch));
+  harness.Hold();
+  harness.Schedule(0, {"a", "b", "c", "d"});
+  EXPECT_THAT(harness.AwaitRuns(1)[0].items, ElementsAre("a", "b", "c", "d"));
+}
+
+TEST(BatchScheduler, ExpiredItemsFinishWhileAllWorkersAreBusy) {
+  Harness harness(Options(1));
+  harness.Hold();
+  harness.Schedule(0, {"running"});
+  harness.AwaitRuns(1);
+  harness.Schedule(
+      FakeItem("expired").Until(std::chrono::steady_clock::now() + std::chrono::milliseconds(5)));
+  harness.Schedule(0, {"patient"});
+  EXPECT_THAT(harness.AwaitAbandoned(1), ElementsAre("expired"));
+  EXPECT_THAT(harness.AbandonedWhy(), ElementsAre(Why::kExpired));
+  harness.LetGo();
+  EXPECT_THAT(harness.AwaitRuns(2)[1].items, ElementsAre("patient"));
+}
+
+TEST(BatchScheduler, CancelledItemsFinishWhileAllWorkersAreBusy) {
+  Harness harness(Options(1));
+  harness.Hold();
+  harness.Schedule(0, {"running"});
+  harness.AwaitRuns(1);
+  FakeItem item("cancelled");
+  const auto canceller = item.canceller();
+  harness.Schedule(std::move(item));
+  *canceller = true;
+  harness->SweepCancelled();
+  EXPECT_THAT(harness.AwaitAbandoned(1), ElementsAre("cancelled"));
+  EXPECT_THAT(harness.AbandonedWhy(), ElementsAre(Why::kCancelled));
+}
+
+TEST(BatchScheduler, AnItemCancelledOnItsWayIsFoundWithoutAnotherSweep) {
+  Harness harness(Options(1));
+  harness.Hold();
+  harness.Schedule(0, {"running"});
+  harness.AwaitRuns(1);
+  FakeItem item("cancelled");
+  *item.canceller() = true;
+  harness.Schedule(std::move(item));
+  EXPECT_THAT(harness.AwaitAbandoned(1), ElementsAre("cancelled"));
+}
+
+TEST(BatchScheduler, AnEarlierDeadlineIsKeptAfterALaterOne) {
+  Harness harness(Options(1));
+  harness.Hold();
+  harness.Schedule(0, {"running"});
+  harness.AwaitRuns(1);
+  const TimePoint now = std::chrono::steady_clock::now();
+  harness.Schedule(FakeItem("later").Until(now + hours(1)));
+  harness.Schedule(FakeItem("sooner").Until(now + std::chrono::milliseconds(5)));
+  EXPECT_THAT(harness.AwaitAbandoned(1), ElementsAre("sooner"));
+}
+
+TEST(BatchScheduler, ClosingRunsWhatIsQueued) {
+  Harness harness(Options(1, 1));
+  harness.Hold();
+  harness.Schedule(0, {"a", "b", "c"});
+  harness.AwaitRuns(1);
+  harness.LetGo();
+  harness.Close();
+  EXPECT_THAT(harness.AwaitRuns(0), SizeIs(3));
+}
+
+TEST(BatchScheduler, ClosingDoesNotWaitForWhatWillNeverLand) {
+  Harness harness(Options(2));
+  harness->Expect(0, 2, 0);
+  harness->Land(0, FakeItem("a"));
+  harness.Close();
+  EXPECT_THAT(harness.AwaitRuns(1)[0].items, ElementsAre("a"));
+}
+
+TEST(BatchScheduler, ALoneBatchGetsEveryCoreAndTheNextWaitsForOne) {
+  BatchSchedulerOptions options = Options(2);
+  options.cores = 2;
+  Harness harness(options);
+  harness.Hold();
+  harness.Schedule(0, {"a"});
+  EXPECT_EQ(harness.AwaitRuns(1)[0].threads, 2);
+  harness.Schedule(0, {"b", "c"});
+  harness.LetGoOne();
+  const std::vector<Ran> runs = harness.AwaitRuns(3);
+  EXPECT_EQ(runs[1].threads, 1);
+  EXPECT_EQ(runs[2].threads, 1);
+  EXPECT_EQ(harness.max_threads_at_once(), 2);
+}
+
+TEST(BatchScheduler, QueuesShareTheWorkersByAge) {
+  BatchSchedulerOptions options = Options(1, 1);
+  options.queues = 3;
+  Harness harness(options);
+  harness.Hold();
+  harness.Schedule(0, {"running"});
+  harness.AwaitRuns(1);
+  harness.Schedule(0, {"0a"});
+  harness.Schedule(2, {"2a"});
+  harness.Schedule(1, {"1a"});
+  harness.Schedule(2, {"2b"});
+  harness.LetGo();
+  std::vector<std::string> order;
+  for (const Ran& run : harness.AwaitRuns(5)) order.push_back(run.items.at(0));
+  EXPECT_THAT(order, ElementsAre("running", "0a", "2a", "1a", "2b"));
+}
+
+TEST(BatchScheduler, BulkNeverDelaysOnline) {
+  Harness harness(Options(1, 1));
+  harness.Hold();
+  harness.Schedule(FakeItem("running"));
+  harness.AwaitRuns(1);
+  harness.Schedule(FakeItem("bulk1").Bulk());
+  harness.Schedule(FakeItem("bulk2").Bulk());
+  harness.Schedule(FakeItem("online"));
+  harness.LetGo();
+  EXPECT_THAT(harness.AwaitRuns(2)[1].items, ElementsAre("online"));
+}
+
+TEST(BatchScheduler, StartGivesTheErrorOfAWorkerThatCannotBeMade) {
+  const auto scheduler = BatchScheduler<FakeItem>::Start(
+      Options(3),
+      [](int index) -> absl::StatusOr<std::unique_ptr<BatchWorker<FakeItem>>> {
+        return absl::UnavailableError("worker " + std::to_string(index));
+      },
+      [](Abandoned<FakeItem>) {});
+  EXPECT_EQ(scheduler.status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(BatchScheduler, EveryWorkerLivesOnItsOwnThread) {
+  class Worker : public BatchWorker<FakeItem> {
+   public:
+    ~Worker() override { EXPECT_EQ(std::this_thread::get_id(), home_); }
+    void Run(std::size_t, std::vector<FakeItem>, int) override {
+      EXPECT_EQ(std::this_thread::get_id(), home_);
+    }
+
+   private:
+    const std::thread::id home_ = std::this_thread::get_id();
+  };
+  auto scheduler = BatchScheduler<FakeItem>::Start(
+      Options(3), [](int) { return std::make_unique<Worker>(); }, [](Abandoned<FakeItem>) {});
+  ASSERT_TRUE(scheduler.ok());
+  for (int i = 0; i < 100; ++i) {
+    std::vector<FakeItem> items;
+    items.emplace_back("item");
+    (*scheduler)->Schedule(0, std::move(items));
+  }
+}
+
+// Everything at once, from several threads: each item comes out once, and never above the cores.
+TEST(BatchScheduler, EveryItemComesOutExactlyOnce) {
+  constexpr int kProducers = 4;
+  constexpr int kItems = 500;
+  BatchSchedulerOptions options = Options(3);
+  options.queues = 2;
+  options.cores = 3;
+  options.queue.max_delay = std::chrono::microseconds(50);
+  Harness harness(options);
+  {
+    std::vector<std::jthread> producers;
+    for (int producer = 0; producer < kProducers; ++producer) {
+      producers.emplace_back([&harness, producer] {
+        for (int i = 0; i < kItems; ++i) {
+          const std::size_t queue = static_cast<std::size_t>(i % 2);
+          FakeItem item(std::to_string(producer) + "/" + std::to_string(i));
+          if (i % 3 == 0) item = std::move(item).Bulk();
+          if (i % 5 == 0) {
+            item = std::move(item).Until(std::chrono::steady_clock::now() +
+                                         std::chrono::microseconds(i));
+          }
+          const auto canceller = item.canceller();
+          const bool bulk = item.bulk();
+          harness->Expect(queue, bulk ? 0 : 1, bulk ? 1 : 0);
+          harness->Land(queue, std::move(item));
+          if (i % 7 == 0) {
+            *canceller = true;
+            harness->SweepCancelled();
+          }
+        }
+      });
+    }
+  }
+  harness.Close();
+  std::multiset<std::string> seen;
+  for (const Ran& run : harness.AwaitRuns(0)) {
+    EXPECT_LE(run.items.size(), 4U);
+    seen.insert(run.items.begin(), run.items.end());
+  }
+  for (const std::string& name : harness.AwaitAbandoned(0)) seen.insert(name);
+  const std::set<std::string> distinct(seen.begin(), seen.end());
+  EXPECT_EQ(seen.size(), static_cast<std::size_t>(kProducers * kItems));
+  EXPECT_EQ(distinct.size(), seen.size());
+  EXPECT_LE(harness.max_threads_at_once(), 3);
+}
+
+}  // namespace
+}  // namespace pixembed
