@@ -1,0 +1,49 @@
+// The contract between decode.cc and the codecs. One format = one codec_*.cc = one row in
+// decode.cc's table. The types of a codec's library never leave its file.
+#ifndef PIXEMBED_SRC_IMAGE_CODEC_H_
+#define PIXEMBED_SRC_IMAGE_CODEC_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "src/image/byte_reader.h"
+#include "src/image/image.h"
+
+namespace pixembed {
+
+// Stateless, thread-safe. A codec never prints, never exits, and answers every failure with a
+// status that carries a reason; std::bad_alloc may leave it.
+struct Codec {
+  Format format;
+  // Whether the first bytes are the format's signature, by the rule of Pillow's _accept. A file
+  // that one codec accepts is offered to no other.
+  bool (*accepts)(Bytes bytes);
+  // Reads the header, checks size and limits (HeaderFor), decodes nothing.
+  absl::StatusOr<ImageHeader> (*read_header)(Bytes bytes, const DecodeLimits& limits);
+  // `header` is what read_header answered for the same bytes and limits; the image has its size.
+  absl::StatusOr<Image> (*decode)(Bytes bytes, const ImageHeader& header,
+                                  const DecodeLimits& limits);
+};
+
+extern const Codec kBmpCodec;
+extern const Codec kGifCodec;
+extern const Codec kJpegCodec;
+extern const Codec kPngCodec;
+extern const Codec kTiffCodec;
+extern const Codec kWebpCodec;
+
+// Whether an image of this size may be decoded. Errors: CORRUPT_IMAGE (a side is not positive),
+// TOO_MANY_PIXELS.
+absl::Status CheckSize(Format format, std::int64_t width, std::int64_t height,
+                       const DecodeLimits& limits);
+
+// A header of this size, if CheckSize allows it. `working_bytes` is what decoding needs beside the
+// result.
+absl::StatusOr<ImageHeader> HeaderFor(Format format, std::int64_t width, std::int64_t height,
+                                      std::size_t working_bytes, const DecodeLimits& limits);
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_IMAGE_CODEC_H_

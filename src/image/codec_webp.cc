@@ -1,0 +1,141 @@
+// WebP, first frame, through libwebp.
+//
+// Pillow always uses WebPAnimDecoder, which demands a complete file and paints the first frame on a
+// transparent canvas. The demuxer underneath gives the same answers, and the frame can go straight
+// into RGB rows.
+// Source: Pillow 13.0.0 src/PIL/WebPImagePlugin.py, src/_webp.c; libwebp 1.2.4
+// src/demux/anim_decode.c.
+#include <webp/decode.h>
+#include <webp/demux.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/error/error.h"
+#include "src/image/byte_reader.h"
+#include "src/image/codec.h"
+#include "src/image/image.h"
+
+namespace pixembed {
+namespace {
+
+bool HasTag(Bytes bytes, std::size_t at, std::string_view tag) {
+  return bytes.size() >= at + tag.size() &&
+         std::memcmp(bytes.data() + at, tag.data(), tag.size()) == 0;
+}
+
+bool AcceptsWebp(Bytes bytes) {
+  return HasTag(bytes, 0, "RIFF") && HasTag(bytes, 8, "WEBP") &&
+         (HasTag(bytes, 12, "VP8 ") || HasTag(bytes, 12, "VP8L") || HasTag(bytes, 12, "VP8X"));
+}
+
+absl::Status Corrupt() {
+  return MakeError(Reason::kCorruptImage, "WebP: the chunks or the image data are malformed");
+}
+
+struct DemuxerDeleter {
+  void operator()(WebPDemuxer* demuxer) const { WebPDemuxDelete(demuxer); }
+};
+using Demuxer = std::unique_ptr<WebPDemuxer, DemuxerDeleter>;
+
+// The first frame of a demuxer, released at the end.
+class FirstFrame {
+ public:
+  explicit FirstFrame(const WebPDemuxer* demuxer)
+      : found_(WebPDemuxGetFrame(demuxer, 1, &iterator_) != 0) {}
+  FirstFrame(const FirstFrame&) = delete;
+  FirstFrame& operator=(const FirstFrame&) = delete;
+  ~FirstFrame() { WebPDemuxReleaseIterator(&iterator_); }
+
+  bool found() const { return found_; }
+  const WebPIterator& operator*() const { return iterator_; }
+  const WebPIterator* operator->() const { return &iterator_; }
+
+ private:
+  WebPIterator iterator_ = {};
+  bool found_;
+};
+
+absl::StatusOr<Demuxer> Demux(Bytes bytes) {
+  const WebPData data = {bytes.data(), bytes.size()};
+  Demuxer demuxer(WebPDemux(&data));
+  if (demuxer != nullptr) return demuxer;
+  WebPDemuxState state = WEBP_DEMUX_PARSE_ERROR;
+  demuxer.reset(WebPDemuxPartial(&data, &state));  // only to say why not
+  if (state == WEBP_DEMUX_PARSING_HEADER || state == WEBP_DEMUX_PARSED_HEADER) {
+    return MakeError(Reason::kTruncatedImage,
+                     absl::StrCat("WebP: the data ends early, after ", bytes.size(), " bytes"));
+  }
+  return Corrupt();
+}
+
+absl::StatusOr<ImageHeader> ReadWebpHeader(Bytes bytes, const DecodeLimits& limits) {
+  const absl::StatusOr<Demuxer> demuxer = Demux(bytes);
+  if (!demuxer.ok()) return demuxer.status();
+  const auto width = std::int64_t{WebPDemuxGetI(demuxer->get(), WEBP_FF_CANVAS_WIDTH)};
+  const auto height = std::int64_t{WebPDemuxGetI(demuxer->get(), WEBP_FF_CANVAS_HEIGHT)};
+  if (absl::Status status = CheckSize(Format::kWebp, width, height, limits); !status.ok()) {
+    return status;
+  }
+  // The library decodes lossless images and alpha into whole pictures of its own, 4 and 1 bytes a
+  // pixel, with 16 rows to spare; of lossy images it keeps some rows.
+  const auto pixels = static_cast<std::size_t>(width * (height + 17));
+  constexpr std::size_t kTables = std::size_t{4} << 20;
+  return HeaderFor(Format::kWebp, width, height, pixels * 5 + kTables, limits);
+}
+
+absl::Status Failure(VP8StatusCode code) {
+  switch (code) {
+    case VP8_STATUS_OUT_OF_MEMORY:
+      return MakeError(Reason::kOutOfMemory, "WebP: no memory for the pixels");
+    case VP8_STATUS_SUSPENDED:
+    case VP8_STATUS_NOT_ENOUGH_DATA:
+      return MakeError(Reason::kTruncatedImage, "WebP: the image data ends early");
+    case VP8_STATUS_UNSUPPORTED_FEATURE:
+      return MakeError(Reason::kUnsupportedFormat,
+                       "WebP: a feature that the library does not read");
+    default:
+      return Corrupt();
+  }
+}
+
+absl::StatusOr<Image> DecodeWebp(Bytes bytes, const ImageHeader& header, const DecodeLimits&) {
+  const absl::StatusOr<Demuxer> demuxer = Demux(bytes);
+  if (!demuxer.ok()) return demuxer.status();
+  const FirstFrame frame(demuxer->get());
+  if (!frame.found()) return Corrupt();
+  Image image(header.width, header.height);
+  const bool covers = frame->width == image.width() && frame->height == image.height();
+  if (!covers) std::ranges::fill(image.pixels(), std::uint8_t{0});  // transparent black
+  WebPDecoderConfig config;
+  if (WebPInitDecoderConfig(&config) == 0) return Corrupt();
+  config.output.colorspace = MODE_RGB;
+  config.output.is_external_memory = 1;
+  std::uint8_t* const start = image.row(frame->y_offset) + std::ptrdiff_t{frame->x_offset} * 3;
+  config.output.u.RGBA.rgba = start;
+  config.output.u.RGBA.stride = image.width() * 3;
+  config.output.u.RGBA.size =
+      static_cast<std::size_t>(image.pixels().data() + image.size_bytes() - start);
+  const VP8StatusCode code = WebPDecode(frame->fragment.bytes, frame->fragment.size, &config);
+  WebPFreeDecBuffer(&config.output);
+  if (code != VP8_STATUS_OK) return Failure(code);
+  return image;
+}
+
+}  // namespace
+
+const Codec kWebpCodec = {.format = Format::kWebp,
+                          .accepts = AcceptsWebp,
+                          .read_header = ReadWebpHeader,
+                          .decode = DecodeWebp};
+
+}  // namespace pixembed

@@ -1,0 +1,109 @@
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <span>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/error/error.h"
+#include "src/image/byte_reader.h"
+#include "src/image/codec.h"
+#include "src/image/image.h"
+
+namespace pixembed {
+namespace {
+
+// Every format, once. The signatures exclude one another, so the order carries no meaning.
+constexpr std::array kCodecs = {&kJpegCodec, &kPngCodec, &kWebpCodec, &kGifCodec, &kBmpCodec};
+
+Bytes AsBytes(std::span<const std::byte> encoded) {
+  return {reinterpret_cast<const std::uint8_t*>(encoded.data()), encoded.size()};
+}
+
+absl::StatusOr<const Codec*> FindCodec(Bytes bytes, const DecodeLimits& limits) {
+  if (bytes.empty()) return MakeError(Reason::kEmptyImage, "the image has no bytes");
+  if (bytes.size() > limits.max_encoded_bytes) {
+    return MakeError(Reason::kTooManyBytes,
+                     absl::StrCat("the encoded image has ", bytes.size(), " bytes, more than the ",
+                                  limits.max_encoded_bytes, " that --max_image_bytes allows"));
+  }
+  const auto* const codec = std::ranges::find_if(
+      kCodecs, [bytes](const Codec* candidate) { return candidate->accepts(bytes); });
+  if (codec == kCodecs.end()) {
+    return MakeError(Reason::kUnsupportedFormat,
+                     "the first bytes are not those of a JPEG, PNG, WebP, GIF, BMP or TIFF image");
+  }
+  return *codec;
+}
+
+absl::Status OutOfMemory(Format format) {
+  const std::string_view name = FormatName(format);
+  return MakeError(Reason::kOutOfMemory, absl::StrCat("no memory for the pixels of the ",
+                                                      absl::string_view(name.data(), name.size()),
+                                                      " image; lower --max_image_pixels"));
+}
+
+}  // namespace
+
+absl::Status CheckSize(Format format, std::int64_t width, std::int64_t height,
+                       const DecodeLimits& limits) {
+  const std::string_view name_view = FormatName(format);
+  const absl::string_view name(name_view.data(), name_view.size());
+  if (width <= 0 || height <= 0) {
+    return MakeError(Reason::kCorruptImage,
+                     absl::StrCat(name, ": the header says ", width, " x ", height, " pixels"));
+  }
+  if (std::max(width, height) > limits.max_side) {
+    return MakeError(
+        Reason::kTooManyPixels,
+        absl::StrCat(name, ": the header says ", width, " x ", height,
+                     " pixels; --max_image_side allows ", limits.max_side, " on a side"));
+  }
+  if (width * height > limits.max_pixels) {
+    return MakeError(
+        Reason::kTooManyPixels,
+        absl::StrCat(name, ": the header says ", width, " x ", height, " = ", width * height,
+                     " pixels; --max_image_pixels allows ", limits.max_pixels));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ImageHeader> HeaderFor(Format format, std::int64_t width, std::int64_t height,
+                                      std::size_t working_bytes, const DecodeLimits& limits) {
+  if (absl::Status status = CheckSize(format, width, height, limits); !status.ok()) return status;
+  return ImageHeader{.format = format,
+                     .width = static_cast<int>(width),
+                     .height = static_cast<int>(height),
+                     .decoded_bytes = static_cast<std::size_t>(width * height * 3) + working_bytes};
+}
+
+absl::StatusOr<ImageHeader> ReadHeader(std::span<const std::byte> encoded,
+                                       const DecodeLimits& limits) {
+  const Bytes bytes = AsBytes(encoded);
+  const absl::StatusOr<const Codec*> codec = FindCodec(bytes, limits);
+  if (!codec.ok()) return codec.status();
+  try {
+    return (*codec)->read_header(bytes, limits);
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory((*codec)->format);
+  }
+}
+
+absl::StatusOr<Image> Decode(std::span<const std::byte> encoded, const DecodeLimits& limits) {
+  const Bytes bytes = AsBytes(encoded);
+  const absl::StatusOr<const Codec*> codec = FindCodec(bytes, limits);
+  if (!codec.ok()) return codec.status();
+  try {
+    const absl::StatusOr<ImageHeader> header = (*codec)->read_header(bytes, limits);
+    if (!header.ok()) return header.status();
+    return (*codec)->decode(bytes, *header, limits);
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory((*codec)->format);
+  }
+}
+
+}  // namespace pixembed
