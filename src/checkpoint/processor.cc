@@ -128,6 +128,8 @@ constexpr std::array kClassOfModelType = {
 };
 
 constexpr int kMaxSide = 65'535;
+// PIL.Image.Resampling.MKS2021 of Pillow 13; Filter ends before.
+constexpr std::int64_t kMaxResampling = 7;
 constexpr double kMaxMean = 1e6;
 // A divisor: zero is a division by zero in the reference too.
 constexpr double kMinDivisor = 1e-9;
@@ -269,8 +271,12 @@ absl::StatusOr<Filter> ParseFilter(const Config& config, const ProcessorClass& d
   if (absl::Status status = CheckNotNull(config, "resample", "do_resize"); !status.ok()) {
     return status;
   }
-  const auto resample = config.Int("resample", static_cast<std::int64_t>(defaults.filter), 0, 5);
+  const auto resample =
+      config.Int("resample", static_cast<std::int64_t>(defaults.filter), 0, kMaxResampling);
   if (!resample.ok()) return resample.status();
+  if (*resample > static_cast<std::int64_t>(Filter::kHamming)) {
+    return Unsupported(config, "resample", "the MKS filters of Pillow 13 are not implemented");
+  }
   return static_cast<Filter>(*resample);
 }
 

@@ -176,6 +176,7 @@ TEST(Processor, KeysThatChangeNoPixelAreIgnored) {
 
 TEST(Processor, OptionsThatAreNotFollowedAreRefused) {
   EXPECT_THAT(Parse(Vit(R"("do_pad":true)")), IsUnsupported(HasSubstr("do_pad = true")));
+  EXPECT_THAT(Parse(Vit(R"("resample":6)")), IsUnsupported(HasSubstr("resample = 6")));
   EXPECT_THAT(Parse(Clip(R"("use_square_size":true)")),
               IsUnsupported(HasSubstr("use_square_size = true")));
   EXPECT_THAT(Parse(Vit(R"("size":{"max_height":9,"max_width":9})")),
@@ -201,7 +202,7 @@ TEST(Processor, MalformedValuesNameTheKeyAndTheRange) {
   EXPECT_THAT(Parse(Clip(R"("crop_size":{"shortest_edge":9})")), IsCorrupt(HasSubstr("crop_size")));
   EXPECT_THAT(Parse(Clip(R"("crop_size":{"height":0,"width":1})")),
               IsCorrupt(HasSubstr("crop_size.height = 0")));
-  EXPECT_THAT(Parse(Vit(R"("resample":6)")), IsCorrupt(HasSubstr("resample = 6")));
+  EXPECT_THAT(Parse(Vit(R"("resample":8)")), IsCorrupt(HasSubstr("resample = 8")));
   EXPECT_THAT(Parse(Vit(R"("resample":"bilinear")")),
               IsCorrupt(HasSubstr("resample = \"bilinear\"")));
   EXPECT_THAT(Parse(Vit(R"("rescale_factor":0)")), IsCorrupt(HasSubstr("rescale_factor = 0")));

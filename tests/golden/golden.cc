@@ -1,0 +1,40 @@
+#include "tests/golden/golden.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <ios>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "src/checkpoint/checkpoint.h"
+
+namespace pixembed {
+namespace {
+
+constexpr char kWayOut[] = ": run tests/golden/make.sh";
+
+}  // namespace
+
+std::filesystem::path GoldenPath(std::string_view name) {
+  return std::filesystem::path(PIXEMBED_GOLDEN_DIRECTORY) / name;
+}
+
+Weights GoldenTensors(std::string_view name) {
+  absl::StatusOr<Weights> weights = Weights::Open(GoldenPath(name));
+  if (weights.ok()) return *std::move(weights);
+  ADD_FAILURE() << weights.status() << kWayOut;
+  return Weights();
+}
+
+std::string GoldenBytes(std::string_view name) {
+  std::ifstream file(GoldenPath(name), std::ios::binary);
+  if (!file) ADD_FAILURE() << GoldenPath(name) << " cannot be read" << kWayOut;
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+}  // namespace pixembed

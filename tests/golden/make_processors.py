@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""What the real image processors make of many preprocessor_config.json: OUT_DIR/processors.json.
+
+usage: make_processors.py OUT_DIR
+
+For each configuration and backend: what AutoImageProcessor resolves it to, or that it cannot be used
+(from_pretrained fails, or preprocessing a picture does). The test is processors_golden_test.cc.
+"""
+
+import itertools
+import json
+import pathlib
+import sys
+import tempfile
+
+import PIL.Image
+import transformers
+from transformers import AutoImageProcessor
+from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+
+CLASSES = ["ViT", "DeiT", "Beit", "Bit", "CLIP", "Siglip"]
+BACKENDS = ["torchvision", "pil"]
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+
+# Keys that are laid over every class.
+OVERLAYS = [
+    {},
+    {"size": 48},
+    {"size": [48, 60]},
+    {"size": {"height": 48, "width": 60}},
+    {"size": {"shortest_edge": 48}},
+    {"size": {"shortest_edge": 48, "longest_edge": 64}},
+    {"size": {"shortest_edge": 48, "longest_edge": None}},
+    {"size": 48, "default_to_square": True},
+    {"size": 48, "default_to_square": False},
+    {"size": 48, "default_to_square": None},
+    {"size": [48, 60], "default_to_square": False},
+    {"size": 48, "max_size": 64},
+    {"do_center_crop": True, "crop_size": 40},
+    {"do_center_crop": True, "crop_size": [40, 44]},
+    {"do_center_crop": True, "crop_size": {"height": 40, "width": 44}},
+    {"do_center_crop": True},
+    {"do_center_crop": False},
+    {"do_center_crop": False, "crop_size": 40},
+    {"do_center_crop": None},
+    {"crop_size": 40},
+    {"crop_size": None},
+    {"do_resize": False},
+    {"do_resize": None},
+    {"do_resize": False, "size": None},
+    {"size": None},
+    {"resample": 2},
+    {"resample": 3},
+    {"resample": None},
+    {"do_resize": False, "resample": None},
+    {"do_rescale": False},
+    {"do_rescale": None},
+    {"rescale_factor": 0.5},
+    {"rescale_factor": 1},
+    {"rescale_factor": 1 / 127.5},
+    {"rescale_factor": None},
+    {"do_rescale": False, "rescale_factor": None},
+    {"do_normalize": False},
+    {"do_normalize": None},
+    {"do_normalize": False, "do_rescale": False},
+    {"do_normalize": False, "image_mean": None, "image_std": None},
+    IMAGENET,
+    {"image_mean": 0.25, "image_std": 0.75},
+    {"image_mean": None},
+    {"image_std": None},
+    {"image_mean": [0.5, 0.5]},
+    {"image_mean": [0.1, 0.2, 0.3, 0.4]},
+    {"do_convert_rgb": True},
+    {"do_convert_rgb": None},
+    {"data_format": "channels_first", "input_data_format": None, "device": None, "return_tensors": None},
+    {"processor_class": "SomeProcessor", "disable_grouping": None, "image_seq_length": None},
+    {"do_pad": False, "pad_size": None},
+    {"do_pad": None},
+    {"reduce_labels": True, "do_reduce_labels": True},
+    {"auto_map": {"AutoImageProcessor": "some_module.SomeClass"}},
+    {"use_square_size": False},
+    {"size": {"height": 48}},
+    {"size": {"height": 48, "width": None}},
+    {"size": {"height": 48, "width": 0}},
+    {"size": {}},
+    {"size": {"longest_edge": 48}},
+    {"size": [48]},
+    {"size": "48"},
+    {"size": 48.0},
+    {"size": 0},
+    {"size": -5},
+    {"do_center_crop": True, "crop_size": {"shortest_edge": 40}},
+    {"do_center_crop": True, "crop_size": "40"},
+    {"resample": 8},
+    {"resample": "bilinear"},
+    {"image_mean": [0.5, "x", 0.5]},
+    # Work in the reference, and are refused here on purpose.
+    {"do_pad": True, "pad_size": 300, "refused": True},
+    {"size": {"max_height": 48, "max_width": 60}, "refused": True},
+    {"do_resize": 1, "refused": True},
+    {"do_normalize": "no", "refused": True},
+    {"size": [48, 60, 9], "refused": True},
+    {"resample": 7, "refused": True},
+    {"image_mean": "0.5", "refused": True},
+    {"image_std": [0.5, 0, 0.5], "refused": True},
+]
+
+# Whole files, as they lie on the Hub or as transformers 4 and 5 write them; and ways to name a class.
+FILES = [
+    ("vit", {"do_normalize": True, "do_resize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": 64}),
+    ("deit", {"crop_size": 56, "do_center_crop": True, "do_normalize": True, "do_resize": True, **IMAGENET,
+              "feature_extractor_type": "DeiTFeatureExtractor", "resample": 3, "size": 64}),
+    ("clip", {"crop_size": 56, "do_center_crop": True, "do_normalize": True, "do_resize": True, "resample": 3,
+              "feature_extractor_type": "CLIPFeatureExtractor", "size": 56}),
+    ("siglip", {"do_normalize": True, "do_rescale": True, "do_resize": True, "image_mean": [0.5] * 3,
+                "image_processor_type": "SiglipImageProcessor", "image_std": [0.5] * 3,
+                "processor_class": "SiglipProcessor", "resample": 3, "rescale_factor": 0.00392156862745098,
+                "size": {"height": 64, "width": 64}}),
+    ("dinov2", {"crop_size": {"height": 56, "width": 56}, "do_center_crop": True, "do_convert_rgb": True,
+                "do_normalize": True, "do_rescale": True, "do_resize": True, **IMAGENET,
+                "image_processor_type": "BitImageProcessor", "resample": 3,
+                "rescale_factor": 0.00392156862745098, "size": {"shortest_edge": 64}}),
+    ("beit", {"crop_size": 56, "do_center_crop": False, "do_normalize": True, "do_resize": True,
+              "feature_extractor_type": "BeitFeatureExtractor", "resample": 2, "size": 64}),
+    ("vit", {"image_processor_type": "ViTImageProcessorFast", "crop_size": None, "data_format": "channels_first",
+             "default_to_square": True, "device": None, "do_center_crop": None, "do_convert_rgb": None,
+             "do_normalize": True, "do_rescale": True, "do_resize": True, "image_mean": [0.5] * 3,
+             "image_std": [0.5] * 3, "input_data_format": None, "resample": 2, "return_tensors": None,
+             "rescale_factor": 0.00392156862745098, "size": {"height": 64, "width": 64}}),
+    ("dinov2", {"image_processor_type": "DeiTImageProcessor"}),
+    ("vit", {"image_processor_type": "CLIPImageProcessorPil"}),
+    ("vit", {"image_processor_type": "CLIPImageProcessorPilFast"}),
+    ("vit", {"image_processor_type": "ViTFeatureExtractor"}),
+    ("vit", {"image_processor_type": None, "feature_extractor_type": "CLIPFeatureExtractor"}),
+    ("vit", {"image_processor_type": "", "feature_extractor_type": "CLIPFeatureExtractor"}),
+    ("vit", {"image_processor_type": "NoSuchImageProcessor"}),
+    ("vit", {"image_processor_type": True}),
+    ("vit", {"feature_extractor_type": "BitImageProcessor"}),
+    ("vit", {"feature_extractor_type": "CLIPFeatureExtractor", "auto_map": {"AutoImageProcessor": "a.B"}}),
+    ("clip_vision_model", {}),
+    ("siglip_vision_model", {}),
+    ("dinov2_with_registers", {}),
+    ("clip", {"image_processor_type": "CLIPImageProcessor", "use_square_size": True, "refused": True}),
+    ("vit", {"image_processor_type": "ConvNextImageProcessor", "refused": True}),
+    ("vit", {"image_processor_type": "DINOv3ViTImageProcessorFast", "refused": True}),
+    ("siglip2", {"image_processor_type": "Siglip2ImageProcessor", "refused": True}),
+    ("levit", {"image_processor_type": "LevitImageProcessor", "refused": True}),
+]
+
+
+def configurations():
+    """(model_type, configuration, whether it is refused on purpose)."""
+    overlaid = [
+        ("vit", {"image_processor_type": f"{name}ImageProcessor", **overlay})
+        for name, overlay in itertools.product(CLASSES, OVERLAYS)
+    ]
+    by_model_type = [
+        (model_type, {"size": 48})
+        for model_type in ("vit", "deit", "beit", "dinov2", "clip", "siglip", "swin", "ijepa", "vit_msn")
+    ]
+    for model_type, configuration in overlaid + FILES + by_model_type:
+        configuration = dict(configuration)
+        yield model_type, configuration, configuration.pop("refused", False)
+
+
+def channels(value):
+    return [value] * 3 if isinstance(value, (int, float)) else list(value)
+
+
+def resolved(processor):
+    """The settings of a processor, in the words of PreprocessSpec; a step that is off is left out."""
+    name = type(processor).__name__
+    settings = {"type": name.removesuffix("Pil")}
+    if processor.do_resize:
+        settings["size"] = dict(processor.size)
+        settings["resample"] = int(processor.resample)
+    if processor.do_center_crop:
+        settings["crop_size"] = [processor.crop_size.height, processor.crop_size.width]
+    if processor.do_rescale:
+        settings["rescale_factor"] = processor.rescale_factor
+    if processor.do_normalize:
+        settings["image_mean"] = channels(processor.image_mean)
+        settings["image_std"] = channels(processor.image_std)
+    return settings
+
+
+def reference(folder, backend):
+    """The resolved settings, or the text of the error."""
+    picture = PIL.Image.new("RGB", (70, 50), (10, 20, 30))
+    try:
+        processor = AutoImageProcessor.from_pretrained(folder, backend=backend)
+        processor([picture], return_tensors="pt")
+        return {"settings": resolved(processor)}
+    except Exception as error:  # whatever the class raises: it cannot be used
+        return {"error": f"{type(error).__name__}: {error}"[:200]}
+
+
+def cases():
+    for model_type, configuration, refused in configurations():
+        text = json.dumps(configuration)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder)
+            (path / "preprocessor_config.json").write_text(text)
+            (path / "config.json").write_text(json.dumps({"model_type": model_type}))
+            for backend in BACKENDS:
+                yield {"model_type": model_type, "backend": backend, "configuration": text,
+                       "refused": refused, **reference(folder, backend)}
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    transformers.logging.set_verbosity_error()
+    out = {
+        "cases": {f"{i:04}": case for i, case in enumerate(cases())},
+        "class_of_model_type": {
+            model_type: classes["torchvision"]
+            for model_type, classes in IMAGE_PROCESSOR_MAPPING_NAMES.items()
+            if "torchvision" in classes
+        },
+    }
+    (pathlib.Path(sys.argv[1]) / "processors.json").write_text(json.dumps(out, indent=1))
+    print(f"processors.json: {len(out['cases'])} cases")
+
+
+if __name__ == "__main__":
+    main()
