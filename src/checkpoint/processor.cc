@@ -391,6 +391,8 @@ absl::StatusOr<Processor> ParseProcessor(const Config& preprocessor_config,
   if (status.ok()) status = ParseNormalize(preprocessor_config, defaults, processor.spec);
   if (status.ok()) status = CheckOtherSteps(preprocessor_config);
   if (!status.ok()) return status;
+  status = ValidateSpec(processor.spec);
+  if (!status.ok()) return Annotate(status, preprocessor_config.origin());
   return processor;
 }
 
