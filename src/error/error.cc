@@ -33,6 +33,11 @@ constexpr std::array kReasons = {
     ReasonInfo{Reason::kTooManyPixels, "TOO_MANY_PIXELS", StatusCode::kInvalidArgument,
                "The header announces more pixels than --max_image_pixels, or a side longer than "
                "--max_image_side."},
+    ReasonInfo{Reason::kMalformedRequest, "MALFORMED_REQUEST", StatusCode::kInvalidArgument,
+               "The request message is not what the method takes, or is missing."},
+    ReasonInfo{Reason::kMessageTooLarge, "MESSAGE_TOO_LARGE", StatusCode::kInvalidArgument,
+               "The request message is larger than --max_message_bytes; in a stream, each image of "
+               "it fails with this."},
     ReasonInfo{Reason::kEmptyRequest, "EMPTY_REQUEST", StatusCode::kInvalidArgument,
                "The request holds no images."},
     ReasonInfo{Reason::kTooManyImages, "TOO_MANY_IMAGES", StatusCode::kInvalidArgument,

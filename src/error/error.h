@@ -26,6 +26,8 @@ enum class Reason {
   kTooManyBytes,
   kTooManyPixels,
   // A request asks for something that does not exist or is out of range.
+  kMalformedRequest,
+  kMessageTooLarge,
   kEmptyRequest,
   kTooManyImages,
   kUnknownModel,

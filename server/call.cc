@@ -1,0 +1,114 @@
+#include "server/call.h"
+
+#include <grpcpp/impl/rpc_method.h>
+#include <grpcpp/impl/rpc_service_method.h>
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace pixembed {
+
+void CallCount::Add() {
+  const std::lock_guard lock(mutex_);
+  ++value_;
+}
+
+void CallCount::Remove() {
+  const std::lock_guard lock(mutex_);
+  --value_;
+  changed_.notify_all();  // under the lock: the waiter may destroy the count as soon as it is free
+}
+
+std::size_t CallCount::value() const {
+  const std::lock_guard lock(mutex_);
+  return value_;
+}
+
+void CallCount::WaitUntilZero() const {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return value_ == 0; });
+}
+
+bool CallCount::WaitUntilZero(std::chrono::steady_clock::time_point deadline) const {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_until(lock, deadline, [this] { return value_ == 0; });
+}
+
+Call::Call(CompletionQueue& queue) : queue_(queue), stream_(&context_), done_(*this) {
+  context_.AsyncNotifyWhenDone(static_cast<Completion*>(&done_));
+}
+
+std::chrono::steady_clock::time_point Call::deadline() const {
+  using std::chrono::steady_clock;
+  const auto deadline = context_.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) {
+    return steady_clock::time_point::max();
+  }
+  // A timeout of years would overflow the steady clock's nanoseconds; it means the same as a day.
+  const auto left = std::min<std::chrono::nanoseconds>(deadline - std::chrono::system_clock::now(),
+                                                       std::chrono::hours(24 * 365));
+  return steady_clock::now() + left;
+}
+
+void Call::Done::Complete(bool /*ok*/) {
+  complete_ = true;
+  if (call_.context_.IsCancelled()) call_.stop_.request_stop();
+  // Last: the waiter destroys the call.
+  if (waiter_) waiter_.resume();
+}
+
+RpcService::RpcService(std::vector<Method> methods, CallCount& calls, std::size_t max_calls,
+                       std::function<grpc::Status()> overloaded)
+    : table_(std::move(methods)),
+      calls_(calls),
+      max_calls_(max_calls),
+      overloaded_(std::move(overloaded)) {
+  using grpc::internal::RpcMethod;
+  using grpc::internal::RpcServiceMethod;
+  for (const Method& method : table_) {
+    // gRPC owns it.
+    AddMethod(new RpcServiceMethod(method.name, RpcMethod::BIDI_STREAMING, nullptr));
+    MarkMethodRaw(static_cast<int>(&method - table_.data()));
+  }
+}
+
+void RpcService::Accept(CompletionQueue& queue, int outstanding) {
+  for (int method = 0; method < static_cast<int>(table_.size()); ++method) {
+    for (int i = 0; i < outstanding; ++i) AcceptMethod(queue, method);
+  }
+}
+
+Detached RpcService::AcceptMethod(CompletionQueue& queue, int method) {
+  for (;;) {
+    std::unique_ptr<Call> call(new Call(queue));
+    Call& next = *call;
+    auto arrival = Operation([this, &next, method](void* tag) {
+      auto* const cq = next.queue_.get();
+      RequestAsyncBidiStreaming(method, &next.context_, &next.stream_, cq, cq, tag);
+    });
+    const bool arrived = co_await arrival;
+    if (!arrived) co_return;  // the server shut down
+    Serve(std::move(call), method);
+  }
+}
+
+Detached RpcService::Serve(std::unique_ptr<Call> call, int method) {
+  const bool overloaded = calls_.value() >= max_calls_;
+  calls_.Add();
+  if (overloaded) {
+    const grpc::Status status = overloaded_();
+    co_await call->Finish(status);
+  } else {
+    co_await table_[method].handler(*call);
+  }
+  co_await call->done_;
+  call.reset();
+  calls_.Remove();
+}
+
+}  // namespace pixembed

@@ -1,0 +1,153 @@
+// One RPC, as a coroutine sees it, and the service that accepts them.
+//
+// Every method, unary or streaming, is served as a raw bidirectional stream of bytes (the wire is
+// the same). Reading messages ourselves is what lets a malformed message be INVALID_ARGUMENT (gRPC
+// would say INTERNAL), an oversize one name its flag, and a refused call be refused before its
+// message is received.
+#ifndef PIXEMBED_SERVER_CALL_H_
+#define PIXEMBED_SERVER_CALL_H_
+
+#include <grpcpp/impl/service_type.h>
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/async_stream.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/status.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <vector>
+
+#include "server/completion_queue.h"
+
+namespace pixembed {
+
+class Call;
+class RpcService;
+
+// Serves one call and returns when its Finish has completed.
+using Handler = std::function<Task(Call&)>;
+
+// A method: its name on the wire, "/package.Service/Method" (a literal: gRPC keeps the pointer),
+// and what serves it.
+struct Method {
+  const char* name;
+  Handler handler;
+};
+
+// Counts the calls that are being served, so that a shutdown can wait for the last. Thread-safe.
+class CallCount {
+ public:
+  void Add();
+  void Remove();
+  std::size_t value() const;
+  void WaitUntilZero() const;
+  // Whether zero was reached by `deadline`.
+  bool WaitUntilZero(std::chrono::steady_clock::time_point deadline) const;
+
+ private:
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  std::size_t value_ = 0;
+};
+
+// A call that was accepted. On the thread of its queue, except where noted. At most one Read and
+// one Write or Finish at a time.
+class Call {
+ public:
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  ~Call() = default;
+
+  CompletionQueue& queue() const { return queue_; }
+
+  // Requested when the call is over before it was finished: the caller cancelled, vanished or its
+  // deadline passed. Callbacks run on the queue's thread.
+  std::stop_token stop_token() const { return stop_.get_token(); }
+
+  // The caller's deadline; time_point::max() if it set none.
+  std::chrono::steady_clock::time_point deadline() const;
+
+  // co_await: the next message. False: the caller half-closed, or the call is over.
+  auto Read(grpc::ByteBuffer* message) {
+    return Operation([this, message](void* tag) { stream_.Read(message, tag); });
+  }
+
+  // co_await: sends a message. False: the call is over. `more`: another message follows at once, so
+  // this one may wait for it.
+  auto Write(const grpc::ByteBuffer& message, bool more = false) {
+    return Operation([this, &message, more](void* tag) {
+      stream_.Write(message, more ? grpc::WriteOptions().set_buffer_hint() : grpc::WriteOptions(),
+                    tag);
+    });
+  }
+
+  // co_await: ends the call. Exactly once, as the last operation.
+  auto Finish(const grpc::Status& status) {
+    return Operation([this, &status](void* tag) { stream_.Finish(status, tag); });
+  }
+
+  // co_await: a last message and OK in one.
+  auto WriteAndFinish(const grpc::ByteBuffer& message) {
+    return Operation([this, &message](void* tag) {
+      stream_.WriteAndFinish(message, grpc::WriteOptions(), grpc::Status::OK, tag);
+    });
+  }
+
+ private:
+  friend class RpcService;
+
+  // gRPC's word that it is done with the call.
+  class Done final : public Completion {
+   public:
+    explicit Done(Call& call) : call_(call) {}
+    void Complete(bool ok) override;
+
+    bool await_ready() const noexcept { return complete_; }
+    void await_suspend(std::coroutine_handle<> waiter) { waiter_ = waiter; }
+    void await_resume() const noexcept {}
+
+   private:
+    Call& call_;
+    bool complete_ = false;
+    std::coroutine_handle<> waiter_;
+  };
+
+  explicit Call(CompletionQueue& queue);
+
+  CompletionQueue& queue_;
+  grpc::ServerContext context_;
+  grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer> stream_;
+  std::stop_source stop_;
+  Done done_;
+};
+
+// A gRPC service made of handlers. Outlives its calls.
+class RpcService final : public grpc::Service {
+ public:
+  // Calls beyond `max_calls` (counted in `calls`, which several services may share) are finished
+  // with `overloaded` before their message is read.
+  RpcService(std::vector<Method> methods, CallCount& calls, std::size_t max_calls,
+             std::function<grpc::Status()> overloaded);
+
+  // Accepts calls on `queue`, `outstanding` of each method at a time waiting for their client.
+  // After the server started, before the queue does.
+  void Accept(CompletionQueue& queue, int outstanding);
+
+ private:
+  Detached AcceptMethod(CompletionQueue& queue, int method);
+  Detached Serve(std::unique_ptr<Call> call, int method);
+
+  const std::vector<Method> table_;
+  CallCount& calls_;
+  const std::size_t max_calls_;
+  const std::function<grpc::Status()> overloaded_;
+};
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SERVER_CALL_H_

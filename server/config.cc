@@ -1,0 +1,439 @@
+#include "server/config.h"
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/commandlineflag.h"
+#include "absl/flags/flag.h"
+#include "absl/flags/reflection.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "server/byte_size.h"
+#include "server/server.h"
+#include "src/engine/engine.h"
+#include "src/error/error.h"
+#include "src/image/image.h"
+
+using pixembed::ByteSize;
+using Strings = std::vector<std::string>;
+
+ABSL_FLAG(Strings, model, {},
+          "Model directory in Hugging Face's layout, as NAME=DIRECTORY or DIRECTORY (the name is "
+          "then its last component). May repeat; the first is the default model");
+ABSL_FLAG(Strings, listen, {"127.0.0.1:50051"},
+          "Address to listen on: host:port, [IPv6]:port, or unix:path. May repeat. Port 0 takes a "
+          "free port");
+ABSL_FLAG(std::string, device, "auto",
+          "Where to compute: auto (every CUDA device, else the CPU), cpu, cuda, cuda:N, or a "
+          "comma-separated list");
+ABSL_FLAG(std::string, backend, "torchvision",
+          "Which of Hugging Face's image processors to follow, bit for bit: torchvision or pil");
+ABSL_FLAG(int, cores, 0,
+          "Cores that the engine may use. 0: what the cgroup's quota and the affinity allow");
+ABSL_FLAG(int, decode_threads, 0, "Threads that decode and resize. 0: as many as cores");
+ABSL_FLAG(int, workers_per_device, 0,
+          "Inference workers of each device. 0: as many as cores on a CPU, 2 on a GPU");
+ABSL_FLAG(int, max_batch_size, 0,
+          "Images that run through a model at once. 0: 4 on a CPU, 32 on a GPU");
+ABSL_FLAG(absl::Duration, max_queue_delay, absl::Milliseconds(2),
+          "How long an idle worker waits for images that are being decoded. A lone image never "
+          "waits");
+ABSL_FLAG(std::int64_t, max_queued_images, 1024,
+          "Images that may be inside the engine at once; more are refused with OVERLOADED");
+ABSL_FLAG(ByteSize, max_queued_bytes, ByteSize{std::size_t{1} << 30},
+          "Encoded bytes that may be inside the engine at once; more are refused with OVERLOADED");
+ABSL_FLAG(ByteSize, max_decoded_bytes, ByteSize{std::size_t{1} << 30},
+          "Decoded pixels, in bytes, that may exist at once; decoding waits for room");
+ABSL_FLAG(ByteSize, max_image_bytes, ByteSize{std::size_t{32} << 20}, "Encoded size of one image");
+ABSL_FLAG(std::int64_t, max_image_pixels, 89'478'485,
+          "Width times height of one image; the default is where Pillow warns of a bomb");
+ABSL_FLAG(int, max_image_side, 65'535, "Longest side of one image, in pixels");
+ABSL_FLAG(std::int64_t, max_request_images, 256,
+          "Images of one request message. EmbedStream takes any number of messages");
+ABSL_FLAG(ByteSize, max_message_bytes, ByteSize{std::size_t{64} << 20},
+          "Size of one request message. Larger ones are refused with MESSAGE_TOO_LARGE; from 2 GiB "
+          "on by gRPC itself");
+ABSL_FLAG(ByteSize, max_receive_bytes, ByteSize{std::size_t{2} << 30},
+          "Bytes of all messages that are being received at once; past it gRPC ends calls with "
+          "RESOURCE_EXHAUSTED");
+ABSL_FLAG(std::int64_t, stream_window, 64,
+          "Images that one EmbedStream may have in flight; the server reads no further meanwhile");
+ABSL_FLAG(std::int64_t, max_calls, 10'000,
+          "Calls at once; more are refused with OVERLOADED before their message is read");
+ABSL_FLAG(int, grpc_threads, 0,
+          "Threads that serve gRPC, with a completion queue each. 0: as many as cores");
+ABSL_FLAG(absl::Duration, drain_grace, absl::ZeroDuration(),
+          "After SIGTERM: how long to serve on while health says NOT_SERVING, so that load "
+          "balancers look elsewhere first");
+ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
+          "After the grace: how long accepted work may take to finish before it is cut off");
+
+namespace pixembed {
+namespace {
+
+// In the order of the documentation.
+constexpr std::array kFlags = {
+    "model",
+    "listen",
+    "device",
+    "backend",
+    "cores",
+    "decode_threads",
+    "workers_per_device",
+    "max_batch_size",
+    "max_queue_delay",
+    "max_queued_images",
+    "max_queued_bytes",
+    "max_decoded_bytes",
+    "max_image_bytes",
+    "max_image_pixels",
+    "max_image_side",
+    "max_request_images",
+    "max_message_bytes",
+    "max_receive_bytes",
+    "stream_window",
+    "max_calls",
+    "grpc_threads",
+    "drain_grace",
+    "drain_timeout",
+};
+
+// Words of the command line that are no flags with a value.
+struct ActionRow {
+  std::string_view argument;
+  Action action;
+  std::string_view help;
+};
+constexpr std::array kActions = {
+    ActionRow{"--help", Action::kPrintHelp, "Prints every flag and exits"},
+    ActionRow{"--help_markdown", Action::kPrintMarkdown,
+              "Prints the README's tables of flags and reasons and exits"},
+    ActionRow{"--version", Action::kPrintVersion, "Prints the version and exits"},
+};
+
+absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
+
+absl::Status Invalid(std::string_view text) { return MakeError(Reason::kInvalidOption, text); }
+
+absl::CommandLineFlag& Flag(std::string_view name) {
+  return *absl::FindCommandLineFlag(View(name));
+}
+
+bool IsFlag(std::string_view name) {
+  return std::find(kFlags.begin(), kFlags.end(), name) != kFlags.end();
+}
+
+std::string VariableName(std::string_view flag) {
+  return absl::StrCat("PIXEMBED_", absl::AsciiStrToUpper(View(flag)));
+}
+
+absl::Status SetFlag(std::string_view name, std::string_view value, std::string_view origin) {
+  std::string error;
+  if (Flag(name).ParseFrom(View(value), &error)) return absl::OkStatus();
+  return Invalid(absl::StrCat(View(origin), " is \"", View(value), "\", which is not possible",
+                              error.empty() ? "" : ": ", error));
+}
+
+// The values of the command line by flag; a repeated list flag is one value with commas.
+using Values = std::vector<std::pair<std::string, std::string>>;
+
+void AddValue(const std::string& name, const std::string& value, Values& values) {
+  for (auto& [known, present] : values) {
+    if (known != name) continue;
+    present = Flag(name).IsOfType<Strings>() ? absl::StrCat(present, ",", value) : value;
+    return;
+  }
+  values.emplace_back(name, value);
+}
+
+absl::StatusOr<Values> SplitArguments(std::span<const char* const> arguments) {
+  Values values;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string argument = arguments[i];
+    if (!absl::StartsWith(argument, "--")) {
+      return Invalid(absl::StrCat("\"", argument, "\" is no flag; see --help"));
+    }
+    const std::size_t equals = argument.find('=');
+    const std::string name = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
+    if (!IsFlag(name)) return Invalid(absl::StrCat("--", name, " does not exist; see --help"));
+    if (equals != std::string::npos) {
+      AddValue(name, argument.substr(equals + 1), values);
+    } else if (i + 1 < arguments.size()) {
+      AddValue(name, arguments[++i], values);
+    } else {
+      return Invalid(absl::StrCat("--", name, " lacks its value; see --help"));
+    }
+  }
+  return values;
+}
+
+absl::Status SetFlags(std::span<const char* const> arguments, const Environment& environment) {
+  const absl::StatusOr<Values> values = SplitArguments(arguments);
+  if (!values.ok()) return values.status();
+  for (const char* const name : kFlags) {
+    const std::string variable = VariableName(name);
+    const std::optional<std::string> value = environment(variable);
+    if (!value.has_value()) continue;
+    if (absl::Status status = SetFlag(name, *value, variable); !status.ok()) return status;
+  }
+  for (const auto& [name, value] : *values) {
+    if (absl::Status status = SetFlag(name, value, absl::StrCat("--", name)); !status.ok()) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What each numeric flag may be; times in milliseconds.
+struct Range {
+  std::string_view flag;
+  std::int64_t value;
+  std::int64_t least;
+  std::int64_t most;
+};
+
+std::int64_t Bytes(ByteSize size) {
+  constexpr std::size_t kMost = std::numeric_limits<std::int64_t>::max();
+  return static_cast<std::int64_t>(std::min(size.bytes, kMost));
+}
+
+std::int64_t Milliseconds(absl::Duration duration) {
+  // Rounded away from zero, so that -1us is below 0.
+  const std::int64_t whole = absl::ToInt64Milliseconds(duration);
+  if (duration < absl::ZeroDuration() && whole == 0) return -1;
+  return whole;
+}
+
+absl::Status CheckRanges() {
+  constexpr std::int64_t kMaxThreads = 1024;
+  constexpr std::int64_t kMaxBytes = std::int64_t{1} << 50;
+  constexpr std::int64_t kMaxMessage = std::numeric_limits<int>::max();  // protobuf's bound
+  constexpr std::int64_t kDay = std::int64_t{24} * 3600 * 1000;
+  const std::array ranges = {
+      Range{"cores", absl::GetFlag(FLAGS_cores), 0, kMaxThreads},
+      Range{"decode_threads", absl::GetFlag(FLAGS_decode_threads), 0, kMaxThreads},
+      Range{"workers_per_device", absl::GetFlag(FLAGS_workers_per_device), 0, kMaxThreads},
+      Range{"max_batch_size", absl::GetFlag(FLAGS_max_batch_size), 0, 65'536},
+      Range{"max_queue_delay", Milliseconds(absl::GetFlag(FLAGS_max_queue_delay)), 0, 60'000},
+      Range{"max_queued_images", absl::GetFlag(FLAGS_max_queued_images), 1, 100'000'000},
+      Range{"max_queued_bytes", Bytes(absl::GetFlag(FLAGS_max_queued_bytes)), 1, kMaxBytes},
+      Range{"max_decoded_bytes", Bytes(absl::GetFlag(FLAGS_max_decoded_bytes)), 1, kMaxBytes},
+      Range{"max_image_bytes", Bytes(absl::GetFlag(FLAGS_max_image_bytes)), 1, kMaxMessage},
+      Range{"max_image_pixels", absl::GetFlag(FLAGS_max_image_pixels), 1, std::int64_t{1} << 40},
+      Range{"max_image_side", absl::GetFlag(FLAGS_max_image_side), 1, std::int64_t{1} << 30},
+      Range{"max_request_images", absl::GetFlag(FLAGS_max_request_images), 1, 65'536},
+      Range{"max_message_bytes", Bytes(absl::GetFlag(FLAGS_max_message_bytes)), 1, kMaxMessage},
+      Range{"max_receive_bytes", Bytes(absl::GetFlag(FLAGS_max_receive_bytes)), 1 << 20, kMaxBytes},
+      Range{"stream_window", absl::GetFlag(FLAGS_stream_window), 1, 1'000'000},
+      Range{"max_calls", absl::GetFlag(FLAGS_max_calls), 1, 1'000'000},
+      Range{"grpc_threads", absl::GetFlag(FLAGS_grpc_threads), 0, kMaxThreads},
+      Range{"drain_grace", Milliseconds(absl::GetFlag(FLAGS_drain_grace)), 0, kDay},
+      Range{"drain_timeout", Milliseconds(absl::GetFlag(FLAGS_drain_timeout)), 0, kDay},
+  };
+  for (const Range& range : ranges) {
+    if (range.value >= range.least && range.value <= range.most) continue;
+    const bool is_time = Flag(range.flag).IsOfType<absl::Duration>();
+    const char* const unit = is_time ? "ms" : "";
+    return Invalid(absl::StrCat("--", View(range.flag), " is ", Flag(range.flag).CurrentValue(),
+                                "; possible are ", range.least, unit, " to ", range.most, unit));
+  }
+  return absl::OkStatus();
+}
+
+// A limit that lets in what another one can never take would refuse it for ever.
+absl::Status CheckPairs() {
+  const std::int64_t request_images = absl::GetFlag(FLAGS_max_request_images);
+  const std::int64_t queued_images = absl::GetFlag(FLAGS_max_queued_images);
+  if (request_images > queued_images) {
+    return Invalid(absl::StrCat("--max_request_images is ", request_images,
+                                ", more than --max_queued_images, ", queued_images));
+  }
+  const ByteSize message = absl::GetFlag(FLAGS_max_message_bytes);
+  for (const auto& [name, size] :
+       {std::pair("max_queued_bytes", absl::GetFlag(FLAGS_max_queued_bytes)),
+        std::pair("max_receive_bytes", absl::GetFlag(FLAGS_max_receive_bytes))}) {
+    if (message.bytes > size.bytes) {
+      return Invalid(absl::StrCat("--max_message_bytes is ", AbslUnparseFlag(message),
+                                  ", more than --", name, ", ", AbslUnparseFlag(size)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ModelSource> ReadModel(const std::string& text) {
+  ModelSource source{.name = "", .directory = text};
+  const std::size_t equals = text.find('=');
+  const std::size_t slash = text.find('/');
+  if (equals != std::string::npos && (slash == std::string::npos || equals < slash)) {
+    source.name = text.substr(0, equals);
+    source.directory = text.substr(equals + 1);
+  } else {
+    const std::filesystem::path clean = (source.directory / "").parent_path();
+    source.name = clean.filename().string();
+  }
+  const auto allowed = [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
+  };
+  if (source.directory.empty() || source.name.empty() ||
+      !std::all_of(source.name.begin(), source.name.end(), allowed)) {
+    return Invalid(absl::StrCat("--model has \"", text,
+                                "\"; wanted is NAME=DIRECTORY with a NAME of letters, digits, "
+                                "'.', '_' and '-'"));
+  }
+  return source;
+}
+
+absl::StatusOr<std::vector<ModelSource>> ReadModels() {
+  std::vector<ModelSource> models;
+  std::set<std::string> names;
+  for (const std::string& text : absl::GetFlag(FLAGS_model)) {
+    absl::StatusOr<ModelSource> model = ReadModel(text);
+    if (!model.ok()) return model.status();
+    if (!names.insert(model->name).second) {
+      return Invalid(absl::StrCat("--model names \"", model->name, "\" twice"));
+    }
+    models.push_back(*std::move(model));
+  }
+  if (models.empty()) return Invalid("--model is missing: the directory of the model to serve");
+  return models;
+}
+
+absl::StatusOr<Backend> ReadBackend() {
+  const std::string text = absl::GetFlag(FLAGS_backend);
+  for (const Backend backend : {Backend::kTorchvision, Backend::kPil}) {
+    if (text == BackendName(backend)) return backend;
+  }
+  return Invalid(absl::StrCat("--backend is \"", text, "\"; possible are torchvision and pil"));
+}
+
+EngineOptions ReadEngineOptions() {
+  return {
+      .limits = {.max_encoded_bytes = absl::GetFlag(FLAGS_max_image_bytes).bytes,
+                 .max_pixels = absl::GetFlag(FLAGS_max_image_pixels),
+                 .max_side = absl::GetFlag(FLAGS_max_image_side)},
+      .cores = absl::GetFlag(FLAGS_cores),
+      .decode_threads = absl::GetFlag(FLAGS_decode_threads),
+      .workers_per_device = absl::GetFlag(FLAGS_workers_per_device),
+      .max_batch_size = absl::GetFlag(FLAGS_max_batch_size),
+      .max_queue_delay = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_max_queue_delay)),
+      .max_queued_images = static_cast<std::size_t>(absl::GetFlag(FLAGS_max_queued_images)),
+      .max_queued_bytes = absl::GetFlag(FLAGS_max_queued_bytes).bytes,
+      .max_decoded_bytes = absl::GetFlag(FLAGS_max_decoded_bytes).bytes,
+      .warm_up_batch_sizes = {},
+  };
+}
+
+ServerOptions ReadServerOptions() {
+  return {
+      .listen = absl::GetFlag(FLAGS_listen),
+      .limits = {.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes).bytes,
+                 .max_request_images =
+                     static_cast<std::size_t>(absl::GetFlag(FLAGS_max_request_images))},
+      .stream_window = static_cast<std::size_t>(absl::GetFlag(FLAGS_stream_window)),
+      .threads = absl::GetFlag(FLAGS_grpc_threads),
+      .max_calls = static_cast<std::size_t>(absl::GetFlag(FLAGS_max_calls)),
+      .max_receive_bytes = absl::GetFlag(FLAGS_max_receive_bytes).bytes,
+  };
+}
+
+absl::StatusOr<ServerConfig> ReadConfig() {
+  if (absl::Status status = CheckRanges(); !status.ok()) return status;
+  if (absl::Status status = CheckPairs(); !status.ok()) return status;
+  if (absl::GetFlag(FLAGS_listen).empty()) return Invalid("--listen is empty");
+  absl::StatusOr<std::vector<ModelSource>> models = ReadModels();
+  if (!models.ok()) return models.status();
+  const absl::StatusOr<Backend> backend = ReadBackend();
+  if (!backend.ok()) return backend.status();
+  ServerConfig config{
+      .models = *std::move(models),
+      .device = absl::GetFlag(FLAGS_device),
+      .backend = *backend,
+      .engine = ReadEngineOptions(),
+      .server = ReadServerOptions(),
+      .drain_grace = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_drain_grace)),
+      .drain_timeout = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_drain_timeout)),
+      .flags = {},
+  };
+  for (const char* const name : kFlags) config.flags.emplace_back(name, Flag(name).CurrentValue());
+  return config;
+}
+
+std::string DefaultOf(std::string_view flag) {
+  std::string value = Flag(flag).DefaultValue();
+  return value.empty() ? "(required)" : value;
+}
+
+}  // namespace
+
+absl::StatusOr<CommandLine> ParseCommandLine(std::span<const char* const> arguments,
+                                             const Environment& environment) {
+  for (const char* const argument : arguments) {
+    for (const ActionRow& row : kActions) {
+      if (argument == row.argument) return CommandLine{.action = row.action, .config = {}};
+    }
+  }
+  const absl::FlagSaver restore;  // the flags are how we parse, not where we keep
+  if (absl::Status status = SetFlags(arguments, environment); !status.ok()) return status;
+  absl::StatusOr<ServerConfig> config = ReadConfig();
+  if (!config.ok()) return config.status();
+  return CommandLine{.action = Action::kServe, .config = *std::move(config)};
+}
+
+std::string VersionText() { return absl::StrCat("pixembed-server ", PIXEMBED_VERSION); }
+
+std::string HelpText() {
+  std::string text = absl::StrCat(
+      VersionText(),
+      ": serves embeddings of images over gRPC.\n\n"
+      "  pixembed-server --model=DIRECTORY [--flag=value ...]\n\n"
+      "Every flag can also be given in the environment, as PIXEMBED_ and its name in capitals.\n");
+  for (const char* const name : kFlags) {
+    absl::StrAppend(&text, "\n  --", name, " (default: ", DefaultOf(name), ")\n      ",
+                    Flag(name).Help(), ".\n");
+  }
+  for (const ActionRow& row : kActions) {
+    absl::StrAppend(&text, "\n  ", View(row.argument), "\n      ", View(row.help), ".\n");
+  }
+  return text;
+}
+
+std::string FlagsMarkdown() {
+  std::string text = "| flag | default | meaning |\n| --- | --- | --- |\n";
+  for (const char* const name : kFlags) {
+    absl::StrAppend(&text, "| `--", name, "` | `", DefaultOf(name), "` | ", Flag(name).Help(),
+                    ". |\n");
+  }
+  for (const ActionRow& row : kActions) {
+    absl::StrAppend(&text, "| `", View(row.argument), "` | | ", View(row.help), ". |\n");
+  }
+  return text;
+}
+
+std::string ReasonsMarkdown() {
+  std::string text = "| reason | status | meaning |\n| --- | --- | --- |\n";
+  for (const ReasonInfo& info : AllReasons()) {
+    absl::StrAppend(&text, "| `", View(info.name), "` | `", absl::StatusCodeToString(info.code),
+                    "` | ", View(info.meaning), " |\n");
+  }
+  return text;
+}
+
+}  // namespace pixembed

@@ -1,0 +1,70 @@
+// Flags and environment -> options of the rooms.
+#ifndef PIXEMBED_SERVER_CONFIG_H_
+#define PIXEMBED_SERVER_CONFIG_H_
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/server.h"
+#include "src/engine/engine.h"
+#include "src/image/image.h"
+
+namespace pixembed {
+
+// A model directory and the name that it is served under.
+struct ModelSource {
+  std::string name;
+  std::filesystem::path directory;
+};
+
+// All that the server is told from outside.
+struct ServerConfig {
+  std::vector<ModelSource> models;  // not empty; names differ
+  std::string device;               // for ResolveDevices
+  Backend backend = Backend::kTorchvision;
+  EngineOptions engine;
+  ServerOptions server;
+  std::chrono::nanoseconds drain_grace{0};
+  std::chrono::nanoseconds drain_timeout{0};
+  // Every flag with the value in force, for the log.
+  std::vector<std::pair<std::string, std::string>> flags;
+};
+
+enum class Action { kServe, kPrintHelp, kPrintMarkdown, kPrintVersion };
+
+struct CommandLine {
+  Action action = Action::kServe;
+  ServerConfig config;  // kServe only
+};
+
+// The value of an environment variable, if it is set.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+
+// Reads `arguments` (argv without the program): --flag=value or --flag value. A flag that is not
+// given is taken from PIXEMBED_<FLAG>, then from its default. --model and --listen may repeat, or
+// hold several values separated by commas.
+// Errors: INVALID_OPTION names the flag (or variable), its value, and what is possible.
+absl::StatusOr<CommandLine> ParseCommandLine(std::span<const char* const> arguments,
+                                             const Environment& environment);
+
+// Every flag with its default and meaning, for a terminal.
+std::string HelpText();
+
+// "pixembed-server 0.1.0".
+std::string VersionText();
+
+// The same as a Markdown table, and one of every reason that an error may have: the README holds
+// both, and a test compares.
+std::string FlagsMarkdown();
+std::string ReasonsMarkdown();
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SERVER_CONFIG_H_

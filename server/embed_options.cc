@@ -1,0 +1,187 @@
+#include "server/embed_options.h"
+
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/duration.pb.h"
+#include "google/protobuf/util/time_util.h"
+#include "pixembed/v1/embedding.pb.h"
+#include "server/served_model.h"
+#include "server/status.h"
+#include "src/engine/engine.h"
+#include "src/error/error.h"
+#include "src/model/model.h"
+
+namespace pixembed {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "vectors are copied as they lie");
+
+absl::Status UnknownValue(const char* field, int value, std::string_view known) {
+  return WithMetadata(
+      MakeError(Reason::kInvalidOption,
+                absl::StrCat("options.", field, " is ", value, ", which does not exist; known are ",
+                             std::string(known))),
+      "field", absl::StrCat("options.", field));
+}
+
+absl::StatusOr<Pooling> ReadPooling(v1::Pooling pooling) {
+  switch (pooling) {
+    case v1::POOLING_UNSPECIFIED:
+    case v1::POOLING_MEAN:
+      return Pooling::kMean;
+    case v1::POOLING_CLS:
+      return Pooling::kCls;
+    case v1::POOLING_MAX:
+      return Pooling::kMax;
+    default:
+      return UnknownValue("pooling", pooling, "MEAN (1), CLS (2), MAX (3)");
+  }
+}
+
+absl::StatusOr<DataType> ReadDataType(v1::DataType type) {
+  switch (type) {
+    case v1::DATA_TYPE_UNSPECIFIED:
+    case v1::DATA_TYPE_FLOAT32:
+      return DataType::kFloat32;
+    case v1::DATA_TYPE_FLOAT16:
+      return DataType::kFloat16;
+    case v1::DATA_TYPE_BFLOAT16:
+      return DataType::kBFloat16;
+    case v1::DATA_TYPE_INT8:
+      return DataType::kInt8;
+    case v1::DATA_TYPE_BINARY:
+      return DataType::kBinary;
+    default:
+      return UnknownValue("data_type", type,
+                          "FLOAT32 (1), FLOAT16 (2), BFLOAT16 (3), INT8 (4), BINARY (5)");
+  }
+}
+
+v1::DataType WriteDataType(DataType type) {
+  switch (type) {
+    case DataType::kFloat32:
+      return v1::DATA_TYPE_FLOAT32;
+    case DataType::kFloat16:
+      return v1::DATA_TYPE_FLOAT16;
+    case DataType::kBFloat16:
+      return v1::DATA_TYPE_BFLOAT16;
+    case DataType::kInt8:
+      return v1::DATA_TYPE_INT8;
+    case DataType::kBinary:
+      return v1::DATA_TYPE_BINARY;
+  }
+  return v1::DATA_TYPE_UNSPECIFIED;
+}
+
+absl::StatusOr<Lane> ReadLane(v1::Lane lane, Lane default_lane) {
+  switch (lane) {
+    case v1::LANE_UNSPECIFIED:
+      return default_lane;
+    case v1::LANE_ONLINE:
+      return Lane::kOnline;
+    case v1::LANE_BULK:
+      return Lane::kBulk;
+    default:
+      return UnknownValue("lane", lane, "ONLINE (1), BULK (2)");
+  }
+}
+
+absl::StatusOr<OutputSpec> ReadOutput(const v1::EmbedOptions& options) {
+  const absl::StatusOr<Pooling> pooling = ReadPooling(options.pooling());
+  if (!pooling.ok()) return pooling.status();
+  const absl::StatusOr<DataType> data_type = ReadDataType(options.data_type());
+  if (!data_type.ok()) return data_type.status();
+  constexpr std::uint32_t kMaxDimensions = std::numeric_limits<int>::max();
+  if (options.dimensions() > kMaxDimensions) {
+    return MakeError(Reason::kInvalidOption,
+                     absl::StrCat("options.dimensions is ", options.dimensions(), "; at most ",
+                                  kMaxDimensions, " can be asked for"));
+  }
+  return OutputSpec{.pooling = *pooling,
+                    .normalize = options.normalize(),
+                    .dimensions = static_cast<int>(options.dimensions()),
+                    .data_type = *data_type};
+}
+
+absl::Status CheckFingerprint(const std::string& expected, const EmbedPlan& plan) {
+  const std::string& actual = plan.fingerprint();
+  if (expected.empty() || expected == actual) return absl::OkStatus();
+  absl::Status status =
+      MakeError(Reason::kFingerprintMismatch,
+                absl::StrCat("model \"", plan.model->name(), "\" has fingerprint ", actual,
+                             " for this pooling; options.expected_fingerprint is ", expected));
+  status = WithMetadata(std::move(status), "expected", expected);
+  return WithMetadata(std::move(status), "actual", actual);
+}
+
+google::protobuf::Duration ToDuration(std::chrono::nanoseconds duration) {
+  return google::protobuf::util::TimeUtil::NanosecondsToDuration(duration.count());
+}
+
+void SetEmbedding(const Embedding& embedding, bool packed, v1::Embedding& result) {
+  result.set_data_type(WriteDataType(embedding.data_type));
+  result.set_dimensions(static_cast<std::uint32_t>(embedding.dimensions));
+  if (embedding.data_type == DataType::kInt8) result.set_scale(embedding.scale);
+  if (packed || embedding.data_type != DataType::kFloat32) {
+    result.set_data(embedding.values);
+    return;
+  }
+  auto& values = *result.mutable_values();
+  values.Resize(static_cast<int>(embedding.values.size() / sizeof(float)), 0.0F);
+  std::memcpy(values.mutable_data(), embedding.values.data(), values.size() * sizeof(float));
+}
+
+}  // namespace
+
+absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string& model,
+                                   const v1::EmbedOptions& options, Lane default_lane) {
+  const absl::StatusOr<const ServedModel*> served = models.Find(model);
+  if (!served.ok()) return served.status();
+  const absl::StatusOr<OutputSpec> output = ReadOutput(options);
+  if (!output.ok()) return output.status();
+  const absl::StatusOr<Lane> lane = ReadLane(options.lane(), default_lane);
+  if (!lane.ok()) return lane.status();
+  if (absl::Status status = (*served)->model().CheckOutput(*output); !status.ok()) return status;
+  const EmbedPlan plan{.model = *served,
+                       .output = *output,
+                       .lane = *lane,
+                       .packed = options.packed(),
+                       .ordered = options.ordered()};
+  if (absl::Status status = CheckFingerprint(options.expected_fingerprint(), plan); !status.ok()) {
+    return status;
+  }
+  return plan;
+}
+
+absl::Status TooManyImages(std::size_t images, std::size_t max_images) {
+  return MakeError(Reason::kTooManyImages,
+                   absl::StrCat("the request holds ", images, " images, more than the ", max_images,
+                                " of --max_request_images; EmbedStream takes any number"));
+}
+
+void SetOutcome(const absl::StatusOr<Outcome>& outcome, const EmbedPlan& plan,
+                std::chrono::milliseconds retry_delay, v1::EmbedResult& result) {
+  if (!outcome.ok()) {
+    *result.mutable_error() = ToRpcStatus(outcome.status(), retry_delay);
+    return;
+  }
+  SetEmbedding(outcome->embedding, plan.packed, *result.mutable_embedding());
+  const Timings& timings = outcome->timings;
+  v1::Timings& times = *result.mutable_timings();
+  *times.mutable_decode() = ToDuration(timings.decode);
+  *times.mutable_queue() = ToDuration(timings.queue);
+  *times.mutable_compute() = ToDuration(timings.compute);
+  times.set_batch_size(static_cast<std::uint32_t>(timings.batch_size));
+}
+
+}  // namespace pixembed

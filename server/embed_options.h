@@ -1,0 +1,45 @@
+// EmbedOptions -> what the engine needs; what the engine gives -> EmbedResult.
+#ifndef PIXEMBED_SERVER_EMBED_OPTIONS_H_
+#define PIXEMBED_SERVER_EMBED_OPTIONS_H_
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "pixembed/v1/embedding.pb.h"
+#include "server/served_model.h"
+#include "src/engine/engine.h"
+#include "src/model/model.h"
+
+namespace pixembed {
+
+// How the images of a call are answered.
+struct EmbedPlan {
+  const ServedModel* model = nullptr;
+  OutputSpec output;
+  Lane lane = Lane::kOnline;
+  bool packed = false;   // FLOAT32 as bytes
+  bool ordered = false;  // EmbedStream: in the order of the images
+
+  const std::string& fingerprint() const { return model->fingerprint(output.pooling); }
+};
+
+// The plan that a request asks for. `default_lane` stands for LANE_UNSPECIFIED.
+// Errors: UNKNOWN_MODEL; INVALID_OPTION (an enum value that does not exist, a dimension out of
+// range, and all that Model::CheckOutput refuses); FINGERPRINT_MISMATCH with both fingerprints.
+absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string& model,
+                                   const v1::EmbedOptions& options, Lane default_lane);
+
+// TOO_MANY_IMAGES for a request of `images`: both numbers and the flag.
+absl::Status TooManyImages(std::size_t images, std::size_t max_images);
+
+// Puts a vector, or the error of its image, into a result; index, id and fingerprint are the
+// caller's to set. `retry_delay` is for RetryInfo.
+void SetOutcome(const absl::StatusOr<Outcome>& outcome, const EmbedPlan& plan,
+                std::chrono::milliseconds retry_delay, v1::EmbedResult& result);
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SERVER_EMBED_OPTIONS_H_

@@ -1,0 +1,171 @@
+#include "server/embedding_service.h"
+
+#include <grpcpp/support/byte_buffer.h>
+
+#include <cstddef>
+#include <memory>
+#include <stop_token>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "pixembed/v1/embedding.pb.h"
+#include "server/call.h"
+#include "server/embed_options.h"
+#include "server/embed_stream.h"
+#include "server/message.h"
+#include "server/outbox.h"
+#include "server/served_model.h"
+#include "server/status.h"
+#include "src/engine/engine.h"
+#include "src/error/error.h"
+
+namespace pixembed {
+
+EmbeddingService::EmbeddingService(Engine& engine, ServedModels models, const RequestLimits& limits,
+                                   std::size_t stream_window, std::stop_token draining)
+    : engine_(engine),
+      models_(std::move(models)),
+      limits_(limits),
+      stream_window_(stream_window),
+      draining_(std::move(draining)) {}
+
+std::vector<Method> EmbeddingService::Methods() {
+  return {
+      {"/pixembed.v1.EmbeddingService/Embed", [this](Call& call) { return Embed(call); }},
+      {"/pixembed.v1.EmbeddingService/EmbedBatch", [this](Call& call) { return EmbedBatch(call); }},
+      {"/pixembed.v1.EmbeddingService/EmbedStream",
+       [this](Call& call) { return EmbedStream(call); }},
+      {"/pixembed.v1.EmbeddingService/ListModels", [this](Call& call) { return ListModels(call); }},
+      {"/pixembed.v1.EmbeddingService/GetModel", [this](Call& call) { return GetModel(call); }},
+  };
+}
+
+absl::StatusOr<EmbeddingService::Admitted> EmbeddingService::Admit(const Call& call, Order order,
+                                                                   grpc::ByteBuffer& bytes) {
+  const auto request = std::make_shared<v1::EmbedRequest>();
+  if (absl::Status status = ParseMessage(bytes, limits_.max_message_bytes, *request);
+      !status.ok()) {
+    return status;
+  }
+  absl::StatusOr<EmbedPlan> plan =
+      MakePlan(models_, request->model(), request->options(), Lane::kOnline);
+  if (!plan.ok()) return plan.status();
+  if (plan->ordered && order == Order::kAsTheyCome) {
+    return MakeError(Reason::kInvalidOption,
+                     "options.ordered is not kept by EmbedBatch; Embed and EmbedStream keep it");
+  }
+  const auto images = static_cast<std::size_t>(request->images_size());
+  if (images == 0) return MakeError(Reason::kEmptyRequest, "the request holds no images");
+  if (images > limits_.max_request_images) {
+    return TooManyImages(images, limits_.max_request_images);
+  }
+  auto outbox = std::make_shared<Outbox>(call.queue());
+  if (absl::Status status =
+          engine_.Submit(plan->model->index(), MakeItems(call, request, *plan, outbox, 0));
+      !status.ok()) {
+    return status;
+  }
+  return Admitted{.plan = *plan, .outbox = std::move(outbox), .images = images};
+}
+
+Task EmbeddingService::Fail(Call& call, absl::Status failure) {
+  const grpc::Status status = ToGrpcStatus(failure, engine_.RetryDelay());
+  co_await call.Finish(status);
+}
+
+Task EmbeddingService::Embed(Call& call) {
+  grpc::ByteBuffer bytes;
+  const bool received = co_await call.Read(&bytes);
+  const absl::StatusOr<Admitted> admitted =
+      received ? Admit(call, Order::kKept, bytes) : NoMessage();
+  if (!admitted.ok()) {
+    co_await Fail(call, admitted.status());
+    co_return;
+  }
+  v1::EmbedResponse response;
+  response.set_model(admitted->plan.model->name());
+  response.set_fingerprint(admitted->plan.fingerprint());
+  for (std::size_t i = 0; i < admitted->images; ++i) response.add_results()->set_index(i);
+  for (std::size_t left = admitted->images; left > 0;) {
+    co_await admitted->outbox->Wait();
+    for (Arrival& arrival : admitted->outbox->Take()) {
+      v1::EmbedResult& result = *response.mutable_results(static_cast<int>(arrival.index));
+      result.set_id(std::move(arrival.id));
+      SetOutcome(arrival.outcome, admitted->plan, engine_.RetryDelay(), result);
+      --left;
+    }
+  }
+  const grpc::ByteBuffer message = SerializeMessage(response);
+  co_await call.WriteAndFinish(message);
+}
+
+Task EmbeddingService::EmbedBatch(Call& call) {
+  grpc::ByteBuffer bytes;
+  const bool received = co_await call.Read(&bytes);
+  const absl::StatusOr<Admitted> admitted =
+      received ? Admit(call, Order::kAsTheyCome, bytes) : NoMessage();
+  if (!admitted.ok()) {
+    co_await Fail(call, admitted.status());
+    co_return;
+  }
+  bool listening = true;
+  for (std::size_t left = admitted->images; left > 0;) {
+    co_await admitted->outbox->Wait();
+    std::vector<Arrival> arrivals = admitted->outbox->Take();
+    for (Arrival& arrival : arrivals) {
+      --left;
+      if (!listening) continue;  // the rest is cancelled, and counted
+      v1::EmbedResult result;
+      result.set_index(arrival.index);
+      result.set_id(std::move(arrival.id));
+      SetOutcome(arrival.outcome, admitted->plan, engine_.RetryDelay(), result);
+      if (arrival.outcome.ok()) result.set_fingerprint(admitted->plan.fingerprint());
+      const grpc::ByteBuffer message = SerializeMessage(result);
+      listening = co_await call.Write(message, &arrival != &arrivals.back());
+    }
+  }
+  co_await call.Finish(grpc::Status::OK);
+}
+
+Task EmbeddingService::EmbedStream(Call& call) {
+  pixembed::EmbedStream stream(call, engine_, models_, limits_, stream_window_, draining_);
+  co_await stream.Run();
+}
+
+Task EmbeddingService::ListModels(Call& call) {
+  grpc::ByteBuffer bytes;
+  const bool received = co_await call.Read(&bytes);
+  v1::ListModelsRequest request;
+  const absl::Status status =
+      received ? ParseMessage(bytes, limits_.max_message_bytes, request) : NoMessage();
+  if (!status.ok()) {
+    co_await Fail(call, status);
+    co_return;
+  }
+  v1::ListModelsResponse response;
+  for (const ServedModel& model : models_.all()) *response.add_models() = model.description();
+  const grpc::ByteBuffer message = SerializeMessage(response);
+  co_await call.WriteAndFinish(message);
+}
+
+Task EmbeddingService::GetModel(Call& call) {
+  grpc::ByteBuffer bytes;
+  const bool received = co_await call.Read(&bytes);
+  v1::GetModelRequest request;
+  absl::Status status =
+      received ? ParseMessage(bytes, limits_.max_message_bytes, request) : NoMessage();
+  if (status.ok()) {
+    const absl::StatusOr<const ServedModel*> model = models_.Find(request.name());
+    if (model.ok()) {
+      const grpc::ByteBuffer message = SerializeMessage((*model)->description());
+      co_await call.WriteAndFinish(message);
+      co_return;
+    }
+    status = model.status();
+  }
+  co_await Fail(call, status);
+}
+
+}  // namespace pixembed

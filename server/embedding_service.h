@@ -1,0 +1,63 @@
+// pixembed.v1.EmbeddingService: translates between the API and the engine, and computes nothing.
+#ifndef PIXEMBED_SERVER_EMBEDDING_SERVICE_H_
+#define PIXEMBED_SERVER_EMBEDDING_SERVICE_H_
+
+#include <grpcpp/support/byte_buffer.h>
+
+#include <cstddef>
+#include <memory>
+#include <stop_token>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "pixembed/v1/embedding.pb.h"
+#include "server/call.h"
+#include "server/embed_options.h"
+#include "server/outbox.h"
+#include "server/served_model.h"
+#include "src/engine/engine.h"
+
+namespace pixembed {
+
+// What it does per method: embedding.proto. Outlives its calls.
+class EmbeddingService {
+ public:
+  // `stream_window`: images that a stream may have in flight. When `draining` is requested, streams
+  // stop reading, finish what was accepted and end.
+  EmbeddingService(Engine& engine, ServedModels models, const RequestLimits& limits,
+                   std::size_t stream_window, std::stop_token draining);
+
+  // One for each method of the service.
+  std::vector<Method> Methods();
+
+ private:
+  // A request whose images are in the engine.
+  struct Admitted {
+    EmbedPlan plan;
+    std::shared_ptr<Outbox> outbox;
+    std::size_t images = 0;
+  };
+
+  Task Embed(Call& call);
+  Task EmbedBatch(Call& call);
+  Task EmbedStream(Call& call);
+  Task ListModels(Call& call);
+  Task GetModel(Call& call);
+
+  // Whether a method sends its results in the order of the images.
+  enum class Order { kKept, kAsTheyCome };
+
+  absl::StatusOr<Admitted> Admit(const Call& call, Order order, grpc::ByteBuffer& bytes);
+  Task Fail(Call& call, absl::Status status);
+
+  Engine& engine_;
+  const ServedModels models_;
+  const RequestLimits limits_;
+  const std::size_t stream_window_;
+  const std::stop_token draining_;
+};
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SERVER_EMBEDDING_SERVICE_H_

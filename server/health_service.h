@@ -1,0 +1,48 @@
+// grpc.health.v1, over our own copy of its proto: gRPC 1.51's built-in service has no descriptor,
+// so reflection could not describe it.
+#ifndef PIXEMBED_SERVER_HEALTH_SERVICE_H_
+#define PIXEMBED_SERVER_HEALTH_SERVICE_H_
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "grpc/health/v1/health.pb.h"
+#include "server/call.h"
+#include "server/completion_queue.h"
+
+namespace pixembed {
+
+// A status per name: "" (the server), service names, model names. Thread-safe.
+class HealthService {
+ public:
+  using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
+
+  // Every name starts as NOT_SERVING. When `closing` is requested, watches end with UNAVAILABLE.
+  HealthService(const std::vector<std::string>& names, std::stop_token closing);
+
+  // Sets every name, and tells the watches.
+  void SetAll(bool serving);
+
+  // Check and Watch. The service outlives their calls.
+  std::vector<Method> Methods();
+
+ private:
+  Task Check(Call& call);
+  Task Watch(Call& call);
+  std::optional<Status> Find(const std::string& name) const;
+
+  const std::stop_token closing_;
+  mutable std::mutex mutex_;
+  std::map<std::string, Status> statuses_;    // guarded by mutex_; the names never change
+  std::set<std::shared_ptr<Event>> watches_;  // guarded by mutex_
+};
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SERVER_HEALTH_SERVICE_H_

@@ -1,0 +1,119 @@
+#include "server/listen.h"
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "src/error/error.h"
+
+namespace pixembed {
+namespace {
+
+constexpr std::string_view kUnixPrefix = "unix:";
+
+class Socket {
+ public:
+  explicit Socket(int family) : descriptor_(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)) {}
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+  ~Socket() {
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+  int get() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+absl::Status CannotListen(const std::string& address, std::string_view why) {
+  return MakeError(Reason::kInvalidOption, absl::StrCat("cannot listen on ", address, ": ",
+                                                        std::string(why), " (flag --listen)"));
+}
+
+std::string SystemError() { return std::generic_category().message(errno); }
+
+absl::Status CheckUnix(const std::string& address) {
+  const std::string path = address.substr(kUnixPrefix.size());
+  sockaddr_un target = {};
+  target.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof target.sun_path) {
+    return CannotListen(address, absl::StrCat("the path has ", path.size(), " bytes; 1 to ",
+                                              sizeof target.sun_path - 1, " are possible"));
+  }
+  path.copy(static_cast<char*>(target.sun_path), path.size());
+  const Socket probe(AF_UNIX);
+  if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&target), sizeof target) == 0) {
+    return CannotListen(address, "a server listens there");
+  }
+  if (errno == ENOTSOCK) return CannotListen(address, "there is a file that is no socket");
+  return absl::OkStatus();
+}
+
+// "host:port" and "[host]:port" in two; false if it is neither.
+bool Split(std::string_view address, std::string& host, std::string& port) {
+  const std::size_t colon = address.rfind(':');
+  if (colon == std::string_view::npos || colon + 1 == address.size()) return false;
+  port = address.substr(colon + 1);
+  std::string_view name = address.substr(0, colon);
+  if (name.size() >= 2 && name.front() == '[' && name.back() == ']') {
+    name = name.substr(1, name.size() - 2);
+  } else if (name.find(':') != std::string_view::npos) {
+    return false;
+  }
+  host = name;
+  return !host.empty();
+}
+
+absl::Status TryBind(const std::string& address, const addrinfo& candidate) {
+  const Socket socket(candidate.ai_family);
+  const int on = 1;  // as gRPC binds: a port that is only in TIME_WAIT is free
+  setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (bind(socket.get(), candidate.ai_addr, candidate.ai_addrlen) != 0 ||
+      listen(socket.get(), 1) != 0) {
+    return CannotListen(address, SystemError());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTcp(const std::string& address) {
+  std::string host;
+  std::string port;
+  if (!Split(address, host, port)) {
+    return CannotListen(address, "it is not host:port, [IPv6]:port or unix:path");
+  }
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  if (const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found); error != 0) {
+    return CannotListen(address, gai_strerror(error));
+  }
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
+  return TryBind(address, *found);
+}
+
+}  // namespace
+
+absl::Status CheckListenAddress(const std::string& address) {
+  return absl::StartsWith(address, "unix:") ? CheckUnix(address) : CheckTcp(address);
+}
+
+std::string WithPort(std::string_view address, int port) {
+  if (absl::StartsWith(absl::string_view(address.data(), address.size()), "unix:")) {
+    return std::string(address);
+  }
+  return absl::StrCat(std::string(address.substr(0, address.rfind(':') + 1)), port);
+}
+
+}  // namespace pixembed

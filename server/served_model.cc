@@ -1,0 +1,106 @@
+#include "server/served_model.h"
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "pixembed/v1/embedding.pb.h"
+#include "server/status.h"
+#include "src/error/error.h"
+#include "src/image/image.h"
+#include "src/model/model.h"
+
+namespace pixembed {
+namespace {
+
+struct PoolingRow {
+  Pooling pooling;
+  v1::Pooling api;
+};
+constexpr std::array kPoolings = {PoolingRow{Pooling::kMean, v1::POOLING_MEAN},
+                                  PoolingRow{Pooling::kCls, v1::POOLING_CLS},
+                                  PoolingRow{Pooling::kMax, v1::POOLING_MAX}};
+
+std::string DescribeSize(Size size) { return absl::StrCat(size.height, "x", size.width); }
+
+std::string DescribeResize(const std::optional<ResizeTarget>& resize) {
+  if (!resize.has_value()) return "none";
+  if (resize->exact.has_value()) return DescribeSize(*resize->exact);
+  std::string text = absl::StrCat("shortest_edge ", resize->shortest_edge);
+  if (resize->longest_edge > 0) absl::StrAppend(&text, ", longest_edge ", resize->longest_edge);
+  return text;
+}
+
+v1::Preprocessing DescribePreprocessing(const ModelInfo& info) {
+  const PreprocessSpec& spec = info.preprocess;
+  v1::Preprocessing result;
+  result.set_processor_type(info.processor_type);
+  result.set_backend(std::string(BackendName(spec.backend)));
+  result.set_resize(DescribeResize(spec.resize));
+  result.set_filter(std::string(FilterName(spec.filter)));
+  result.set_crop(spec.crop.has_value() ? DescribeSize(*spec.crop) : "none");
+  result.set_input_height(static_cast<std::uint32_t>(info.input.height));
+  result.set_input_width(static_cast<std::uint32_t>(info.input.width));
+  if (spec.normalize) {
+    result.mutable_mean()->Add(spec.mean.begin(), spec.mean.end());
+    result.mutable_std()->Add(spec.std.begin(), spec.std.end());
+  }
+  result.set_rescale_factor(spec.rescale ? spec.rescale_factor : 1.0);
+  return result;
+}
+
+v1::Limits DescribeLimits(const DecodeLimits& image, const RequestLimits& request) {
+  v1::Limits result;
+  result.set_max_image_bytes(image.max_encoded_bytes);
+  result.set_max_image_pixels(static_cast<std::uint64_t>(image.max_pixels));
+  result.set_max_image_side(static_cast<std::uint32_t>(image.max_side));
+  result.set_max_request_images(static_cast<std::uint32_t>(request.max_request_images));
+  result.set_max_message_bytes(request.max_message_bytes);
+  return result;
+}
+
+}  // namespace
+
+ServedModel::ServedModel(std::string name, std::size_t index, std::shared_ptr<const Model> model,
+                         const DecodeLimits& image_limits, const RequestLimits& request_limits)
+    : index_(index), model_(std::move(model)) {
+  const ModelInfo& info = model_->info();
+  description_.set_name(std::move(name));
+  description_.set_model_type(info.model_type);
+  description_.set_dimension(static_cast<std::uint32_t>(info.dimension));
+  description_.set_tokens(static_cast<std::uint32_t>(info.tokens));
+  for (const PoolingRow& row : kPoolings) {
+    if (!model_->CheckOutput({.pooling = row.pooling}).ok()) continue;
+    const std::string& fingerprint =
+        fingerprints_.emplace(row.pooling, model_->Fingerprint(row.pooling)).first->second;
+    description_.add_poolings(row.api);
+    (*description_.mutable_fingerprints())[std::string(PoolingName(row.pooling))] = fingerprint;
+  }
+  *description_.mutable_preprocessing() = DescribePreprocessing(info);
+  *description_.mutable_limits() = DescribeLimits(image_limits, request_limits);
+  description_.set_precision(info.precision);
+  for (const Device& device : model_->devices()) description_.add_devices(DeviceName(device));
+  description_.set_parameters(info.parameters);
+}
+
+absl::StatusOr<const ServedModel*> ServedModels::Find(std::string_view name) const {
+  if (name.empty()) return &models_.front();
+  for (const ServedModel& model : models_) {
+    if (model.name() == name) return &model;
+  }
+  const auto append_name = [](std::string* out, const ServedModel& model) { *out += model.name(); };
+  return WithMetadata(
+      MakeError(Reason::kUnknownModel,
+                absl::StrCat("no model named \"", std::string(name), "\" is served; there are: ",
+                             absl::StrJoin(models_, ", ", append_name))),
+      "model", name);
+}
+
+}  // namespace pixembed

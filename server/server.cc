@@ -1,0 +1,163 @@
+#include "server/server.h"
+
+#include <grpc/compression.h>
+#include <grpc/grpc.h>
+#include <grpc/support/time.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server_builder.h>
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/listen.h"
+#include "server/status.h"
+#include "src/error/error.h"
+
+namespace pixembed {
+namespace {
+
+// Of each method, per queue: calls that may arrive before the queue's thread looks again.
+constexpr int kOutstandingAccepts = 32;
+constexpr int kMaxStreamsPerConnection = 4096;
+// A peer that vanished without a word is noticed, and its call cancelled, after their sum.
+constexpr int kKeepaliveMilliseconds = 60'000;
+constexpr int kKeepaliveTimeoutMilliseconds = 20'000;
+// Clients may ping this often; more often is answered with GOAWAY "too_many_pings".
+constexpr int kMinPingIntervalMilliseconds = 10'000;
+
+ServedModels MakeServedModels(const Engine& engine, const std::vector<std::string>& names,
+                              const RequestLimits& limits) {
+  std::vector<ServedModel> models;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    models.emplace_back(names[i], i, engine.models()[i], engine.options().limits, limits);
+  }
+  return ServedModels(std::move(models));
+}
+
+std::vector<std::string> HealthNames(const std::vector<std::string>& model_names) {
+  std::vector<std::string> names = {"", "pixembed.v1.EmbeddingService", "grpc.health.v1.Health"};
+  names.insert(names.end(), model_names.begin(), model_names.end());
+  return names;
+}
+
+std::function<grpc::Status()> Overloaded(Engine& engine, std::size_t max_calls) {
+  return [&engine, max_calls] {
+    return ToGrpcStatus(
+        MakeError(Reason::kOverloaded, absl::StrCat("the server is serving ", max_calls,
+                                                    " calls, as many as --max_calls "
+                                                    "allows")),
+        engine.RetryDelay());
+  };
+}
+
+void SetChannelOptions(const ServerOptions& options, grpc::ServerBuilder& builder) {
+  // Ours is smaller and names its flag; gRPC 1.51 checks a message only after it was received
+  // whole, so its limit would save no memory. The quota does.
+  builder.SetMaxReceiveMessageSize(std::numeric_limits<int>::max());
+  grpc::ResourceQuota quota("pixembed");
+  quota.Resize(options.max_receive_bytes);
+  builder.SetResourceQuota(quota);
+  // Images do not compress, and a small message may expand without bound before anyone can look.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // two servers must not share a port
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinPingIntervalMilliseconds);
+}
+
+}  // namespace
+
+Server::Server(Engine& engine, const std::vector<std::string>& model_names,
+               const ServerOptions& options)
+    : engine_(engine),
+      embedding_(engine, MakeServedModels(engine, model_names, options.limits), options.limits,
+                 options.stream_window, draining_.get_token()),
+      health_(HealthNames(model_names), draining_.get_token()),
+      embedding_rpc_(embedding_.Methods(), calls_, options.max_calls,
+                     Overloaded(engine, options.max_calls)),
+      health_rpc_(health_.Methods(), calls_, std::numeric_limits<std::size_t>::max(), nullptr) {}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine& engine,
+                                                      std::vector<std::string> model_names,
+                                                      const ServerOptions& options) {
+  std::unique_ptr<Server> server(new Server(engine, model_names, options));
+  if (absl::Status status = server->Listen(options); !status.ok()) return status;
+  server->health_.SetAll(true);
+  return server;
+}
+
+absl::Status Server::Listen(const ServerOptions& options) {
+  static std::once_flag reflection;
+  std::call_once(reflection, [] { grpc::reflection::InitProtoReflectionServerBuilderPlugin(); });
+  grpc::EnableDefaultHealthCheckService(false);
+  grpc::ServerBuilder builder;
+  SetChannelOptions(options, builder);
+  std::vector<int> ports(options.listen.size());
+  for (std::size_t i = 0; i < options.listen.size(); ++i) {
+    if (absl::Status status = CheckListenAddress(options.listen[i]); !status.ok()) return status;
+    builder.AddListeningPort(options.listen[i], grpc::InsecureServerCredentials(), &ports[i]);
+  }
+  builder.RegisterService(&embedding_rpc_);
+  builder.RegisterService(&health_rpc_);
+  const int threads = options.threads > 0 ? options.threads : std::max(1, engine_.options().cores);
+  for (int i = 0; i < threads; ++i) {
+    queues_.push_back(std::make_unique<CompletionQueue>(builder.AddCompletionQueue()));
+  }
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr) {
+    queues_.clear();
+    return MakeError(Reason::kInvalidOption,
+                     absl::StrCat("cannot listen on ", absl::StrJoin(options.listen, ", "),
+                                  ": gRPC gives no reason (flag --listen)"));
+  }
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    addresses_.push_back(WithPort(options.listen[i], ports[i]));
+  }
+  for (const auto& queue : queues_) {
+    embedding_rpc_.Accept(*queue, kOutstandingAccepts);
+    health_rpc_.Accept(*queue, kOutstandingAccepts);
+  }
+  for (const auto& queue : queues_) queue->Start();
+  return absl::OkStatus();
+}
+
+Server::~Server() { (void)Stop(std::chrono::steady_clock::now()); }
+
+void Server::AnnounceDrain() { health_.SetAll(false); }
+
+absl::Status Server::Stop(TimePoint deadline) {
+  const std::lock_guard lock(stop_mutex_);
+  if (server_ == nullptr) return absl::OkStatus();
+  AnnounceDrain();
+  draining_.request_stop();
+  absl::Status status = engine_.Drain(deadline);
+  if (!calls_.WaitUntilZero(deadline) && status.ok()) {
+    status = MakeError(Reason::kDeadlineExceeded,
+                       absl::StrCat(calls_.value(), " calls were cut off at the drain deadline"));
+  }
+  // At once, not gracefully: gRPC's graceful shutdown answers calls that arrive during it with
+  // CANCELLED, while a closed connection is UNAVAILABLE, which clients retry. Every accepted call
+  // has its answer by now, and a transport sends what it holds before it closes.
+  server_->Shutdown(gpr_inf_past(GPR_CLOCK_REALTIME));
+  calls_.WaitUntilZero();
+  queues_.clear();
+  server_.reset();
+  return status;
+}
+
+}  // namespace pixembed

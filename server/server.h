@@ -1,0 +1,91 @@
+// The gRPC server: listens, serves the embedding and health services and reflection, drains.
+#ifndef PIXEMBED_SERVER_SERVER_H_
+#define PIXEMBED_SERVER_SERVER_H_
+
+#include <grpcpp/server.h>
+
+#include <cstddef>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/call.h"
+#include "server/completion_queue.h"
+#include "server/embedding_service.h"
+#include "server/health_service.h"
+#include "server/served_model.h"
+#include "src/engine/engine.h"
+
+namespace pixembed {
+
+struct ServerOptions {
+  // "host:port" ("0.0.0.0:50051", "[::]:50051"; port 0: a free one) or "unix:path". Flag: --listen.
+  std::vector<std::string> listen = {"127.0.0.1:50051"};
+  RequestLimits limits;
+  // Images that one stream may have in flight. Flag: --stream_window.
+  std::size_t stream_window = 64;
+  // Threads, with a completion queue each. 0: the cores that the engine uses. Flag: --grpc_threads.
+  int threads = 0;
+  // Calls at once; one more is RESOURCE_EXHAUSTED before its message is read. Flag: --max_calls.
+  std::size_t max_calls = 10'000;
+  // Bytes of all messages that are being received; past it gRPC ends calls with RESOURCE_EXHAUSTED.
+  // Flag: --max_receive_bytes.
+  std::size_t max_receive_bytes = std::size_t{2} << 30;
+};
+
+// Thread-safe.
+class Server {
+ public:
+  // Listens and serves; SERVING in health when it returns. `model_names[i]` names
+  // engine.models()[i]; the engine outlives the server. Errors: INVALID_OPTION names the address
+  // that cannot be listened on, and why.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(Engine& engine,
+                                                       std::vector<std::string> model_names,
+                                                       const ServerOptions& options);
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+  // Stop(now).
+  ~Server();
+
+  // What it listens on, with the ports that were chosen, in the order of ServerOptions::listen.
+  const std::vector<std::string>& addresses() const { return addresses_; }
+
+  // Calls that are being served.
+  std::size_t calls() const { return calls_.value(); }
+
+  // Health says NOT_SERVING, everything is served as before: the first step of a drain, so that
+  // load balancers look elsewhere before anything is refused.
+  void AnnounceDrain();
+
+  // Refuses new work (UNAVAILABLE, reason DRAINING), drains the engine, lets calls and streams
+  // finish what was accepted, closes connections. What is left at `deadline` is cut off:
+  // accepted images with DRAINING, calls with UNAVAILABLE. Idempotent; returns when every thread
+  // has ended.
+  // Errors: the engine's, for images that were cut off; DEADLINE_EXCEEDED with the number of calls
+  // that were.
+  absl::Status Stop(TimePoint deadline);
+
+ private:
+  Server(Engine& engine, const std::vector<std::string>& model_names, const ServerOptions& options);
+
+  absl::Status Listen(const ServerOptions& options);
+
+  Engine& engine_;
+  std::stop_source draining_;
+  CallCount calls_;
+  EmbeddingService embedding_;
+  HealthService health_;
+  RpcService embedding_rpc_;
+  RpcService health_rpc_;
+  std::vector<std::string> addresses_;
+  std::unique_ptr<grpc::Server> server_;
+  std::vector<std::unique_ptr<CompletionQueue>> queues_;
+  std::mutex stop_mutex_;  // one Stop at a time
+};
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SERVER_SERVER_H_

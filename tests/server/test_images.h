@@ -1,0 +1,41 @@
+// Images made by hand, right and wrong.
+#ifndef PIXEMBED_TESTS_SERVER_TEST_IMAGES_H_
+#define PIXEMBED_TESTS_SERVER_TEST_IMAGES_H_
+
+#include <cstdint>
+#include <string>
+
+namespace pixembed {
+
+inline void AppendLittleEndian(std::string& out, std::uint64_t value, int bytes) {
+  for (int i = 0; i < bytes; ++i) out.push_back(static_cast<char>((value >> (8 * i)) & 0xFF));
+}
+
+// The head of a 24-bit BMP, without pixels.
+inline std::string BmpHeader(std::int32_t width, std::int32_t height) {
+  constexpr int kHeaderBytes = 54;
+  std::string out = "BM";
+  AppendLittleEndian(out, kHeaderBytes, 4);  // file size; readers ignore it
+  AppendLittleEndian(out, 0, 4);
+  AppendLittleEndian(out, kHeaderBytes, 4);  // where the pixels begin
+  AppendLittleEndian(out, 40, 4);            // BITMAPINFOHEADER
+  AppendLittleEndian(out, static_cast<std::uint32_t>(width), 4);
+  AppendLittleEndian(out, static_cast<std::uint32_t>(height), 4);
+  AppendLittleEndian(out, 1, 2);   // planes
+  AppendLittleEndian(out, 24, 2);  // bits
+  out.append(24, '\0');            // no compression, no palette
+  return out;
+}
+
+// 8x8 pixels of one colour: FakeModel's vector is that colour.
+inline std::string SolidImage(int red, int green = 0, int blue = 0) {
+  std::string out = BmpHeader(8, 8);
+  for (int i = 0; i < 64; ++i) {
+    out += {static_cast<char>(blue), static_cast<char>(green), static_cast<char>(red)};
+  }
+  return out;
+}
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_TESTS_SERVER_TEST_IMAGES_H_
