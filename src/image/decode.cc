@@ -18,7 +18,8 @@ namespace pixembed {
 namespace {
 
 // Every format, once. The signatures exclude one another, so the order carries no meaning.
-constexpr std::array kCodecs = {&kJpegCodec, &kPngCodec, &kWebpCodec, &kGifCodec, &kBmpCodec};
+constexpr std::array kCodecs = {&kJpegCodec, &kPngCodec, &kWebpCodec,
+                                &kGifCodec,  &kBmpCodec, &kTiffCodec};
 
 Bytes AsBytes(std::span<const std::byte> encoded) {
   return {reinterpret_cast<const std::uint8_t*>(encoded.data()), encoded.size()};

@@ -314,27 +314,28 @@ constexpr RawMode kRawModes[] = {
     {"I;16", "I;12", 12, Gray12},
     {"I;16B", "I;16B", 16, ClippedInteger<std::uint16_t, kBig>},
     {"I;16B", "I;16N", 16, ClippedInteger<std::uint16_t, kLittle>},
+    {"I", "I", 32, ClippedInteger<std::int32_t, kLittle>},
     {"I", "I;16S", 16, ClippedInteger<std::int16_t, kLittle>},
     {"I", "I;16BS", 16, ClippedInteger<std::int16_t, kBig>},
     // Pillow reads unsigned 32-bit samples into signed memory.
     {"I", "I;32N", 32, ClippedInteger<std::int32_t, kLittle>},
     {"I", "I;32S", 32, ClippedInteger<std::int32_t, kLittle>},
     {"I", "I;32BS", 32, ClippedInteger<std::int32_t, kBig>},
+    {"F", "F", 32, ClippedFloat<kLittle>},
     {"F", "F;32F", 32, ClippedFloat<kLittle>},
     {"F", "F;32BF", 32, ClippedFloat<kBig>},
 };
 
-struct Band {
+struct BandName {
   std::string_view mode;
   std::string_view raw_mode;
-  BandMode band;
+  int band;
 };
 
-constexpr Band kBands[] = {
-    {"RGB", "R", {0, 8, false}},  {"RGB", "G", {1, 8, false}},  {"RGB", "B", {2, 8, false}},
-    {"RGBA", "R", {0, 8, false}}, {"RGBA", "G", {1, 8, false}}, {"RGBA", "B", {2, 8, false}},
-    {"RGBA", "A", {3, 8, false}}, {"CMYK", "C", {0, 8, false}}, {"CMYK", "M", {1, 8, false}},
-    {"CMYK", "Y", {2, 8, false}}, {"CMYK", "K", {3, 8, false}},
+constexpr BandName kBandNames[] = {
+    {"RGB", "R", 0},  {"RGB", "G", 1},  {"RGB", "B", 2},  {"RGBA", "R", 0},
+    {"RGBA", "G", 1}, {"RGBA", "B", 2}, {"RGBA", "A", 3}, {"CMYK", "C", 0},
+    {"CMYK", "M", 1}, {"CMYK", "Y", 2}, {"CMYK", "K", 3},
 };
 
 }  // namespace
@@ -346,18 +347,23 @@ const RawMode* FindRawMode(std::string_view mode, std::string_view raw_mode) {
   return found == std::end(kRawModes) ? nullptr : found;
 }
 
-std::optional<BandMode> FindBandMode(std::string_view mode, std::string_view raw_mode) {
-  for (const Band& row : kBands) {
+std::optional<int> FindBand(std::string_view mode, std::string_view raw_mode) {
+  for (const BandName& row : kBandNames) {
     if (row.mode == mode && row.raw_mode == raw_mode) return row.band;
   }
   return std::nullopt;
 }
 
-void BandsToRgb(std::string_view mode, const std::uint8_t* bands, std::uint8_t* rgb, int pixels) {
+void BandsToRgb(std::string_view mode, const std::uint8_t* bands, std::uint8_t* rgb, int pixels,
+                const Palette& palette) {
   if (mode == "CMYK") {
-    Cmyk<4, 1, 0, false>(bands, rgb, pixels, {});
+    Cmyk<4, 1, 0, false>(bands, rgb, pixels, palette);
+  } else if (mode == "LA") {
+    Gray<4, 0>(bands, rgb, pixels, palette);
+  } else if (mode == "PA") {
+    Index<4>(bands, rgb, pixels, palette);
   } else {
-    Triplet<4, 0, 1, 2>(bands, rgb, pixels, {});
+    Triplet<4, 0, 1, 2>(bands, rgb, pixels, palette);
   }
 }
 
@@ -375,7 +381,7 @@ std::array<std::uint8_t, 3> BlankPixel(std::string_view mode, const Palette& pal
   if (mode == "P" || mode == "PA") {
     PutPaletteEntry(rgb.data(), 0, palette);
   } else if (mode == "CMYK") {
-    BandsToRgb(mode, kZero.data(), rgb.data(), 1);
+    BandsToRgb(mode, kZero.data(), rgb.data(), 1, palette);
   } else if (mode == "YCbCr") {
     YcbcrPixel(kZero.data(), rgb.data());
   }

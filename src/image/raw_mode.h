@@ -38,17 +38,13 @@ struct RawMode {
 // mode") or no conversion to RGB.
 const RawMode* FindRawMode(std::string_view mode, std::string_view raw_mode);
 
-// The band (0..3) and its bits of a file whose bands are stored one after the other, or nothing
-// where Pillow has no unpacker for it.
-struct BandMode {
-  int band;
-  int bits;  // 8, or 16 little-endian unless `big_endian`
-  bool big_endian;
-};
-std::optional<BandMode> FindBandMode(std::string_view mode, std::string_view raw_mode);
+// The band (0..3) that a raw mode of one byte per pixel fills, in a file that stores one band after
+// the other; nothing where Pillow has no unpacker for it.
+std::optional<int> FindBand(std::string_view mode, std::string_view raw_mode);
 
-// Four bands per pixel, as Pillow stores "RGB", "RGBA" and "CMYK", to RGB.
-void BandsToRgb(std::string_view mode, const std::uint8_t* bands, std::uint8_t* rgb, int pixels);
+// Four bytes per pixel, as Pillow stores images of several bands, to RGB.
+void BandsToRgb(std::string_view mode, const std::uint8_t* bands, std::uint8_t* rgb, int pixels,
+                const Palette& palette);
 
 // Divides the colours by alpha. Source: Unpack.c unpackRGBa.
 void Unpremultiply(std::uint8_t* rgba, int pixels);
