@@ -79,8 +79,9 @@ struct ImageHeader {
 absl::StatusOr<ImageHeader> ReadHeader(std::span<const std::byte> encoded,
                                        const DecodeLimits& limits);
 
-// The RGB pixels of Pillow 13's Image.open(encoded).convert("RGB"): the first frame; EXIF
-// orientation not applied; alpha dropped; ICC and gamma ignored. The format is found by content.
+// The RGB pixels of Pillow 13's Image.open(encoded).convert("RGB"): the first frame; orientation
+// applied in TIFF and nowhere else; alpha dropped; ICC and gamma ignored. The format is found by
+// content.
 // Errors: those of ReadHeader, and TRUNCATED_IMAGE, CORRUPT_IMAGE, UNSUPPORTED_FORMAT found in the
 // pixel data; OUT_OF_MEMORY (RESOURCE_EXHAUSTED). Accepts and rejects what Pillow 13 does.
 absl::StatusOr<Image> Decode(std::span<const std::byte> encoded, const DecodeLimits& limits);
