@@ -1,0 +1,197 @@
+// pixembed-server: the composition root, the one place where all rooms meet.
+#include <grpc/support/log.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/config.h"
+#include "server/listen.h"
+#include "server/server.h"
+#include "server/stop_signal.h"
+#include "src/engine/engine.h"
+#include "src/error/error.h"
+#include "src/model/model.h"
+
+namespace pixembed {
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitWrongFlags = 2;
+
+using Models = std::vector<std::shared_ptr<const Model>>;
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::string Text(const absl::Status& status) { return std::string(status.message()); }
+
+// The last word of a server that cannot run: one line that names the thing.
+int Fail(const absl::Status& status, int code = kExitFailure) {
+  spdlog::shutdown();
+  std::cerr << "pixembed-server: " << status.message() << '\n';
+  return code;
+}
+
+std::optional<std::string> FromEnvironment(const std::string& name) {
+  const char* const value = std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe)
+  if (value == nullptr) return std::nullopt;
+  return value;
+}
+
+void LogGrpc(gpr_log_func_args* args) {
+  const auto level =
+      args->severity == GPR_LOG_SEVERITY_ERROR ? spdlog::level::warn : spdlog::level::debug;
+  spdlog::log(level, "gRPC: {}", args->message);
+}
+
+void StartLogging() {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("pixembed"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
+  spdlog::flush_on(spdlog::level::info);
+  gpr_set_log_function(LogGrpc);
+}
+
+void LogConfig(const ServerConfig& config) {
+  spdlog::info("{}", VersionText());
+  for (const auto& [flag, value] : config.flags) spdlog::info("--{}={}", flag, value);
+}
+
+void LogModel(const ModelSource& source, const Model& model, double seconds) {
+  const ModelInfo& info = model.info();
+  std::vector<std::string> devices;
+  for (const Device& device : model.devices()) devices.push_back(DeviceName(device));
+  spdlog::info("model {}: {} from {}, {} parameters, {} tokens of {} dimensions, {}x{} pixels, {}",
+               source.name, info.model_type, source.directory.string(), info.parameters,
+               info.tokens, info.dimension, info.input.height, info.input.width,
+               BackendName(info.preprocess.backend));
+  spdlog::info("model {}: {} on {}, kernels: {}; loaded in {:.2f} s", source.name, info.precision,
+               absl::StrJoin(devices, ", "), info.kernels, seconds);
+  spdlog::info("model {}: fingerprint of mean pooling {}", source.name,
+               model.Fingerprint(Pooling::kMean));
+}
+
+void LogEngine(const EngineOptions& options, double seconds) {
+  spdlog::info(
+      "engine: {} cores, {} decode threads, {} workers per device, at most {} images a batch; "
+      "warmed up in {:.2f} s",
+      options.cores, options.decode_threads, options.workers_per_device, options.max_batch_size,
+      seconds);
+}
+
+absl::StatusOr<Models> LoadModels(const ServerConfig& config) {
+  absl::StatusOr<std::vector<Device>> devices = ResolveDevices(config.device);
+  if (!devices.ok()) return Annotate(devices.status(), "--device");
+  const ModelOptions options{.backend = config.backend, .devices = *std::move(devices)};
+  Models models;
+  for (const ModelSource& source : config.models) {
+    const Clock::time_point start = Clock::now();
+    auto model = LoadModel(source.directory, options);
+    if (!model.ok()) {
+      return Annotate(model.status(), absl::StrCat("cannot load model ", source.name, " from ",
+                                                   source.directory.string()));
+    }
+    LogModel(source, **model, SecondsSince(start));
+    models.push_back(*std::move(model));
+  }
+  return models;
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> StartEngine(const ServerConfig& config, Models models) {
+  const Clock::time_point start = Clock::now();
+  auto engine = Engine::Start(std::move(models), config.engine);
+  if (!engine.ok()) return Annotate(engine.status(), "cannot start the engine");
+  LogEngine((*engine)->options(), SecondsSince(start));
+  return engine;
+}
+
+// Serves on for the grace, in which a second signal still ends the process.
+void Linger(std::chrono::nanoseconds grace) {
+  std::mutex mutex;
+  std::condition_variable never;
+  std::unique_lock lock(mutex);
+  const auto end = Clock::now() + grace;
+  never.wait_until(lock, end, [end] { return Clock::now() >= end; });
+}
+
+void LogEnd(const EngineStats& stats, const absl::Status& drained) {
+  spdlog::info("{} images embedded, {} failed, {} refused, in {} batches", stats.completed,
+               stats.failed, stats.refused, stats.batches);
+  if (drained.ok()) {
+    spdlog::info("drained; nothing was lost");
+  } else {
+    spdlog::warn("drained: {}", Text(drained));
+  }
+}
+
+int Serve(const ServerConfig& config, StopSignal& signal) {
+  LogConfig(config);
+  // Before minutes of loading: an address that is taken will still be taken.
+  for (const std::string& address : config.server.listen) {
+    if (absl::Status status = CheckListenAddress(address); !status.ok()) return Fail(status);
+  }
+  InitializeRuntime();
+  absl::StatusOr<Models> models = LoadModels(config);
+  if (!models.ok()) return Fail(models.status());
+  const auto engine = StartEngine(config, *std::move(models));
+  if (!engine.ok()) return Fail(engine.status());
+  std::vector<std::string> names;
+  for (const ModelSource& source : config.models) names.push_back(source.name);
+  const auto server = Server::Start(**engine, names, config.server);
+  if (!server.ok()) return Fail(server.status());
+  signal.Serving();
+  spdlog::info("serving on {}", absl::StrJoin((*server)->addresses(), ", "));
+
+  spdlog::info("{}: not serving new clients; draining", signal.Wait());
+  (*server)->AnnounceDrain();
+  Linger(config.drain_grace);
+  const absl::Status drained = (*server)->Stop(Clock::now() + config.drain_timeout);
+  LogEnd((*engine)->stats(), drained);
+  return EXIT_SUCCESS;
+}
+
+int Main(std::span<const char* const> arguments) {
+  const absl::StatusOr<CommandLine> command = ParseCommandLine(arguments, FromEnvironment);
+  if (!command.ok()) return Fail(command.status(), kExitWrongFlags);
+  switch (command->action) {
+    case Action::kPrintHelp:
+      std::cout << HelpText();
+      return EXIT_SUCCESS;
+    case Action::kPrintMarkdown:
+      std::cout << FlagsMarkdown() << '\n' << ReasonsMarkdown();
+      return EXIT_SUCCESS;
+    case Action::kPrintVersion:
+      std::cout << VersionText() << '\n';
+      return EXIT_SUCCESS;
+    case Action::kServe:
+      break;
+  }
+  StopSignal signal;  // before any thread
+  StartLogging();
+  return Serve(command->config, signal);
+}
+
+}  // namespace
+}  // namespace pixembed
+
+int main(int argc, char** argv) {
+  const std::span<const char* const> words(argv, static_cast<std::size_t>(argc));
+  return pixembed::Main(words.empty() ? words : words.subspan(1));
+}

@@ -1,0 +1,30 @@
+// What main.cc wants of the model room, without LibTorch: every directory but "missing" is a fake.
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "src/error/error.h"
+#include "src/model/model.h"
+#include "tests/model/fake_model.h"
+
+namespace pixembed {
+
+void InitializeRuntime() {}
+
+absl::StatusOr<std::vector<Device>> ResolveDevices(std::string_view text) {
+  if (text == "auto" || text == "cpu") return std::vector<Device>{Device{}};
+  return MakeError(Reason::kInvalidOption, "no such device");
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::path& directory,
+                                                       const ModelOptions& /*options*/) {
+  if (directory.filename() == "missing") {
+    return MakeError(Reason::kCheckpointMissing, "config.json does not exist");
+  }
+  return std::make_shared<const FakeModel>(FakeModelOptions{.fingerprint_seed = directory});
+}
+
+}  // namespace pixembed

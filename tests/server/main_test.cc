@@ -1,0 +1,168 @@
+// The program: how it starts, what it says when it cannot, how it ends.
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "pixembed/v1/embedding.grpc.pb.h"
+#include "tests/server/process.h"
+#include "tests/server/server_fixture.h"
+
+namespace pixembed {
+namespace {
+
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+std::vector<std::string> Command(std::vector<std::string> flags) {
+  flags.insert(flags.begin(), FAKE_SERVER);
+  return flags;
+}
+
+// The address of the line "serving on ADDRESS".
+std::string AwaitAddress(Process& server) {
+  const std::string line = server.AwaitLine("serving on ");
+  const std::size_t start = line.find("serving on ") + 11;
+  return line.substr(start, line.size() - start - 1);
+}
+
+std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+  return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+}
+
+grpc::Status EmbedOne(const std::string& address, v1::EmbedResponse* response) {
+  v1::EmbedRequest request;
+  request.add_images()->set_data(SolidImage(9));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kPatience);
+  return v1::EmbeddingService::NewStub(Connect(address))->Embed(&context, request, response);
+}
+
+TEST(Main, ServesUntilSigtermAndExitsWith0) {
+  Process server(Command({"--model=/models/one", "--listen=127.0.0.1:0"}));
+  const std::string address = AwaitAddress(server);
+  v1::EmbedResponse response;
+  ASSERT_TRUE(EmbedOne(address, &response).ok());
+  EXPECT_EQ(response.model(), "one");
+  server.Signal(SIGTERM);
+  const std::string rest = server.ReadAll();
+  EXPECT_THAT(rest, HasSubstr("SIGTERM"));
+  EXPECT_THAT(rest, HasSubstr("1 images embedded, 0 failed"));
+  EXPECT_THAT(rest, HasSubstr("nothing was lost"));
+  EXPECT_EQ(server.Wait(), 0);
+}
+
+TEST(Main, SigintDoesTheSame) {
+  Process server(Command({"--model=/models/one", "--listen=127.0.0.1:0"}));
+  AwaitAddress(server);
+  server.Signal(SIGINT);
+  EXPECT_THAT(server.ReadAll(), HasSubstr("SIGINT"));
+  EXPECT_EQ(server.Wait(), 0);
+}
+
+TEST(Main, InTheGraceItIsNotServingForHealthAndServesAllTheSame) {
+  Process server(Command({"--model=/models/one", "--listen=127.0.0.1:0", "--drain_grace=1h"}));
+  const std::string address = AwaitAddress(server);
+  const auto health = grpc::health::v1::Health::NewStub(Connect(address));
+  grpc::ClientContext context;
+  const auto watch = health->Watch(&context, {});
+  grpc::health::v1::HealthCheckResponse status;
+  ASSERT_TRUE(watch->Read(&status));
+  EXPECT_EQ(status.status(), grpc::health::v1::HealthCheckResponse::SERVING);
+  server.Signal(SIGTERM);
+  ASSERT_TRUE(watch->Read(&status));
+  EXPECT_EQ(status.status(), grpc::health::v1::HealthCheckResponse::NOT_SERVING);
+  v1::EmbedResponse response;
+  EXPECT_TRUE(EmbedOne(address, &response).ok());
+  context.TryCancel();
+}
+
+TEST(Main, ASecondSignalEndsItAtOnce) {
+  Process server(Command({"--model=/models/one", "--listen=127.0.0.1:0", "--drain_grace=1h"}));
+  AwaitAddress(server);
+  server.Signal(SIGTERM);
+  EXPECT_THAT(server.AwaitLine("SIGTERM"), HasSubstr("draining"));
+  server.Signal(SIGTERM);
+  EXPECT_EQ(server.Wait(), 128 + SIGTERM);
+}
+
+TEST(Main, LogsEveryFlagTheModelAndTheEngineAtStart) {
+  Process server(Command(
+      {"--model=name=/models/one", "--listen=127.0.0.1:0", "--cores=2", "--max_batch_size=3"}));
+  EXPECT_THAT(server.AwaitLine("--model="), HasSubstr("name=/models/one"));
+  EXPECT_FALSE(server.AwaitLine("--max_message_bytes=64MiB").empty());
+  EXPECT_THAT(server.AwaitLine("model name: fake from /models/one"), HasSubstr("8x8"));
+  EXPECT_THAT(server.AwaitLine("model name: float32 on cpu"), HasSubstr("kernels: none; loaded"));
+  EXPECT_THAT(server.AwaitLine("fingerprint"), ContainsRegex("[0-9a-f]{64}"));
+  EXPECT_THAT(server.AwaitLine("engine: 2 cores"),
+              HasSubstr("at most 3 images a batch; warmed up"));
+}
+
+TEST(Main, TakesFlagsFromTheEnvironment) {
+  Process server(Command({"--listen=127.0.0.1:0"}),
+                 {"PIXEMBED_MODEL=from_environment=/models/one"});
+  v1::EmbedResponse response;
+  ASSERT_TRUE(EmbedOne(AwaitAddress(server), &response).ok());
+  EXPECT_EQ(response.model(), "from_environment");
+}
+
+TEST(Main, ListensOnAUnixSocketAndOnSeveralAddresses) {
+  const std::string socket = ::testing::TempDir() + "pixembed_main_test.sock";
+  Process server(
+      Command({"--model=/models/one", "--listen=127.0.0.1:0", "--listen=unix:" + socket}));
+  const std::string addresses = AwaitAddress(server);
+  EXPECT_THAT(addresses, HasSubstr("127.0.0.1:"));
+  v1::EmbedResponse response;
+  EXPECT_TRUE(EmbedOne("unix:" + socket, &response).ok());
+  EXPECT_TRUE(EmbedOne(addresses.substr(0, addresses.find(',')), &response).ok());
+}
+
+TEST(Main, APortInUseIsOneClearLineAndExitCode1) {
+  Process first(Command({"--model=/models/one", "--listen=127.0.0.1:0"}));
+  const std::string address = AwaitAddress(first);
+  Process second(Command({"--model=/models/one", "--listen=" + address}));
+  EXPECT_THAT(second.AwaitLine("pixembed-server: "),
+              HasSubstr("cannot listen on " + address + ": Address already in use"));
+  EXPECT_EQ(second.Wait(), 1);
+}
+
+TEST(Main, AModelThatCannotBeLoadedIsOneClearLineAndExitCode1) {
+  Process server(Command({"--model=/models/missing", "--listen=127.0.0.1:0"}));
+  EXPECT_EQ(server.AwaitLine("pixembed-server: "),
+            "pixembed-server: cannot load model missing from /models/missing: config.json does not "
+            "exist\n");
+  EXPECT_EQ(server.Wait(), 1);
+}
+
+TEST(Main, ADeviceThatIsNotThereNamesTheFlag) {
+  Process server(Command({"--model=/models/one", "--device=cuda:7", "--listen=127.0.0.1:0"}));
+  EXPECT_THAT(server.AwaitLine("pixembed-server: "), HasSubstr("--device: no such device"));
+  EXPECT_EQ(server.Wait(), 1);
+}
+
+TEST(Main, WrongFlagsAreOneClearLineAndExitCode2) {
+  Process server(Command({"--model=/models/one", "--coers=2"}));
+  EXPECT_EQ(server.ReadAll(), "pixembed-server: --coers does not exist; see --help\n");
+  EXPECT_EQ(server.Wait(), 2);
+}
+
+TEST(Main, PrintsHelpAndVersion) {
+  Process help(Command({"--help"}));
+  EXPECT_THAT(help.ReadAll(), HasSubstr("--max_message_bytes (default: 64MiB)"));
+  EXPECT_EQ(help.Wait(), 0);
+  Process version(Command({"--version"}));
+  EXPECT_THAT(version.ReadAll(), StartsWith("pixembed-server "));
+  EXPECT_EQ(version.Wait(), 0);
+}
+
+}  // namespace
+}  // namespace pixembed
