@@ -139,8 +139,8 @@ struct PreprocessSpec {
   std::array<double, 3> std = {0.5, 0.5, 0.5};
 };
 
-// Whether the spec can be followed: the filter exists in the backend (torchvision: nearest, bilinear,
-// bicubic; pil: all), the sizes are in range (1 to 4096), the numbers are finite in float32.
+// Whether the spec can be followed: the backend has the filter (torchvision: bilinear and bicubic;
+// pil: all), the sizes are in range (1 to 4096), the numbers are finite in float32.
 // Errors: UNSUPPORTED_PROCESSOR (UNIMPLEMENTED) names the field and its value.
 absl::Status ValidateSpec(const PreprocessSpec& spec);
 

@@ -59,17 +59,18 @@ absl::Status CheckFilter(Backend backend, Filter filter) {
   const std::string value =
       absl::StrCat(static_cast<int>(filter), " (", std::string(FilterName(filter)), ")");
   switch (filter) {
-    case Filter::kNearest:
     case Filter::kBilinear:
     case Filter::kBicubic:
       return absl::OkStatus();
+    case Filter::kNearest:
     case Filter::kLanczos:
     case Filter::kBox:
     case Filter::kHamming:
       if (backend == Backend::kPil) return absl::OkStatus();
+      // torchvision's own nearest picks other pixels on processors with FMA than on those without.
       return Unsupported("resample", value,
-                         "the torchvision backend has nearest (0), bilinear (2) and bicubic (3); "
-                         "the pil backend has this filter");
+                         "the torchvision backend has bilinear (2) and bicubic (3); the pil "
+                         "backend has this filter");
   }
   return Unsupported("resample", value, "must be one of 0 to 5");
 }

@@ -226,12 +226,12 @@ bool IsVerticalFirst(Backend backend, Size from, Size to) {
   return backend == Backend::kPil && shrink_y > 0 && shrink_y > 2 * shrink_x;
 }
 
-void ResampleNearest(const Image& source, Backend backend, Size size, const Window& window,
-                     std::uint8_t* out, std::ptrdiff_t stride) {
+void ResampleNearest(const Image& source, Size size, const Window& window, std::uint8_t* out,
+                     std::ptrdiff_t stride) {
   const std::vector<int> rows =
-      NearestInputs(backend, source.height(), size.height, window.top, window.height);
+      NearestInputs(source.height(), size.height, window.top, window.height);
   const std::vector<int> columns =
-      NearestInputs(backend, source.width(), size.width, window.left, window.width);
+      NearestInputs(source.width(), size.width, window.left, window.width);
   for (int y = 0; y < window.height; ++y) {
     const std::uint8_t* in = source.row(rows[y]);
     std::uint8_t* pixel = out + y * stride;
@@ -257,7 +257,7 @@ void Resample(const Image& source, Backend backend, Filter filter, Size size, co
               const ResampleKernels& kernels, std::uint8_t* out, std::ptrdiff_t stride) {
   const Size from = {source.height(), source.width()};
   if (filter == Filter::kNearest && from != size) {
-    return ResampleNearest(source, backend, size, window, out, stride);
+    return ResampleNearest(source, size, window, out, stride);
   }
   AxisTaps x;
   AxisTaps y;

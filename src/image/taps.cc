@@ -192,23 +192,15 @@ AxisTaps ComputeTaps(Backend backend, Filter filter, int input, int output, int 
   return {};
 }
 
-std::vector<int> NearestInputs(Backend backend, int input, int output, int begin, int outputs) {
+std::vector<int> NearestInputs(int input, int output, int begin, int outputs) {
+  // Positions are added up, not multiplied, as in the reference: rounding included.
+  const double scale = static_cast<double>(input) / output;
+  double position = scale * 0.5;
+  for (int i = 0; i < begin; ++i) position += scale;
   std::vector<int> inputs(outputs);
-  if (backend == Backend::kPil) {
-    // Positions are added up, not multiplied, as in the reference: rounding included.
-    const double scale = static_cast<double>(input) / output;
-    double position = scale * 0.5;
-    for (int i = 0; i < begin; ++i) position += scale;
-    for (int& in : inputs) {
-      in = std::min(static_cast<int>(position), input - 1);
-      position += scale;
-    }
-    return inputs;
-  }
-  const float scale = static_cast<float>(input) / static_cast<float>(output);
-  for (int i = 0; i < outputs; ++i) {
-    const float position = scale * (static_cast<float>(begin + i) + 0.5f);
-    inputs[i] = std::min(static_cast<int>(std::floor(position)), input - 1);
+  for (int& in : inputs) {
+    in = std::min(static_cast<int>(position), input - 1);
+    position += scale;
   }
   return inputs;
 }

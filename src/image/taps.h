@@ -46,10 +46,9 @@ struct AxisTaps {
 // kNearest.
 AxisTaps ComputeTaps(Backend backend, Filter filter, int input, int output, int begin, int outputs);
 
-// The same for kNearest: the one input of each output.
-// Source: Pillow 13.0.0 src/libImaging/Geometry.c ImagingScaleAffine; torch 2.11.0
-// upsample_nearest_exact2d on uint8, a float32 product.
-std::vector<int> NearestInputs(Backend backend, int input, int output, int begin, int outputs);
+// The same for kNearest of the pil backend: the one input of each output.
+// Source: Pillow 13.0.0 src/libImaging/Geometry.c ImagingScaleAffine.
+std::vector<int> NearestInputs(int input, int output, int begin, int outputs);
 
 }  // namespace pixembed
 

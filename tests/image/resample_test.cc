@@ -20,7 +20,7 @@ constexpr Filter kFilters[] = {Filter::kNearest, Filter::kBox,     Filter::kBili
 
 std::vector<Filter> FiltersOf(Backend backend) {
   if (backend == Backend::kPil) return {std::begin(kFilters), std::end(kFilters)};
-  return {Filter::kNearest, Filter::kBilinear, Filter::kBicubic};
+  return {Filter::kBilinear, Filter::kBicubic};
 }
 
 std::vector<std::uint8_t> Resized(const Image& image, Backend backend, Filter filter, Size size,

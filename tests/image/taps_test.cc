@@ -123,12 +123,10 @@ TEST(Taps, AThinAxisThatGrowsHugeIsCheapWhereAWindowIsAskedFor) {
 }
 
 TEST(NearestInputs, TakeThePixelUnderTheMiddleOfTheOutput) {
-  for (const Backend backend : {Backend::kTorchvision, Backend::kPil}) {
-    EXPECT_EQ(NearestInputs(backend, 4, 2, 0, 2), (std::vector<int>{1, 3}));
-    EXPECT_EQ(NearestInputs(backend, 2, 4, 0, 4), (std::vector<int>{0, 0, 1, 1}));
-    EXPECT_EQ(NearestInputs(backend, 2, 4, 2, 2), (std::vector<int>{1, 1}));
-    EXPECT_EQ(NearestInputs(backend, 3, 3, 0, 3), (std::vector<int>{0, 1, 2}));
-  }
+  EXPECT_EQ(NearestInputs(4, 2, 0, 2), (std::vector<int>{1, 3}));
+  EXPECT_EQ(NearestInputs(2, 4, 0, 4), (std::vector<int>{0, 0, 1, 1}));
+  EXPECT_EQ(NearestInputs(2, 4, 2, 2), (std::vector<int>{1, 1}));
+  EXPECT_EQ(NearestInputs(3, 3, 0, 3), (std::vector<int>{0, 1, 2}));
 }
 
 }  // namespace
