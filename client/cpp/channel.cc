@@ -1,0 +1,73 @@
+#include "client/cpp/channel.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/cpp/client.h"
+#include "grpc/impl/codegen/grpc_types.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+#include "grpcpp/support/channel_arguments.h"
+
+namespace pixembed::client {
+namespace {
+
+// gRPC accepts at most 5 attempts.
+constexpr int kMaxServiceConfigAttempts = 5;
+
+// EmbedStream is not listed: a stream whose images were sent cannot be sent again from a buffer.
+std::string ServiceConfig(int max_attempts) {
+  constexpr char kBalancing[] = R"("loadBalancingConfig": [{"round_robin": {}}])";
+  if (max_attempts <= 1) {
+    return absl::StrCat("{", kBalancing, "}");
+  }
+  return absl::StrCat("{", kBalancing, R"(, "methodConfig": [{
+      "name": [
+        {"service": "pixembed.v1.EmbeddingService", "method": "Embed"},
+        {"service": "pixembed.v1.EmbeddingService", "method": "EmbedBatch"},
+        {"service": "pixembed.v1.EmbeddingService", "method": "ListModels"},
+        {"service": "pixembed.v1.EmbeddingService", "method": "GetModel"},
+        {"service": "grpc.health.v1.Health", "method": "Check"}],
+      "retryPolicy": {
+        "maxAttempts": )",
+                      std::min(max_attempts, kMaxServiceConfigAttempts), R"(,
+        "initialBackoff": "0.05s", "maxBackoff": "1s", "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"]}}]})");
+}
+
+int ToInt(std::size_t bytes) {
+  return static_cast<int>(std::min<std::size_t>(bytes, std::numeric_limits<int>::max()));
+}
+
+}  // namespace
+
+std::vector<NamedChannel> MakeChannels(const std::vector<std::string>& addresses,
+                                       const ClientOptions& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(ToInt(options.max_message_bytes));
+  // With several addresses the client turns to the next one instead of trying one again.
+  arguments.SetServiceConfigJSON(ServiceConfig(addresses.size() == 1 ? options.max_attempts : 1));
+  // A message is tried again only if it fits here; gRPC's default is 256 KiB.
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, ToInt(options.max_message_bytes));
+  // A server that is starting is found soon; gRPC's defaults are 1 s and 2 minutes.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
+  // Otherwise channels to the same address share one connection.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+
+  std::vector<NamedChannel> channels;
+  for (const std::string& address : addresses) {
+    for (int i = 0; i < options.channels_per_address; ++i) {
+      channels.push_back({address, grpc::CreateCustomChannel(
+                                       address, grpc::InsecureChannelCredentials(), arguments)});
+    }
+  }
+  return channels;
+}
+
+}  // namespace pixembed::client

@@ -1,0 +1,298 @@
+#include "client/cpp/client.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/random/random.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "client/cpp/channel.h"
+#include "client/cpp/result.h"
+#include "client/cpp/status.h"
+#include "client/cpp/stream.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/completion_queue.h"
+#include "grpcpp/support/sync_stream.h"
+#include "pixembed/v1/embedding.grpc.pb.h"
+
+namespace pixembed::client {
+namespace {
+
+using Clock = std::chrono::system_clock;
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+struct Connection {
+  std::string address;
+  std::unique_ptr<v1::EmbeddingService::Stub> embedding;
+  std::unique_ptr<grpc::health::v1::Health::Stub> health;
+};
+
+Clock::time_point DeadlineAfter(std::chrono::milliseconds timeout) {
+  return timeout.count() == 0 ? Clock::time_point::max() : Clock::now() + timeout;
+}
+
+// Up to half longer, at random, so that callers who were refused together do not come back
+// together.
+std::chrono::nanoseconds Jittered(std::chrono::nanoseconds delay) {
+  absl::BitGen random;
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(delay *
+                                                              absl::Uniform(random, 1.0, 1.5));
+}
+
+// Blocks until `time`, on gRPC's timer.
+void WaitUntil(Clock::time_point time) {
+  grpc::CompletionQueue timer;
+  void* tag = nullptr;
+  bool ok = false;
+  timer.AsyncNext(&tag, &ok, time);
+  timer.Shutdown();
+  while (timer.Next(&tag, &ok)) {
+  }
+}
+
+// gRPC's own words about a connection do not always name the address that was asked for.
+absl::Status WithAddress(const absl::Status& status, const std::string& address) {
+  if (status.code() != absl::StatusCode::kUnavailable || !ErrorReason(status).empty()) {
+    return status;
+  }
+  return absl::UnavailableError(absl::StrCat(address, ": ", status.message()));
+}
+
+absl::Status CheckOptions(const std::vector<std::string>& addresses, const ClientOptions& options) {
+  if (addresses.empty() || std::any_of(addresses.begin(), addresses.end(),
+                                       [](const std::string& a) { return a.empty(); })) {
+    return absl::InvalidArgumentError("no address to connect to, or an empty one among several");
+  }
+  if (options.timeout.count() < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("timeout is ", options.timeout.count(), " ms; it must not be negative"));
+  }
+  if (options.max_attempts < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_attempts is ", options.max_attempts, "; it must be at least 1"));
+  }
+  if (options.channels_per_address < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "channels_per_address is ", options.channels_per_address, "; it must be at least 1"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+struct Client::Rep {
+  ClientOptions options;
+  std::size_t addresses = 0;
+  std::vector<Connection> connections;
+  std::atomic<std::size_t> turn = 0;
+
+  const Connection& Next() { return connections[turn++ % connections.size()]; }
+
+  // How long to wait before a call that failed is tried again; nothing: it is not.
+  std::optional<std::chrono::nanoseconds> Backoff(const absl::Status& status, int attempt) const {
+    if (attempt >= options.max_attempts) {
+      return std::nullopt;
+    }
+    if (status.code() == absl::StatusCode::kUnavailable) {
+      return UnavailableBackoff(attempt);
+    }
+    const std::optional<std::chrono::nanoseconds> delay = RetryDelay(status);
+    if (status.code() != absl::StatusCode::kResourceExhausted || !delay) {
+      return std::nullopt;
+    }
+    return Jittered(*delay);
+  }
+
+  // With one address gRPC has tried it several times (MakeChannels). With several the next one is
+  // tried at once; after a round of them there is a pause.
+  std::optional<std::chrono::nanoseconds> UnavailableBackoff(int attempt) const {
+    if (addresses == 1) {
+      return std::nullopt;
+    }
+    const int rounds = attempt / static_cast<int>(addresses);
+    return attempt % static_cast<int>(addresses) == 0
+               ? Jittered(std::chrono::milliseconds(25) * (1 << std::min(rounds, 5)))
+               : std::chrono::nanoseconds(0);
+  }
+
+  // Runs call(connection, context) until it succeeds or may not be tried again.
+  template <typename Call>
+  absl::Status Unary(Call call) {
+    const Clock::time_point deadline = DeadlineAfter(options.timeout);
+    for (int attempt = 1;; ++attempt) {
+      const Connection& connection = Next();
+      grpc::ClientContext context;
+      context.set_deadline(deadline);
+      const absl::Status status = FromGrpc(call(connection, context));
+      if (status.ok()) {
+        return status;
+      }
+      const auto backoff = Backoff(status, attempt);
+      if (!backoff || *backoff >= deadline - Clock::now()) {
+        return WithAddress(status, connection.address);
+      }
+      WaitUntil(Clock::now() + *backoff);
+    }
+  }
+};
+
+Client::Client(std::unique_ptr<Rep> rep) : rep_(std::move(rep)) {}
+Client::~Client() = default;
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::vector<std::string>& addresses,
+                                                        const ClientOptions& options) {
+  if (absl::Status status = CheckOptions(addresses, options); !status.ok()) {
+    return status;
+  }
+  auto rep = std::make_unique<Rep>();
+  rep->options = options;
+  rep->addresses = addresses.size();
+  for (const NamedChannel& named : MakeChannels(addresses, options)) {
+    rep->connections.push_back({.address = named.address,
+                                .embedding = v1::EmbeddingService::NewStub(named.channel),
+                                .health = grpc::health::v1::Health::NewStub(named.channel)});
+  }
+  return std::unique_ptr<Client>(new Client(std::move(rep)));
+}
+
+absl::StatusOr<std::vector<Result>> Client::Embed(std::vector<Image> images,
+                                                  const EmbedOptions& options) {
+  v1::EmbedRequest request;
+  SetOptions(options, /*ordered=*/false, request);
+  for (Image& image : images) {
+    v1::Image& message = *request.add_images();
+    message.set_data(std::move(image.data));
+    message.set_id(std::move(image.id));
+  }
+  if (const std::size_t size = request.ByteSizeLong(); size > rep_->options.max_message_bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the request has ", size, " bytes; max_message_bytes of the client is ",
+                     rep_->options.max_message_bytes, "; EmbedStream has no limit"));
+  }
+  v1::EmbedResponse response;
+  absl::Status status =
+      rep_->Unary([&](const Connection& connection, grpc::ClientContext& context) {
+        return connection.embedding->Embed(&context, request, &response);
+      });
+  if (!status.ok()) {
+    return status;
+  }
+  if (response.results_size() != request.images_size()) {
+    return absl::DataLossError(absl::StrCat("the server answered ", response.results_size(), " of ",
+                                            request.images_size(), " images"));
+  }
+  std::vector<Result> results;
+  results.reserve(response.results_size());
+  for (v1::EmbedResult& message : *response.mutable_results()) {
+    results.push_back(ToResult(std::move(message)));
+    results.back().fingerprint = response.fingerprint();
+  }
+  return results;
+}
+
+absl::Status Client::EmbedStream(const EmbedOptions& options, const StreamOptions& stream_options,
+                                 const ImageSource& next, const ResultSink& on_result) {
+  if (stream_options.max_in_flight_images < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("max_in_flight_images is ",
+                                                   stream_options.max_in_flight_images,
+                                                   "; it must be at least 1"));
+  }
+  const Connection& connection = rep_->Next();
+  return WithAddress(RunEmbedStream(*connection.embedding, rep_->options.max_message_bytes, options,
+                                    stream_options, next, on_result),
+                     connection.address);
+}
+
+absl::StatusOr<std::vector<v1::Model>> Client::ListModels() {
+  const v1::ListModelsRequest request;
+  v1::ListModelsResponse response;
+  absl::Status status =
+      rep_->Unary([&](const Connection& connection, grpc::ClientContext& context) {
+        return connection.embedding->ListModels(&context, request, &response);
+      });
+  if (!status.ok()) {
+    return status;
+  }
+  return std::vector<v1::Model>(response.models().begin(), response.models().end());
+}
+
+absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
+  v1::GetModelRequest request;
+  request.set_name(name);
+  v1::Model model;
+  absl::Status status =
+      rep_->Unary([&](const Connection& connection, grpc::ClientContext& context) {
+        return connection.embedding->GetModel(&context, request, &model);
+      });
+  if (!status.ok()) {
+    return status;
+  }
+  return model;
+}
+
+absl::StatusOr<Health> Client::CheckHealth(const std::string& service) {
+  HealthCheckRequest request;
+  request.set_service(service);
+  HealthCheckResponse response;
+  absl::Status status =
+      rep_->Unary([&](const Connection& connection, grpc::ClientContext& context) {
+        return connection.health->Check(&context, request, &response);
+      });
+  if (!status.ok()) {
+    return status;
+  }
+  return response.status() == HealthCheckResponse::SERVING ? Health::kServing : Health::kNotServing;
+}
+
+absl::Status Client::WaitUntilServing(const std::string& service,
+                                      std::chrono::milliseconds timeout) {
+  const Clock::time_point deadline = Clock::now() + timeout;
+  const Connection& connection = rep_->Next();
+  HealthCheckRequest request;
+  request.set_service(service);
+  for (;;) {
+    grpc::ClientContext context;
+    context.set_deadline(deadline);
+    context.set_wait_for_ready(true);
+    const auto reader = connection.health->Watch(&context, request);
+    HealthCheckResponse response;
+    bool serving = false;
+    bool unknown = false;
+    while (!serving && !unknown && reader->Read(&response)) {
+      serving = response.status() == HealthCheckResponse::SERVING;
+      unknown = response.status() == HealthCheckResponse::SERVICE_UNKNOWN;
+    }
+    context.TryCancel();
+    const absl::Status status = FromGrpc(reader->Finish());
+    if (serving) {
+      return absl::OkStatus();
+    }
+    if (unknown) {
+      return absl::NotFoundError(absl::StrCat("the server has no service \"", service, "\""));
+    }
+    if (absl::IsDeadlineExceeded(status)) {
+      return absl::DeadlineExceededError(
+          absl::StrCat(connection.address, " was not SERVING within ",
+                       absl::FormatDuration(absl::FromChrono(timeout))));
+    }
+    if (!absl::IsUnavailable(status)) {
+      return status.ok() ? absl::DataLossError("the server ended Watch") : status;
+    }
+    // The server went away: a breath, so that one which takes connections and drops them is not
+    // asked without a pause.
+    WaitUntil(std::min(deadline, Clock::now() + std::chrono::milliseconds(50)));
+  }
+}
+
+}  // namespace pixembed::client
