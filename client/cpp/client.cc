@@ -134,7 +134,7 @@ struct Client::Rep {
       const Connection& connection = Next();
       grpc::ClientContext context;
       context.set_deadline(deadline);
-      const absl::Status status = FromGrpc(call(connection, context));
+      absl::Status status = FromGrpc(call(connection, context));
       if (status.ok()) {
         return status;
       }

@@ -126,10 +126,10 @@ class Client {
   absl::StatusOr<std::vector<Result>> Embed(std::vector<Image> images,
                                             const EmbedOptions& options = {});
 
-  // Any number of images in bounded memory. Takes images from `next` until it gives nothing, keeps
-  // several in flight, and calls `on_result` exactly once for each image taken, failures included:
-  // an image that the stream left unanswered gets the stream's own status. An image that failed
-  // before it was sent keeps its place in the count.
+  // Any number of images in bounded memory. Takes images from `next` until it gives nothing, each
+  // when there is room for it in flight, and calls `on_result` exactly once for each image taken,
+  // failures included: an image that the stream left unanswered gets the stream's own status. An
+  // image that failed before it was sent keeps its place in the count.
   //
   // `next` runs on a thread of its own; `on_result` on that thread or the caller's, never on two at
   // once. When the stream fails, `next` is not called again, but a call under way is waited for.

@@ -29,8 +29,13 @@ template <typename Detail>
 std::optional<Detail> DetailOf(const absl::Status& status) {
   const auto payload =
       status.GetPayload(absl::StrCat(kTypeUrlPrefix, Detail::descriptor()->full_name()));
+  if (!payload.has_value()) {
+    return std::nullopt;
+  }
+  std::string bytes;
+  absl::CopyCordToString(*payload, &bytes);
   Detail detail;
-  if (!payload.has_value() || !detail.ParseFromString(std::string(*payload))) {
+  if (!detail.ParseFromString(bytes)) {
     return std::nullopt;
   }
   return detail;

@@ -36,14 +36,21 @@ class Window {
 
   explicit Window(const StreamOptions& options) : options_(options) {}
 
-  // Waits for room, then adds. After Close it does not wait: the image is then among those that
-  // TakeAll gives.
+  // Waits until one more image may be on its way. False after Close.
+  bool WaitForRoom() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] {
+      return closed_ || sent_.size() < static_cast<std::size_t>(options_.max_in_flight_images);
+    });
+    return !closed_;
+  }
+
+  // Waits until its bytes have room, then adds. After Close it does not wait: the image is then
+  // among those that TakeAll gives.
   void Add(std::uint64_t number, Sent sent) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] {
-      return closed_ || sent_.empty() ||
-             (sent_.size() < static_cast<std::size_t>(options_.max_in_flight_images) &&
-              bytes_ + sent.bytes <= options_.max_in_flight_bytes);
+      return closed_ || sent_.empty() || bytes_ + sent.bytes <= options_.max_in_flight_bytes;
     });
     bytes_ += sent.bytes;
     sent_.emplace(number, std::move(sent));
@@ -76,11 +83,6 @@ class Window {
     const std::lock_guard lock(mutex_);
     closed_ = true;
     changed_.notify_all();
-  }
-
-  bool closed() const {
-    const std::lock_guard lock(mutex_);
-    return closed_;
   }
 
   // What was not removed, in the order of the images.
@@ -126,7 +128,7 @@ class StreamCall {
  private:
   // The writer's thread: takes images until there are no more, or the stream is over.
   void Write() {
-    for (std::uint64_t index = 0; !window_.closed(); ++index) {
+    for (std::uint64_t index = 0; window_.WaitForRoom(); ++index) {
       std::optional<absl::StatusOr<Image>> image = next_();
       if (!image || !Send(index, *std::move(image))) {
         break;

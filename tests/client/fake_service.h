@@ -106,7 +106,7 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
 
   grpc::Status Embed(grpc::ServerContext*, const v1::EmbedRequest* request,
                      v1::EmbedResponse* response) override {
-    if (const grpc::Status refusal = Admit(*request); !refusal.ok()) {
+    if (grpc::Status refusal = Admit(*request); !refusal.ok()) {
       return refusal;
     }
     for (int i = 0; i < request->images_size(); ++i) {
@@ -127,7 +127,7 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
     std::size_t sent = 0;
     while (stream->Read(&request)) {
       if (index == 0) {
-        if (const grpc::Status refusal = Admit(request); !refusal.ok()) {
+        if (grpc::Status refusal = Admit(request); !refusal.ok()) {
           return refusal;
         }
       }
@@ -231,8 +231,10 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
           RpcError(grpc::INVALID_ARGUMENT, "TRUNCATED_IMAGE", "it ends early");
       return result;
     }
-    const float first = image.data().empty() ? 0.0F : static_cast<unsigned char>(image.data()[0]);
-    const std::vector<float> vector = {static_cast<float>(image.data().size()), first, 0.5F, -1.0F};
+    const std::string& data = image.data();
+    const int first = data.empty() ? 0 : static_cast<unsigned char>(data[0]);
+    const std::vector<float> vector = {static_cast<float>(data.size()), static_cast<float>(first),
+                                       0.5F, -1.0F};
     v1::Embedding& embedding = *result.mutable_embedding();
     embedding.set_data_type(v1::DATA_TYPE_FLOAT32);
     embedding.set_dimensions(4);

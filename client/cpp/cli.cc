@@ -1,0 +1,456 @@
+// The program `pixembed`.
+//
+// Exit codes: 0 all is well; 1 something failed (an image, a call, a file); 2 the command line
+// makes no sense. Results go to standard output, everything else to standard error.
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/commandlineflag.h"
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/reflection.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "absl/time/time.h"
+#include "client/cpp/client.h"
+#include "client/cpp/embed_files.h"
+#include "client/cpp/image_files.h"
+#include "client/cpp/load.h"
+#include "client/cpp/model_table.h"
+#include "client/cpp/progress.h"
+#include "client/cpp/vector_sink.h"
+#include "google/protobuf/descriptor.h"
+#include "pixembed/v1/embedding.pb.h"
+
+ABSL_FLAG(std::string, address, "localhost:50051",
+          "the server: HOST:PORT, unix:PATH, or several separated by commas");
+ABSL_FLAG(absl::Duration, timeout, absl::Seconds(60),
+          "time limit of a call, its repetitions included; 0 is none. A stream has none");
+ABSL_FLAG(std::string, model, "", "name of the model; empty is the server's first");
+ABSL_FLAG(std::string, pooling, "mean", "mean, cls or max");
+ABSL_FLAG(bool, normalize, false, "scale each vector to length 1");
+ABSL_FLAG(std::uint32_t, dimensions, 0, "keep the first so many dimensions; 0 keeps all");
+ABSL_FLAG(
+    std::string, data_type, "float32",
+    "precision of the answer: float32, float16, bfloat16, int8 or binary; written as float32");
+ABSL_FLAG(std::string, lane, "", "online or bulk; empty is bulk for a stream, else online");
+ABSL_FLAG(std::string, expected_fingerprint, "",
+          "refuse vectors of another space than this fingerprint's");
+ABSL_FLAG(std::string, output, "",
+          "write vectors to FILE.npy (float32 [N, dimension], with FILE.ids.json beside it) or "
+          "FILE.jsonl (a line per image); empty prints the head of each vector");
+ABSL_FLAG(bool, neighbours, false,
+          "print for each image its nearest neighbour among the others, by cosine");
+ABSL_FLAG(
+    std::vector<std::string>, extensions,
+    std::vector<std::string>({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"}),
+    "which files of a directory are images; * takes every file. A file named itself is always "
+    "sent: the server looks at its content");
+ABSL_FLAG(std::string, files_from, "",
+          "read further paths from this file, one a line; - is standard input");
+ABSL_FLAG(int, max_in_flight_images, 256, "images on their way at once");
+ABSL_FLAG(bool, json, false, "print JSON");
+ABSL_FLAG(absl::Duration, wait, absl::ZeroDuration(),
+          "wait so long for the service to be SERVING, also while nobody listens");
+ABSL_FLAG(int, concurrency, 8, "requests (stream: images) on their way at once");
+ABSL_FLAG(int, images_per_request, 1, "images in each request");
+ABSL_FLAG(bool, stream, false, "EmbedStream instead of Embed, one stream a channel");
+ABSL_FLAG(int, channels, 1, "connections to each address");
+ABSL_FLAG(absl::Duration, duration, absl::Seconds(10), "how long to send");
+ABSL_FLAG(std::uint64_t, requests, 0,
+          "send so many requests (stream: images) instead of sending for --duration");
+ABSL_FLAG(absl::Duration, idle_gap, absl::ZeroDuration(),
+          "pause after each answer before the next request");
+
+namespace pixembed::client {
+namespace {
+
+constexpr int kSuccess = 0;
+constexpr int kFailure = 1;
+constexpr int kUsage = 2;
+
+struct Command {
+  const char* name;
+  const char* arguments;
+  const char* summary;
+  const char* details;
+  std::vector<const char*> flags;
+  int (*run)(const std::vector<std::string>& arguments);
+};
+
+int Fail(int code, std::string_view text) {
+  std::cerr << "pixembed: " << text << "\n";
+  return code;
+}
+
+int Fail(const absl::Status& status) { return Fail(kFailure, ErrorText(status)); }
+
+std::chrono::milliseconds ToMilliseconds(absl::Duration duration) {
+  return absl::ToChronoMilliseconds(duration);
+}
+
+// "cls" -> POOLING_CLS, by the enum's own names.
+template <typename Enum>
+absl::StatusOr<Enum> ParseEnum(std::string_view flag, const std::string& text,
+                               const std::string& prefix) {
+  const google::protobuf::EnumDescriptor& type = *google::protobuf::GetEnumDescriptor<Enum>();
+  std::vector<std::string> names;
+  for (int i = 1; i < type.value_count(); ++i) {  // 0 is UNSPECIFIED
+    names.push_back(absl::AsciiStrToLower(absl::StripPrefix(type.value(i)->name(), prefix)));
+    if (names.back() == text) {
+      return static_cast<Enum>(type.value(i)->number());
+    }
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", std::string(flag), "=", text, ": there is ", absl::StrJoin(names, ", ")));
+}
+
+absl::StatusOr<EmbedOptions> EmbedOptionsOfFlags() {
+  const auto pooling = ParseEnum<v1::Pooling>("pooling", absl::GetFlag(FLAGS_pooling), "POOLING_");
+  const auto data_type =
+      ParseEnum<v1::DataType>("data_type", absl::GetFlag(FLAGS_data_type), "DATA_TYPE_");
+  const std::string lane_name = absl::GetFlag(FLAGS_lane);
+  const auto lane =
+      lane_name.empty() ? v1::LANE_UNSPECIFIED : ParseEnum<v1::Lane>("lane", lane_name, "LANE_");
+  absl::Status status = pooling.status();
+  status.Update(data_type.status());
+  status.Update(lane.status());
+  if (!status.ok()) {
+    return status;
+  }
+  return EmbedOptions{.model = absl::GetFlag(FLAGS_model),
+                      .pooling = *pooling,
+                      .normalize = absl::GetFlag(FLAGS_normalize),
+                      .dimensions = absl::GetFlag(FLAGS_dimensions),
+                      .data_type = *data_type,
+                      .lane = *lane,
+                      .expected_fingerprint = absl::GetFlag(FLAGS_expected_fingerprint)};
+}
+
+std::vector<std::string> Addresses() { return absl::StrSplit(absl::GetFlag(FLAGS_address), ','); }
+
+absl::StatusOr<std::unique_ptr<Client>> ConnectToFlags() {
+  return Client::Connect(Addresses(), {.timeout = ToMilliseconds(absl::GetFlag(FLAGS_timeout))});
+}
+
+// The arguments, and what --files_from lists.
+absl::StatusOr<std::vector<std::string>> PathsOf(std::vector<std::string> paths) {
+  const std::string list = absl::GetFlag(FLAGS_files_from);
+  if (list == kStandardInput && std::count(paths.begin(), paths.end(), kStandardInput) > 0) {
+    return absl::InvalidArgumentError("standard input cannot be both an image and a list");
+  }
+  if (!list.empty()) {
+    std::ifstream file;
+    if (list != kStandardInput) {
+      file.open(list);
+      if (!file) {
+        return absl::ErrnoToStatus(errno, list);
+      }
+    }
+    const std::vector<std::string> listed = ReadPaths(list == kStandardInput ? std::cin : file);
+    paths.insert(paths.end(), listed.begin(), listed.end());
+  }
+  return ListImages(paths, absl::GetFlag(FLAGS_extensions));
+}
+
+void ReportFailures(const EmbedFilesReport& report) {
+  for (const auto& [path, status] : report.failures) {
+    std::cerr << "failed: " << path << ": " << ErrorText(status) << "\n";
+  }
+  if (report.failed > report.failures.size()) {
+    std::cerr << "failed: " << report.failed - report.failures.size() << " more\n";
+  }
+  std::cerr << absl::StrFormat("%d embedded, %d failed", report.embedded, report.failed);
+  if (!report.fingerprint.empty()) {
+    std::cerr << "; fingerprint " << report.fingerprint;
+  }
+  std::cerr << "\n";
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<VectorSink>>> OpenSinks(int dimension) {
+  std::vector<std::unique_ptr<VectorSink>> sinks;
+  const std::string output = absl::GetFlag(FLAGS_output);
+  if (!output.empty()) {
+    auto file = OpenVectorFile(output, dimension);
+    if (!file.ok()) {
+      return file.status();
+    }
+    sinks.push_back(*std::move(file));
+  }
+  if (absl::GetFlag(FLAGS_neighbours)) {
+    sinks.push_back(NewNeighbourPrinter(std::cout));
+  } else if (output.empty()) {
+    sinks.push_back(NewHeadPrinter(std::cout));
+  }
+  return sinks;
+}
+
+int RunEmbed(const std::vector<std::string>& arguments) {
+  if (arguments.empty() && absl::GetFlag(FLAGS_files_from).empty()) {
+    return Fail(kUsage, "embed: no file named; `pixembed embed --help` says how");
+  }
+  const auto embed = EmbedOptionsOfFlags();
+  if (!embed.ok()) {
+    return Fail(kUsage, std::string(embed.status().message()));
+  }
+  const auto paths = PathsOf(arguments);
+  if (!paths.ok()) {
+    return Fail(paths.status());
+  }
+  const auto client = ConnectToFlags();
+  if (!client.ok()) {
+    return Fail(client.status());
+  }
+  // Also finds out, before any file is made, whether server and model are there.
+  const auto model = (*client)->GetModel(embed->model);
+  if (!model.ok()) {
+    return Fail(model.status());
+  }
+  const auto sinks = OpenSinks(static_cast<int>(model->dimension()));
+  if (!sinks.ok()) {
+    return Fail(sinks.status());
+  }
+  EmbedFilesOptions options{.embed = *embed,
+                            .max_in_flight_images = absl::GetFlag(FLAGS_max_in_flight_images)};
+  if (model->limits().max_image_bytes() > 0) {
+    options.max_image_bytes = model->limits().max_image_bytes();
+  }
+  EmbedFilesReport report;
+  {
+    std::vector<VectorSink*> borrowed;
+    for (const auto& sink : *sinks) {
+      borrowed.push_back(sink.get());
+    }
+    Progress progress(std::cerr, isatty(STDERR_FILENO) != 0, paths->size());
+    report = EmbedFiles(**client, *paths, options, std::cin, borrowed, progress);
+  }
+  ReportFailures(report);
+  if (!report.status.ok()) {
+    return Fail(report.status);
+  }
+  return report.failed == 0 ? kSuccess : kFailure;
+}
+
+int RunModels(const std::vector<std::string>& arguments) {
+  if (!arguments.empty()) {
+    return Fail(kUsage, absl::StrCat("models: takes no argument, got ", arguments[0]));
+  }
+  const auto client = ConnectToFlags();
+  if (!client.ok()) {
+    return Fail(client.status());
+  }
+  const auto models = (*client)->ListModels();
+  if (!models.ok()) {
+    return Fail(models.status());
+  }
+  std::cout << (absl::GetFlag(FLAGS_json) ? ModelsAsJson(*models) : ModelsAsTable(*models));
+  return kSuccess;
+}
+
+int RunHealth(const std::vector<std::string>& arguments) {
+  if (arguments.size() > 1) {
+    return Fail(kUsage, absl::StrCat("health: takes one service, got ", arguments.size()));
+  }
+  const std::string service = arguments.empty() ? std::string() : arguments[0];
+  const auto client = ConnectToFlags();
+  if (!client.ok()) {
+    return Fail(client.status());
+  }
+  const absl::Duration wait = absl::GetFlag(FLAGS_wait);
+  if (wait > absl::ZeroDuration()) {
+    if (absl::Status status = (*client)->WaitUntilServing(service, ToMilliseconds(wait));
+        !status.ok()) {
+      return Fail(status);
+    }
+  }
+  const auto health = (*client)->CheckHealth(service);
+  if (!health.ok()) {
+    return Fail(health.status());
+  }
+  const bool serving = *health == Health::kServing;
+  std::cout << (serving ? "SERVING\n" : "NOT_SERVING\n");
+  return serving ? kSuccess : kFailure;
+}
+
+int RunLoadCommand(const std::vector<std::string>& arguments) {
+  const auto embed = EmbedOptionsOfFlags();
+  if (!embed.ok()) {
+    return Fail(kUsage, std::string(embed.status().message()));
+  }
+  if (arguments.empty()) {
+    return Fail(kUsage, "load: no image named; `pixembed load --help` says how");
+  }
+  const auto paths = ListImages(arguments, absl::GetFlag(FLAGS_extensions));
+  if (!paths.ok()) {
+    return Fail(paths.status());
+  }
+  LoadOptions options{.addresses = Addresses(),
+                      .client = {.timeout = ToMilliseconds(absl::GetFlag(FLAGS_timeout)),
+                                 .channels_per_address = absl::GetFlag(FLAGS_channels)},
+                      .embed = *embed,
+                      .concurrency = absl::GetFlag(FLAGS_concurrency),
+                      .images_per_request = absl::GetFlag(FLAGS_images_per_request),
+                      .stream = absl::GetFlag(FLAGS_stream),
+                      .requests = absl::GetFlag(FLAGS_requests),
+                      .duration = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_duration)),
+                      .idle_gap = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_idle_gap))};
+  for (const std::string& path : *paths) {
+    auto data = ReadImage(path, options.client.max_message_bytes, std::cin);
+    if (!data.ok()) {
+      return Fail(data.status());
+    }
+    options.images.push_back({.data = *std::move(data)});
+  }
+  const auto report = RunLoad(options);
+  if (!report.ok()) {
+    return Fail(report.status());
+  }
+  std::cout << (absl::GetFlag(FLAGS_json) ? ToJson(*report) : ToText(*report));
+  return report->failed_images.empty() ? kSuccess : kFailure;
+}
+
+const std::vector<Command>& Commands() {
+  static const auto* const kCommands = new std::vector<Command>{
+      {"embed",
+       "FILES...",
+       "vectors of images",
+       "FILES are images, directories (walked, in the order of the names) or - for one image on\n"
+       "standard input. They go through one stream in bounded memory; results keep their order.\n"
+       "Images that failed are listed at the end with their reasons; the exit code is then 1.\n"
+       "An output file appears under its name only when it is complete.",
+       {"address", "model", "pooling", "normalize", "dimensions", "data_type", "lane",
+        "expected_fingerprint", "output", "neighbours", "extensions", "files_from",
+        "max_in_flight_images", "timeout"},
+       RunEmbed},
+      {"models",
+       "",
+       "the models that the server serves",
+       "",
+       {"address", "json", "timeout"},
+       RunModels},
+      {"health",
+       "[SERVICE]",
+       "whether the server, a service or a model is SERVING",
+       "Prints SERVING or NOT_SERVING; the exit code is 0 only for SERVING.",
+       {"address", "wait", "timeout"},
+       RunHealth},
+      {"load",
+       "FILES...",
+       "a closed load for benchmarks: images/s and latencies",
+       "Keeps --concurrency requests on their way, repeats none, and reports images/s and\n"
+       "percentiles of the latency. A server that refuses for a while is asked again when it said.",
+       {"address", "channels", "concurrency", "images_per_request", "stream", "duration",
+        "requests", "idle_gap", "json", "model", "pooling", "normalize", "dimensions", "data_type",
+        "lane", "expected_fingerprint", "extensions", "timeout"},
+       RunLoadCommand}};
+  return *kCommands;
+}
+
+std::string Overview() {
+  std::string text =
+      "pixembed turns images into vectors, by a pixembed server.\n\n"
+      "usage: pixembed COMMAND [ARGUMENTS] [--FLAG=VALUE]\n\n";
+  for (const Command& command : Commands()) {
+    absl::StrAppendFormat(&text, "  %-8s%-12s%s\n", command.name, command.arguments,
+                          command.summary);
+  }
+  return text + "\n`pixembed COMMAND --help` lists the flags; `pixembed --version` the version.\n";
+}
+
+std::string HelpOf(const Command& command) {
+  std::string text = absl::StrFormat("usage: pixembed %s %s [--FLAG=VALUE]\n\n%s.\n", command.name,
+                                     command.arguments, command.summary);
+  if (*command.details != '\0') {
+    absl::StrAppend(&text, "\n", command.details, "\n");
+  }
+  text += "\nflags:\n";
+  for (const char* name : command.flags) {
+    const absl::CommandLineFlag& flag = *absl::FindCommandLineFlag(name);
+    absl::StrAppendFormat(&text, "  --%s=%s\n      %s\n", name, flag.DefaultValue(), flag.Help());
+  }
+  return text;
+}
+
+// Abseil's flags are the program's; this keeps each command to its own.
+absl::Status CheckFlags(const Command& command, const std::vector<std::string>& arguments) {
+  for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
+    if (!absl::StartsWith(arguments[i], "-") || arguments[i] == kStandardInput) {
+      continue;
+    }
+    const std::pair<std::string, std::string> parts = absl::StrSplit(
+        arguments[i].substr(arguments[i].find_first_not_of('-')), absl::MaxSplits('=', 1));
+    std::string name = parts.first;
+    if (absl::FindCommandLineFlag(name) == nullptr) {
+      name = std::string(absl::StripPrefix(name, "no"));
+    }
+    if (std::find(command.flags.begin(), command.flags.end(), name) == command.flags.end()) {
+      return absl::InvalidArgumentError(absl::StrCat(command.name, ": there is no flag --",
+                                                     parts.first, "; `pixembed ", command.name,
+                                                     " --help` lists those there are"));
+    }
+    const bool has_value = absl::StrContains(arguments[i], '=');
+    if (!has_value && !absl::FindCommandLineFlag(name)->IsOfType<bool>()) {
+      ++i;  // the next argument is its value
+    }
+  }
+  return absl::OkStatus();
+}
+
+bool Contains(const std::vector<std::string>& arguments, std::string_view wanted) {
+  return std::find(arguments.begin(), arguments.end(), wanted) != arguments.end();
+}
+
+int Main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (arguments.empty()) {
+    std::cerr << Overview();
+    return kUsage;
+  }
+  if (arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help") {
+    std::cout << Overview();
+    return kSuccess;
+  }
+  if (arguments[0] == "--version") {
+    std::cout << "pixembed " << PIXEMBED_VERSION << "\n";
+    return kSuccess;
+  }
+  const auto command =
+      std::find_if(Commands().begin(), Commands().end(),
+                   [&](const Command& candidate) { return candidate.name == arguments[0]; });
+  if (command == Commands().end()) {
+    return Fail(kUsage, absl::StrCat("there is no command \"", arguments[0],
+                                     "\"; `pixembed --help` lists those there are"));
+  }
+  const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
+  if (Contains(rest, "--help") || Contains(rest, "-h")) {
+    std::cout << HelpOf(*command);
+    return kSuccess;
+  }
+  if (absl::Status status = CheckFlags(*command, rest); !status.ok()) {
+    return Fail(kUsage, std::string(status.message()));
+  }
+  const std::vector<char*> positional = absl::ParseCommandLine(argc, argv);
+  return command->run(std::vector<std::string>(positional.begin() + 2, positional.end()));
+}
+
+}  // namespace
+}  // namespace pixembed::client
+
+int main(int argc, char** argv) { return pixembed::client::Main(argc, argv); }
