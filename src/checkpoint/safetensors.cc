@@ -408,9 +408,11 @@ absl::StatusOr<TensorMap> ParseTensors(std::span<const std::byte> bytes, std::st
   return tensors;
 }
 
-// Whether a shard's name, joined to the index's directory, stays inside it.
-bool StaysInside(const std::filesystem::path& shard) {
-  return !shard.empty() && shard.is_relative() && shard.has_filename() &&
+// Whether a shard's name, joined to the index's directory, stays inside it. A NUL would end the
+// name early for the kernel.
+bool StaysInside(const std::string& name) {
+  const std::filesystem::path shard(name);
+  return name.find('\0') == std::string::npos && shard.is_relative() && shard.has_filename() &&
          std::find(shard.begin(), shard.end(), "..") == shard.end();
 }
 

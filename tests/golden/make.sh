@@ -19,7 +19,7 @@ flock 9  # test runs of several presets share the files
 
 shared=(deploy/requirements/reference.txt deploy/requirements/torchvision.txt)
 for module in tests/golden/*.py; do
-  [[ $module == */make_*.py ]] || shared+=("$module")
+  [[ $module == */make_*.py || $module == *_test.py ]] || shared+=("$module")
 done
 
 [ $# -gt 0 ] || { scripts=(tests/golden/make_*.py); scripts=("${scripts[@]##*/make_}"); set -- "${scripts[@]%.py}"; }

@@ -79,7 +79,8 @@ TEST(SafetensorsGolden, MutatedFilesMeetTheLibrarysVerdict) {
       continue;
     }
     EXPECT_EQ(ReasonOf(weights.status()), Reason::kCheckpointCorrupt);
-    const bool twice = std::string(weights.status().message()).find("twice") != std::string::npos;
+    const std::string message(weights.status().message());
+    const bool twice = message.find("twice") != std::string::npos;
     EXPECT_TRUE(twice || !golden.Has("tensors")) << weights.status();
   }
   EXPECT_GT(accepted, 100);
