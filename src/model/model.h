@@ -75,6 +75,11 @@ std::string DeviceName(const Device& device);
 // why a CUDA device cannot be used.
 absl::StatusOr<std::vector<Device>> ResolveDevices(std::string_view text);
 
+// The names of the CUDA devices, by ordinal: "NVIDIA H100 80GB HBM3". Not empty.
+// Errors: DEVICE_FAILURE says what is missing: the driver, the CUDA half of this program, one of
+// LibTorch's CUDA libraries, a device. This is why "auto" chose the CPU.
+absl::StatusOr<std::vector<std::string>> CudaDevices();
+
 // What a model is. Immutable after LoadModel.
 struct ModelInfo {
   std::string model_type;      // config.json "model_type": "dinov2"

@@ -1,0 +1,77 @@
+#include "src/model/families.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "src/checkpoint/checkpoint.h"
+#include "src/error/error.h"
+#include "src/image/image.h"
+#include "src/model/architecture.h"
+#include "src/model/network.h"
+#include "src/model/weights.h"
+
+namespace pixembed {
+namespace {
+
+struct FamilyRow {
+  std::string_view model_type;
+  FamilyBuilder* build;
+  bool vision_part;  // one of two towers: its configuration is the section "vision_config"
+};
+
+constexpr std::array kFamilies = {
+    FamilyRow{"vit", &BuildVit, false},
+    FamilyRow{"deit", &BuildDeit, false},
+    FamilyRow{"dinov2", &BuildDinov2, false},
+    FamilyRow{"dinov2_with_registers", &BuildDinov2WithRegisters, false},
+    FamilyRow{"clip", &BuildClip, true},
+    FamilyRow{"clip_vision_model", &BuildClip, false},
+    FamilyRow{"siglip", &BuildSiglip, true},
+    FamilyRow{"siglip_vision_model", &BuildSiglip, false},
+};
+
+// Old CLIP files hold "vision_config_dict", which wins.
+// Source: transformers 5.23.0 models/clip/configuration_clip.py CLIPConfig.__post_init__.
+absl::StatusOr<Config> VisionConfig(const Config& config, const FamilyRow& family) {
+  if (!family.vision_part) return config;
+  constexpr std::string_view kOldSection = "vision_config_dict";
+  const bool old = family.build == &BuildClip && config.Has(kOldSection);
+  return config.Section(old ? kOldSection : "vision_config");
+}
+
+}  // namespace
+
+void RequireTrainedSize(const FamilyInput& input, const Architecture& architecture) {
+  if (input.input == architecture.image) return;
+  input.weights.Fail(MakeError(
+      Reason::kUnsupportedProcessor,
+      absl::StrCat("the processor makes images of ", SizeText(input.input),
+                   ", the model takes image_size ", SizeText(architecture.image), " only")));
+}
+
+absl::StatusOr<std::unique_ptr<const Network>> BuildNetwork(const Checkpoint& checkpoint,
+                                                            Size input, WeightReader& weights) {
+  const auto* const family =
+      std::find_if(kFamilies.begin(), kFamilies.end(),
+                   [&](const FamilyRow& row) { return row.model_type == checkpoint.model_type; });
+  if (family == kFamilies.end()) {
+    const auto name = [](std::string* out, const FamilyRow& row) { out->append(row.model_type); };
+    return MakeError(
+        Reason::kUnsupportedModel,
+        absl::StrCat(checkpoint.config.origin(), ": model_type \"", checkpoint.model_type,
+                     "\" is not implemented; these are: ", absl::StrJoin(kFamilies, ", ", name)));
+  }
+  const absl::StatusOr<Config> config = VisionConfig(checkpoint.config, *family);
+  if (!config.ok()) return config.status();
+  std::unique_ptr<Network> network = family->build({*config, input, weights});
+  if (!weights.ok()) return weights.status();
+  return network;
+}
+
+}  // namespace pixembed

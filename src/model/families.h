@@ -1,0 +1,48 @@
+// The model families, by the "model_type" of config.json. Internal to the room.
+//
+// To add one: a file in families/, its Build function here, a row in families.cc, and a model in
+// tests/golden/make_embeddings.py.
+#ifndef PIXEMBED_SRC_MODEL_FAMILIES_H_
+#define PIXEMBED_SRC_MODEL_FAMILIES_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "src/checkpoint/checkpoint.h"
+#include "src/image/image.h"
+#include "src/model/architecture.h"
+#include "src/model/network.h"
+#include "src/model/weights.h"
+
+namespace pixembed {
+
+// What a family builds from.
+struct FamilyInput {
+  const Config& config;   // the part of config.json that describes the vision model
+  Size input;             // of every image that the processor gives
+  WeightReader& weights;  // where errors go, too
+};
+
+// Builds a network, or returns nullptr after an error that FamilyInput::weights knows.
+using FamilyBuilder = std::unique_ptr<Network>(const FamilyInput&);
+
+FamilyBuilder BuildVit;
+FamilyBuilder BuildDeit;
+FamilyBuilder BuildDinov2;
+FamilyBuilder BuildDinov2WithRegisters;
+FamilyBuilder BuildClip;
+FamilyBuilder BuildSiglip;
+
+// Refuses images of another size than `architecture` was trained for: what transformers does in the
+// families that do not interpolate their positions.
+void RequireTrainedSize(const FamilyInput& input, const Architecture& architecture);
+
+// Builds the network of `checkpoint` for images of size `input`, with the weights that `weights`
+// gives. Errors: UNSUPPORTED_MODEL (the text lists the families), CHECKPOINT_CORRUPT,
+// TENSOR_MISSING, TENSOR_SHAPE; UNSUPPORTED_PROCESSOR: the model refuses images of this size.
+absl::StatusOr<std::unique_ptr<const Network>> BuildNetwork(const Checkpoint& checkpoint,
+                                                            Size input, WeightReader& weights);
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_MODEL_FAMILIES_H_

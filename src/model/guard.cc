@@ -1,0 +1,30 @@
+#include "src/model/guard.h"
+
+#include <c10/util/Exception.h>
+
+#include <exception>
+#include <new>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "src/error/error.h"
+
+namespace pixembed {
+
+absl::Status CurrentExceptionAsStatus() {
+  try {
+    throw;
+  } catch (const c10::OutOfMemoryError& error) {
+    return MakeError(Reason::kOutOfMemory, error.what_without_backtrace());
+  } catch (const c10::Error& error) {
+    return MakeError(Reason::kDeviceFailure,
+                     absl::StrCat("LibTorch: ", error.what_without_backtrace()));
+  } catch (const std::bad_alloc&) {
+    return MakeError(Reason::kOutOfMemory, "out of host memory");
+  } catch (const std::exception& error) {
+    return MakeError(Reason::kDeviceFailure, error.what());
+  }
+}
+
+}  // namespace pixembed

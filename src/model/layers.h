@@ -1,0 +1,92 @@
+// The layers of a vision transformer, as plain structs of weights. Internal to the room.
+//
+// All tensors are float32 and contiguous on one device. Forward functions are const and
+// thread-safe; they run under the caller's InferenceMode.
+#ifndef PIXEMBED_SRC_MODEL_LAYERS_H_
+#define PIXEMBED_SRC_MODEL_LAYERS_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string_view>
+
+#include "src/image/image.h"
+#include "src/model/weights.h"
+
+namespace pixembed {
+
+// The "hidden_act" of a configuration.
+enum class Activation { kGelu, kGeluTanh, kQuickGelu, kRelu, kSilu };
+
+// By the name that config.json uses, where it is implemented.
+// Source: transformers 5.23.0 activations.py ACT2CLS.
+std::optional<Activation> ActivationByName(std::string_view name);
+std::string_view ActivationName(Activation activation);
+
+// In place.
+void Activate(Activation activation, at::Tensor& x);
+
+// y = x W^T + b.
+struct Linear {
+  at::Tensor weight;  // [out, in]
+  at::Tensor bias;    // [out], undefined where there is none
+
+  at::Tensor Forward(const at::Tensor& x) const;  // [..., in] -> [..., out]
+};
+
+// Reads scope.weight and, where `bias` is true, scope.bias.
+Linear ReadLinear(const WeightScope& scope, std::int64_t in, std::int64_t out, bool bias = true);
+
+// Normalizes over the last dimension.
+struct LayerNorm {
+  at::Tensor weight;  // [width]
+  at::Tensor bias;    // [width]
+  double epsilon = 0.0;
+
+  at::Tensor Forward(const at::Tensor& x) const;
+};
+
+LayerNorm ReadLayerNorm(const WeightScope& scope, std::int64_t width, double epsilon);
+
+// Multi-head self-attention over all tokens, scaled by 1/sqrt(head_dim).
+struct Attention {
+  Linear qkv;  // [3 * heads * head_dim, width]: queries, keys, values below each other
+  Linear output;
+  std::int64_t heads = 0;
+  std::int64_t head_dim = 0;
+
+  at::Tensor Forward(const at::Tensor& x) const;  // [N, T, width] -> the same
+};
+
+// The feed-forward part of a block. Gated (SwiGLU): `up` gives gate and value side by side, and
+// what goes on is silu(gate) * value.
+struct Mlp {
+  Linear up;
+  Linear down;
+  Activation activation = Activation::kGelu;
+  bool gated = false;
+
+  at::Tensor Forward(const at::Tensor& x) const;  // [N, T, width] -> the same
+};
+
+// A pre-norm block: x += scale1 * attention(norm1(x)); x += scale2 * mlp(norm2(x)).
+struct Block {
+  LayerNorm norm1;
+  Attention attention;
+  at::Tensor scale1;  // [width], undefined where the family has no layer scale
+  LayerNorm norm2;
+  Mlp mlp;
+  at::Tensor scale2;
+
+  void Forward(at::Tensor& x) const;  // [N, T, width], in place
+};
+
+// A convolution whose stride is its kernel, as a Linear over flattened patches: its weight
+// [width, 3, patch, patch] is viewed as [width, 3 * patch * patch].
+Linear ReadPatchProjection(const WeightScope& scope, std::int64_t width, Size patch, bool bias);
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_MODEL_LAYERS_H_

@@ -1,0 +1,41 @@
+// Runners for the two kinds of device. Internal to the room.
+#ifndef PIXEMBED_SRC_MODEL_RUNNER_H_
+#define PIXEMBED_SRC_MODEL_RUNNER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "src/image/image.h"
+#include "src/model/model.h"
+#include "src/model/network.h"
+#include "src/model/pixels.h"
+
+namespace pixembed {
+
+// What all runners of a device share.
+struct RunnerParts {
+  std::shared_ptr<const Network> network;
+  std::shared_ptr<const PixelTable> pixels;
+  Size input;
+};
+
+std::unique_ptr<Runner> NewCpuRunner(RunnerParts parts);
+
+// Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
+absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ordinal);
+
+// Pools `hidden` [N, T, D] and finishes each vector as its spec asks.
+// REQUIRES: specs.size() == N.
+std::vector<Embedding> Finish(const at::Tensor& hidden, std::span<const OutputSpec> specs);
+
+// What FillPatchRow does, by tensor operations on any device: `images` [N, H, W, 3] uint8, `table`
+// [3 * 256] float32 (PixelTable::values) -> the patches that Network::Forward takes.
+at::Tensor GatherPatches(const at::Tensor& images, const at::Tensor& table, Size patch);
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_MODEL_RUNNER_H_

@@ -1,0 +1,109 @@
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/index_select.h>
+#include <c10/core/Device.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/core/Stream.h>
+#include <c10/core/StreamGuard.h>
+
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "src/image/image.h"
+#include "src/model/architecture.h"
+#include "src/model/cuda/cuda_module.h"
+#include "src/model/guard.h"
+#include "src/model/model.h"
+#include "src/model/network.h"
+#include "src/model/pixels.h"
+#include "src/model/runner.h"
+
+namespace pixembed {
+namespace {
+
+// Uploads uint8, a quarter of the bytes of float32; the rest happens on the device, on a stream of
+// its own, so that two runners of a device overlap copies and kernels.
+class CudaRunner final : public Runner {
+ public:
+  CudaRunner(RunnerParts parts, c10::Stream stream) : parts_(std::move(parts)), stream_(stream) {
+    const c10::InferenceMode inference;
+    const c10::StreamGuard guard(stream_);
+    const std::span<const float> values = parts_.pixels->values();
+    table_ = at::from_blob(const_cast<float*>(values.data()),
+                           {static_cast<std::int64_t>(values.size())}, at::kFloat)
+                 .to(stream_.device());
+  }
+
+  absl::StatusOr<std::vector<Embedding>> Embed(std::span<const Image* const> images,
+                                               std::span<const OutputSpec> specs,
+                                               int /*threads*/) override {
+    assert(!images.empty() && images.size() == specs.size());
+    return Guarded([&]() -> absl::StatusOr<std::vector<Embedding>> {
+      const c10::InferenceMode inference;
+      const c10::StreamGuard guard(stream_);
+      const at::Tensor patches =
+          GatherPatches(Upload(images), table_, parts_.network->info().patch);
+      // Finish waits for the stream, so that the staging memory is free again after it.
+      return Finish(parts_.network->Forward(patches), specs);
+    });
+  }
+
+ private:
+  at::Tensor Upload(std::span<const Image* const> images) {
+    const auto batch = static_cast<std::int64_t>(images.size());
+    if (!staging_.defined() || staging_.size(0) < batch) {
+      staging_ = at::empty({batch, parts_.input.height, parts_.input.width, 3},
+                           at::TensorOptions().dtype(at::kByte).pinned_memory(true));
+    }
+    auto* next = staging_.mutable_data_ptr<std::uint8_t>();
+    for (const Image* image : images) {
+      assert(image->height() == parts_.input.height && image->width() == parts_.input.width);
+      std::memcpy(next, image->pixels().data(), image->size_bytes());
+      next += image->size_bytes();
+    }
+    return staging_.narrow(0, 0, batch).to(stream_.device(), /*non_blocking=*/true);
+  }
+
+  RunnerParts parts_;
+  c10::Stream stream_;
+  at::Tensor table_;    // [3 * 256] on the device
+  at::Tensor staging_;  // [largest batch so far, H, W, 3] uint8, pinned host memory
+};
+
+}  // namespace
+
+at::Tensor GatherPatches(const at::Tensor& images, const at::Tensor& table, Size patch) {
+  const std::int64_t batch = images.size(0);
+  const std::int64_t rows = images.size(1) / patch.height;
+  const std::int64_t columns = images.size(2) / patch.width;
+  const at::Tensor patches = images.narrow(1, 0, rows * patch.height)
+                                 .narrow(2, 0, columns * patch.width)
+                                 .reshape({batch, rows, patch.height, columns, patch.width, 3})
+                                 .permute({0, 1, 3, 5, 2, 4});  // (channel, y, x) within a patch
+  const at::Tensor first_of_channel =
+      at::arange(0, 3 * 256, 256, images.options().dtype(at::kInt)).view({3, 1, 1});
+  const at::Tensor places = patches.to(at::kInt).add_(first_of_channel);
+  return at::index_select(table, 0, places.reshape({-1}))
+      .view({batch, rows * columns, std::int64_t{3} * patch.height * patch.width});
+}
+
+absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ordinal) {
+  const absl::StatusOr<const CudaModule*> module = LoadCudaModule();
+  if (!module.ok()) return module.status();
+  const absl::StatusOr<c10::Stream> stream = (*module)->NewStream(ordinal);
+  if (!stream.ok()) return stream.status();
+  return Guarded([&]() -> absl::StatusOr<std::unique_ptr<Runner>> {
+    return std::make_unique<CudaRunner>(std::move(parts), *stream);
+  });
+}
+
+}  // namespace pixembed

@@ -1,0 +1,41 @@
+// The vision transformer that all families so far are. Internal to the room.
+#ifndef PIXEMBED_SRC_MODEL_TRANSFORMER_H_
+#define PIXEMBED_SRC_MODEL_TRANSFORMER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "src/model/layers.h"
+#include "src/model/network.h"
+
+namespace pixembed {
+
+// The parts of a vision transformer: tokens -> blocks -> norm.
+struct TransformerParts {
+  Linear projection;
+  at::Tensor leading_tokens;   // [L, width]: class, distillation, register tokens with their
+                               // positions added; undefined where there are none
+  at::Tensor patch_positions;  // [P, width]
+  LayerNorm norm_before;       // its weight is undefined where the family has none
+  std::vector<Block> blocks;
+  LayerNorm norm_after;  // likewise
+};
+
+class VisionTransformer final : public Network {
+ public:
+  VisionTransformer(NetworkInfo info, TransformerParts parts);
+
+  const NetworkInfo& info() const override { return info_; }
+  at::Tensor Forward(const at::Tensor& patches) const override;
+
+ private:
+  at::Tensor Embed(const at::Tensor& patches) const;
+
+  NetworkInfo info_;
+  TransformerParts parts_;
+};
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_MODEL_TRANSFORMER_H_

@@ -1,0 +1,94 @@
+// Tensors of a checkpoint, found by path, checked, as float32 on one device. Internal to the room.
+//
+// A family's code reads like the paper: Linear(scope.At("mlp.fc1"), ...). The first thing that is
+// wrong is remembered by the reader and everything after it gives undefined tensors, so that only
+// the end of a build asks for the status. Nothing is computed before that.
+#ifndef PIXEMBED_SRC_MODEL_WEIGHTS_H_
+#define PIXEMBED_SRC_MODEL_WEIGHTS_H_
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "src/checkpoint/checkpoint.h"
+
+namespace pixembed {
+
+// "[3, 16, 16]".
+std::string ShapeText(std::span<const std::int64_t> shape);
+
+class WeightScope;
+
+// One build's view of the weights. One thread at a time; outlives the scopes that it gave.
+class WeightReader {
+ public:
+  // Tensors are given on `device`. On the CPU those of type F32 lie in the mapping itself, which
+  // lives as long as they do; F16 and BF16 are converted.
+  WeightReader(Weights weights, c10::Device device);
+
+  // The scope of the first of `prefixes` under which the tensor `probe` exists: files of head
+  // models put the backbone under a prefix, others do not. None: the first, so that errors name it.
+  WeightScope Root(std::span<const std::string_view> prefixes, std::string_view probe);
+
+  // Remembers the first error: later ones are its consequences.
+  void Fail(absl::Status status);
+  bool ok() const { return status_.ok(); }
+  // TENSOR_MISSING, TENSOR_SHAPE: the text names the key and both shapes. UNSUPPORTED_MODEL: a
+  // tensor that is not F32, F16 or BF16.
+  const absl::Status& status() const { return status_; }
+
+  // What was read, by its path below the root: the same for a file with and without a prefix.
+  const std::map<std::string, const Tensor*, std::less<>>& used() const { return used_; }
+
+ private:
+  friend class WeightScope;
+  const Tensor* Find(std::string_view key, std::string_view path,
+                     std::span<const std::int64_t> shape);
+  // float32 on the CPU.
+  at::Tensor OnCpu(const Tensor& tensor) const;
+
+  Weights weights_;
+  c10::Device device_;
+  absl::Status status_;
+  std::map<std::string, const Tensor*, std::less<>> used_;
+};
+
+// A place in the tree of names: "vit.encoder.layer.3". Cheap to copy.
+class WeightScope {
+ public:
+  // The scope `path` below this one.
+  WeightScope At(std::string_view path) const;
+  WeightScope At(std::string_view path, std::int64_t index) const;  // "layer", 3 -> "layer.3"
+
+  // The tensor `name` of exactly this shape, float32, on the reader's device.
+  at::Tensor Get(std::string_view name, std::initializer_list<std::int64_t> shape) const;
+
+  // Tensors of the same shape, one below the other: [names.size() * shape[0], ...].
+  at::Tensor Stack(std::initializer_list<std::string_view> names,
+                   std::initializer_list<std::int64_t> shape) const;
+
+  WeightReader& reader() const { return *reader_; }
+
+ private:
+  friend class WeightReader;
+  WeightScope(WeightReader* reader, std::string prefix, std::string path)
+      : reader_(reader), prefix_(std::move(prefix)), path_(std::move(path)) {}
+  at::Tensor GetOnCpu(std::string_view name, std::span<const std::int64_t> shape) const;
+
+  WeightReader* reader_;
+  std::string prefix_;  // of the root: "vit." or ""
+  std::string path_;    // below the root: "encoder.layer.3." or ""
+};
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_MODEL_WEIGHTS_H_

@@ -1,0 +1,223 @@
+// Vectors against the real transformers: tiny random models of every family, as transformers itself
+// saves them, and the real DINOv2-S/14. See make_embeddings.py.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/checkpoint/checkpoint.h"
+#include "src/image/image.h"
+#include "src/model/model.h"
+#include "tests/golden/golden.h"
+
+namespace pixembed {
+namespace {
+
+constexpr float kTinyTolerance = 1e-5F;  // absolute, on values of magnitude 1 to 10
+constexpr float kRealTolerance = 1e-4F;
+constexpr double kRealCosine = 0.99999;
+
+constexpr std::string_view kTinyModels[] = {
+    "vit",
+    "vit_head",
+    "vit_rectangular",
+    "vit_remainder",
+    "vit_no_bias",
+    "vit_relu",
+    "vit_silu",
+    "vit_f16",
+    "vit_bf16",
+    "vit_sharded",
+    "deit",
+    "deit_head",
+    "dinov2",
+    "dinov2_interpolated",
+    "dinov2_enlarged",
+    "dinov2_rectangular",
+    "dinov2_swiglu",
+    "dinov2_head",
+    "dinov2_with_registers",
+    "dinov2_with_registers_interpolated",
+    "dinov2_with_registers_enlarged",
+    "dinov2_with_registers_swiglu_head",
+    "clip",
+    "clip_vision_model",
+    "clip_vision_model_prefixed",
+    "siglip",
+    "siglip_vision_model",
+    "siglip_vision_model_prefixed",
+};
+
+// The rows of a [N, ...] tensor, each flat.
+template <typename T>
+std::vector<std::vector<T>> Rows(const Weights& tensors, std::string_view name) {
+  const Tensor* tensor = tensors.Find(name);
+  if (tensor == nullptr) {
+    ADD_FAILURE() << "no tensor " << name;
+    return {};
+  }
+  const auto count = static_cast<std::size_t>(tensor->shape.front());
+  const std::size_t bytes = tensor->bytes.size() / count;
+  std::vector<std::vector<T>> rows(count, std::vector<T>(bytes / sizeof(T)));
+  for (std::size_t i = 0; i < count; ++i) {
+    std::memcpy(rows[i].data(), tensor->bytes.data() + i * bytes, bytes);
+  }
+  return rows;
+}
+
+std::vector<Image> Images(const Weights& expected, Size size) {
+  std::vector<Image> images;
+  for (const std::vector<std::uint8_t>& row : Rows<std::uint8_t>(expected, "images")) {
+    Image image(size.width, size.height);
+    EXPECT_EQ(row.size(), image.size_bytes());
+    std::copy(row.begin(), row.end(), image.pixels().begin());
+    images.push_back(std::move(image));
+  }
+  return images;
+}
+
+std::vector<float> Floats(const Embedding& embedding) {
+  std::vector<float> values(static_cast<std::size_t>(embedding.dimensions));
+  EXPECT_EQ(embedding.values.size(), values.size() * sizeof(float));
+  std::memcpy(values.data(), embedding.values.data(), embedding.values.size());
+  return values;
+}
+
+float LargestDifference(std::span<const float> a, std::span<const float> b) {
+  EXPECT_EQ(a.size(), b.size());
+  float largest = 0.0F;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const float difference = std::abs(a[i] - b[i]);
+    // Not a number is no agreement.
+    largest = std::isnan(difference) ? HUGE_VALF : std::max(largest, difference);
+  }
+  return largest;
+}
+
+double Cosine(std::span<const float> a, std::span<const float> b) {
+  double ab = 0.0, aa = 0.0, bb = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    ab += double{a[i]} * b[i];
+    aa += double{a[i]} * a[i];
+    bb += double{b[i]} * b[i];
+  }
+  return ab / std::sqrt(aa * bb);
+}
+
+std::vector<std::vector<float>> EmbedAll(Runner& runner, std::span<const Image> images,
+                                         Pooling pooling) {
+  std::vector<const Image*> pointers;
+  for (const Image& image : images) pointers.push_back(&image);
+  const std::vector<OutputSpec> specs(images.size(), OutputSpec{.pooling = pooling});
+  const auto embeddings = runner.Embed(pointers, specs, /*threads=*/1);
+  EXPECT_TRUE(embeddings.ok()) << embeddings.status();
+  std::vector<std::vector<float>> vectors;
+  if (!embeddings.ok()) return vectors;
+  for (const Embedding& embedding : *embeddings) vectors.push_back(Floats(embedding));
+  return vectors;
+}
+
+// A model, a runner on the CPU, and what the reference says.
+struct Loaded {
+  std::shared_ptr<const Model> model;
+  std::unique_ptr<Runner> runner;
+  Weights expected;
+};
+
+void Load(const std::filesystem::path& directory, const std::string& expected_name,
+          Loaded& loaded) {
+  const auto devices = ResolveDevices("auto");
+  ASSERT_TRUE(devices.ok()) << devices.status();
+  auto model = LoadModel(directory, {.devices = {devices->front()}});
+  ASSERT_TRUE(model.ok()) << model.status() << ": run tests/golden/make.sh";
+  loaded.model = *std::move(model);
+  auto runner = loaded.model->NewRunner(devices->front());
+  ASSERT_TRUE(runner.ok()) << runner.status();
+  loaded.runner = *std::move(runner);
+  loaded.expected = GoldenTensors(expected_name);
+  const Tensor* hidden = loaded.expected.Find("last_hidden_state");
+  ASSERT_NE(hidden, nullptr);
+  EXPECT_EQ(loaded.model->info().tokens, hidden->shape.at(1));
+  EXPECT_EQ(loaded.model->info().dimension, hidden->shape.at(2));
+  EXPECT_EQ(loaded.model->info().has_cls, loaded.expected.Find("cls") != nullptr);
+}
+
+class EmbeddingsGolden : public testing::TestWithParam<std::string_view> {};
+
+TEST_P(EmbeddingsGolden, EveryPoolingIsTheReferences) {
+  const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
+  Loaded loaded;
+  ASSERT_NO_FATAL_FAILURE(Load(GoldenPath(folder), folder + "/expected.safetensors", loaded));
+  const std::vector<Image> images = Images(loaded.expected, loaded.model->info().input);
+  for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
+    if (!loaded.model->CheckOutput({.pooling = pooling}).ok()) continue;
+    const auto expected = Rows<float>(loaded.expected, PoolingName(pooling));
+    const auto actual = EmbedAll(*loaded.runner, images, pooling);
+    ASSERT_EQ(actual.size(), expected.size());
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+      EXPECT_LE(LargestDifference(actual[i], expected[i]), kTinyTolerance)
+          << PoolingName(pooling) << " of image " << i;
+    }
+  }
+}
+
+TEST_P(EmbeddingsGolden, NormalizedPixelsAreTheReferencesBits) {
+  const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
+  Loaded loaded;
+  ASSERT_NO_FATAL_FAILURE(Load(GoldenPath(folder), folder + "/expected.safetensors", loaded));
+  const std::vector<Image> images = Images(loaded.expected, loaded.model->info().input);
+  const auto expected = Rows<float>(loaded.expected, "pixel_values");
+  ASSERT_EQ(images.size(), expected.size());
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    std::vector<float> values(images[i].size_bytes());
+    Normalize(images[i], loaded.model->info().preprocess, values);
+    EXPECT_EQ(values, expected[i]) << "image " << i;
+  }
+}
+
+std::string TestName(const testing::TestParamInfo<std::string_view>& info) {
+  return std::string(info.param);
+}
+INSTANTIATE_TEST_SUITE_P(TinyModels, EmbeddingsGolden, testing::ValuesIn(kTinyModels), TestName);
+
+TEST(RealModelGolden, EncodedPhotosGiveTheReferencesVectors) {
+  const std::string directory = GoldenBytes("embeddings/dinov2-s14/directory");
+  Loaded loaded;
+  ASSERT_NO_FATAL_FAILURE(Load(directory, "embeddings/dinov2-s14/expected.safetensors", loaded));
+  const auto resized = Rows<std::uint8_t>(loaded.expected, "images");
+  std::vector<Image> images;
+  for (std::size_t i = 0; i < resized.size(); ++i) {
+    const Tensor* encoded = loaded.expected.Find(absl::StrCat("encoded.", i));
+    ASSERT_NE(encoded, nullptr);
+    auto image = DecodeAndResize(encoded->bytes, {}, loaded.model->info().preprocess);
+    ASSERT_TRUE(image.ok()) << image.status();
+    EXPECT_THAT(image->pixels(), testing::ElementsAreArray(resized[i])) << "photo " << i;
+    images.push_back(*std::move(image));
+  }
+  for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
+    const auto expected = Rows<float>(loaded.expected, PoolingName(pooling));
+    const auto actual = EmbedAll(*loaded.runner, images, pooling);
+    ASSERT_EQ(actual.size(), expected.size());
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+      EXPECT_LE(LargestDifference(actual[i], expected[i]), kRealTolerance)
+          << PoolingName(pooling) << " of photo " << i;
+      EXPECT_GE(Cosine(actual[i], expected[i]), kRealCosine);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pixembed

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""What the real transformers make of pictures: tiny random models of every family, and DINOv2-S.
+
+usage: make_embeddings.py OUT_DIR         PIXEMBED_MODEL: the default model; PIXEMBED_PHOTOS: photos
+
+OUT_DIR/embeddings/CASE/ is a Hugging Face directory as its own library writes it, with
+expected.safetensors: images [N, H, W, 3] uint8 (between crop and rescale), pixel_values [N, 3, H, W],
+last_hidden_state [N, tokens, hidden], mean, max and, where there is a class token, cls [N, hidden].
+OUT_DIR/embeddings/dinov2-s14/ has, for the real model, the same file with the photos as they were
+encoded (encoded.I) and `directory`, where the model lies. The test is embeddings_golden_test.cc.
+"""
+
+import collections.abc
+import dataclasses
+import os
+import pathlib
+import shutil
+import sys
+import typing
+
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+
+import numpy as np
+import PIL.Image
+import torch
+import transformers as hf
+from safetensors.torch import load_file, save_file
+from transformers import AutoImageProcessor, AutoModel
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+VIT = {**SIZES, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
+DINOV2 = {**SIZES, "mlp_ratio": 4, "image_size": 56, "patch_size": 14}
+TEXT = {**SIZES, "intermediate_size": 64, "vocab_size": 99}
+PICTURE_SIZES = [(48, 40), (33, 57), (64, 64)]
+PHOTOS = ["china.jpg", "flower.jpg", "astronaut.png", "chelsea.png", "coffee.png"]
+
+
+def exact(height: int, width: int | None = None) -> dict[str, object]:
+    return {"size": {"height": height, "width": width or height}}
+
+
+def cropped(height: int, width: int | None = None) -> dict[str, object]:
+    width = width or height
+    return {"size": {"shortest_edge": max(height, width)}, "crop_size": {"height": height, "width": width}}
+
+
+def with_prefix(directory: pathlib.Path) -> None:
+    """The keys as transformers 4 wrote them for a vision tower alone."""
+    file = directory / "model.safetensors"
+    tensors = load_file(file)
+    save_file({f"vision_model.{name}": tensor for name, tensor in tensors.items()}, file,
+              metadata={"format": "pt"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    model: collections.abc.Callable[[], torch.nn.Module]
+    processor: hf.BaseImageProcessor
+    reference: typing.Any = AutoModel
+    cls: bool = True
+    dtype: torch.dtype = torch.float32
+    shard: str = "1GB"
+    rewrite: collections.abc.Callable[[pathlib.Path], None] | None = None
+
+
+def vit(**changes: object) -> hf.ViTConfig:
+    return hf.ViTConfig(**{**VIT, **changes})
+
+
+def deit(**changes: object) -> hf.DeiTConfig:
+    return hf.DeiTConfig(**{**VIT, **changes})
+
+
+def dinov2(**changes: object) -> hf.Dinov2Config:
+    return hf.Dinov2Config(**{**DINOV2, **changes})
+
+
+def registers(**changes: object) -> hf.Dinov2WithRegistersConfig:
+    return hf.Dinov2WithRegistersConfig(**{**DINOV2, "num_register_tokens": 3, **changes})
+
+
+def clip_vision(**changes: object) -> hf.CLIPVisionConfig:
+    return hf.CLIPVisionConfig(**{**VIT, **changes})
+
+
+def siglip_vision(**changes: object) -> hf.SiglipVisionConfig:
+    return hf.SiglipVisionConfig(**{**VIT, **changes})
+
+
+BIT = hf.BitImageProcessor
+CASES = {
+    "vit": Case(lambda: hf.ViTModel(vit()), hf.ViTImageProcessor(**exact(32))),
+    "vit_head": Case(lambda: hf.ViTForImageClassification(vit()), hf.ViTImageProcessor(**exact(32))),
+    "vit_rectangular": Case(lambda: hf.ViTModel(vit(image_size=[24, 40], patch_size=[8, 4])),
+                            hf.ViTImageProcessor(**exact(24, 40))),
+    "vit_remainder": Case(lambda: hf.ViTModel(vit(image_size=30)), hf.ViTImageProcessor(**exact(30))),
+    "vit_no_bias": Case(lambda: hf.ViTModel(vit(qkv_bias=False)), hf.ViTImageProcessor(**exact(32))),
+    "vit_relu": Case(lambda: hf.ViTModel(vit(hidden_act="relu")), hf.ViTImageProcessor(**exact(32))),
+    "vit_silu": Case(lambda: hf.ViTModel(vit(hidden_act="silu")), hf.ViTImageProcessor(**exact(32))),
+    "vit_f16": Case(lambda: hf.ViTModel(vit()), hf.ViTImageProcessor(**exact(32)), dtype=torch.float16),
+    "vit_bf16": Case(lambda: hf.ViTModel(vit()), hf.ViTImageProcessor(**exact(32)), dtype=torch.bfloat16),
+    "vit_sharded": Case(lambda: hf.ViTModel(vit()), hf.ViTImageProcessor(**exact(32)), shard="20KB"),
+    "deit": Case(lambda: hf.DeiTModel(deit()), hf.DeiTImageProcessor(**exact(40), crop_size=32)),
+    "deit_head": Case(lambda: hf.DeiTForImageClassificationWithTeacher(deit()),
+                      hf.DeiTImageProcessor(**exact(40), crop_size=32)),
+    "dinov2": Case(lambda: hf.Dinov2Model(dinov2()), BIT(**cropped(56))),
+    "dinov2_interpolated": Case(lambda: hf.Dinov2Model(dinov2(image_size=70)), BIT(**cropped(42))),
+    "dinov2_enlarged": Case(lambda: hf.Dinov2Model(dinov2(image_size=42)), BIT(**cropped(75))),
+    "dinov2_rectangular": Case(lambda: hf.Dinov2Model(dinov2()), BIT(**cropped(28, 112))),
+    "dinov2_swiglu": Case(lambda: hf.Dinov2Model(dinov2(use_swiglu_ffn=True)), BIT(**cropped(56))),
+    "dinov2_head": Case(lambda: hf.Dinov2ForImageClassification(dinov2()), BIT(**cropped(56))),
+    "dinov2_with_registers": Case(lambda: hf.Dinov2WithRegistersModel(registers()), BIT(**cropped(56))),
+    "dinov2_with_registers_interpolated": Case(
+        lambda: hf.Dinov2WithRegistersModel(registers(image_size=70)), BIT(**cropped(42))),
+    "dinov2_with_registers_enlarged": Case(
+        lambda: hf.Dinov2WithRegistersModel(registers(image_size=42)), BIT(**cropped(70, 56))),
+    "dinov2_with_registers_swiglu_head": Case(
+        lambda: hf.Dinov2WithRegistersForImageClassification(registers(use_swiglu_ffn=True)), BIT(**cropped(56))),
+    "clip": Case(lambda: hf.CLIPModel(hf.CLIPConfig(text_config=TEXT, vision_config=VIT)),
+                 hf.CLIPImageProcessor(**cropped(32)), reference=hf.CLIPVisionModel),
+    "clip_vision_model": Case(lambda: hf.CLIPVisionModel(clip_vision()), hf.CLIPImageProcessor(**cropped(32))),
+    "clip_vision_model_prefixed": Case(lambda: hf.CLIPVisionModel(clip_vision(hidden_act="gelu")),
+                                       hf.CLIPImageProcessor(**cropped(32)), rewrite=with_prefix),
+    "siglip": Case(lambda: hf.SiglipModel(hf.SiglipConfig(text_config=TEXT, vision_config=VIT)),
+                   hf.SiglipImageProcessor(**exact(32)), reference=hf.SiglipVisionModel, cls=False),
+    "siglip_vision_model": Case(lambda: hf.SiglipVisionModel(siglip_vision()),
+                                hf.SiglipImageProcessor(**exact(32)), cls=False),
+    "siglip_vision_model_prefixed": Case(lambda: hf.SiglipVisionModel(siglip_vision(vision_use_head=False)),
+                                         hf.SiglipImageProcessor(**exact(32)), cls=False, rewrite=with_prefix),
+}
+
+
+def fill(model: torch.nn.Module) -> None:
+    """Weights large enough that a wrong one shows, small enough that rounding does not."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            scale = "norm" in name or "layrnorm" in name or "lambda" in name
+            parameter.copy_(1 + 0.2 * noise if scale and name.endswith(("weight", "lambda1")) else 0.15 * noise)
+
+
+def pictures() -> list[PIL.Image.Image]:
+    rng = np.random.default_rng(5)
+    return [PIL.Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in PICTURE_SIZES]
+
+
+def expected(directory: pathlib.Path, reference: typing.Any, images: list[PIL.Image.Image],
+             cls: bool) -> dict[str, torch.Tensor]:
+    processor = AutoImageProcessor.from_pretrained(directory)
+    model = reference.from_pretrained(directory, dtype=torch.float32).eval()
+    levels = processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
+    inputs = processor(images, return_tensors="pt")
+    with torch.no_grad():
+        hidden = model(**inputs).last_hidden_state
+    tensors = {
+        "images": levels.to(torch.uint8).permute(0, 2, 3, 1),
+        "pixel_values": inputs["pixel_values"],
+        "last_hidden_state": hidden,
+        "mean": hidden.mean(1),
+        "max": hidden.amax(1),
+    }
+    if cls:
+        tensors["cls"] = hidden[:, 0]
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def make_tiny(name: str, case: Case, out: pathlib.Path) -> None:
+    directory = out / name
+    shutil.rmtree(directory, ignore_errors=True)
+    model = case.model()
+    fill(model)
+    model.to(case.dtype).save_pretrained(directory, max_shard_size=case.shard)
+    if case.rewrite:
+        case.rewrite(directory)
+    case.processor.save_pretrained(directory)
+    save_file(expected(directory, case.reference, pictures(), case.cls), directory / "expected.safetensors")
+
+
+def make_real(out: pathlib.Path) -> None:
+    model, photos = pathlib.Path(os.environ["PIXEMBED_MODEL"]), pathlib.Path(os.environ["PIXEMBED_PHOTOS"])
+    directory = out / "dinov2-s14"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "directory").write_text(str(model))
+    images = [PIL.Image.open(photos / photo).convert("RGB") for photo in PHOTOS]
+    tensors = expected(model, AutoModel, images, cls=True)
+    for i, photo in enumerate(PHOTOS):
+        tensors[f"encoded.{i}"] = torch.from_numpy(np.fromfile(photos / photo, dtype=np.uint8))
+    save_file(tensors, directory / "expected.safetensors")
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    out = pathlib.Path(sys.argv[1]) / "embeddings"
+    hf.utils.logging.disable_progress_bar()
+    torch.manual_seed(0)
+    for name, case in CASES.items():
+        make_tiny(name, case, out)
+    make_real(out)
+
+
+if __name__ == "__main__":
+    main()

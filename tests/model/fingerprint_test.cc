@@ -1,0 +1,89 @@
+#include "src/model/fingerprint.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "src/checkpoint/checkpoint.h"
+#include "src/image/image.h"
+#include "src/model/model.h"
+
+namespace pixembed {
+namespace {
+
+constexpr std::array<std::byte, 8> kBytes = {std::byte{1}};
+constexpr std::array<std::byte, 8> kOtherBytes = {std::byte{2}};
+
+std::string DigestOne(const std::string& name, const Tensor& tensor) {
+  return DigestWeights({{name, &tensor}});
+}
+
+TEST(DigestWeights, ChangesWithEveryPartOfATensor) {
+  const Tensor tensor{TensorType::kF32, {2}, kBytes};
+  const std::set<std::string> digests = {
+      DigestOne("a", tensor),
+      DigestOne("b", tensor),
+      DigestOne("a", {TensorType::kF32, {2, 1}, kBytes}),
+      DigestOne("a", {TensorType::kF32, {2}, kOtherBytes}),
+      DigestOne("a", {TensorType::kI32, {2}, kBytes}),
+      DigestWeights({{"a", &tensor}, {"b", &tensor}}),
+      DigestWeights({}),
+  };
+  EXPECT_EQ(digests.size(), 7U);
+}
+
+TEST(Fingerprint, IsSixtyFourHexadecimalDigits) {
+  const std::string fingerprint = Fingerprint({});
+  EXPECT_EQ(fingerprint.size(), 64U);
+  EXPECT_EQ(fingerprint.find_first_not_of("0123456789abcdef"), std::string::npos);
+  EXPECT_EQ(fingerprint, Fingerprint({}));
+}
+
+TEST(Fingerprint, ChangesWithEveryIngredient) {
+  const std::vector<std::function<void(FingerprintParts&)>> changes = {
+      [](FingerprintParts&) {},
+      [](FingerprintParts& parts) { parts.weights_digest = "x"; },
+      [](FingerprintParts& parts) { parts.architecture = "x"; },
+      [](FingerprintParts& parts) { parts.precision = "x"; },
+      [](FingerprintParts& parts) { parts.pooling = Pooling::kCls; },
+      [](FingerprintParts& parts) { parts.preprocess.backend = Backend::kPil; },
+      [](FingerprintParts& parts) { parts.preprocess.resize = ResizeTarget{}; },
+      [](FingerprintParts& parts) {
+        parts.preprocess.resize = ResizeTarget{.exact = Size{7, 8}};
+      },
+      [](FingerprintParts& parts) {
+        parts.preprocess.resize = ResizeTarget{.exact = Size{8, 7}};
+      },
+      [](FingerprintParts& parts) {
+        parts.preprocess.resize = ResizeTarget{.exact = {}, .shortest_edge = 9};
+      },
+      [](FingerprintParts& parts) {
+        parts.preprocess.resize = ResizeTarget{.exact = {}, .longest_edge = 9};
+      },
+      [](FingerprintParts& parts) { parts.preprocess.filter = Filter::kBicubic; },
+      [](FingerprintParts& parts) {
+        parts.preprocess.crop = Size{7, 8};
+      },
+      [](FingerprintParts& parts) { parts.preprocess.rescale = false; },
+      [](FingerprintParts& parts) { parts.preprocess.rescale_factor = 0.5; },
+      [](FingerprintParts& parts) { parts.preprocess.normalize = false; },
+      [](FingerprintParts& parts) { parts.preprocess.mean[1] = 0.25; },
+      [](FingerprintParts& parts) { parts.preprocess.std[2] = 0.25; },
+  };
+  std::set<std::string> fingerprints;
+  for (const auto& change : changes) {
+    FingerprintParts parts;
+    change(parts);
+    fingerprints.insert(Fingerprint(parts));
+  }
+  EXPECT_EQ(fingerprints.size(), changes.size());
+}
+
+}  // namespace
+}  // namespace pixembed

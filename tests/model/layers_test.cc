@@ -1,0 +1,141 @@
+#include "src/model/layers.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/tensor.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <optional>
+#include <vector>
+
+namespace pixembed {
+namespace {
+
+constexpr float kTolerance = 1e-6F;
+
+std::vector<float> Values(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.contiguous();
+  return {flat.const_data_ptr<float>(), flat.const_data_ptr<float>() + flat.numel()};
+}
+
+auto Near(const std::vector<float>& expected) {
+  return testing::Pointwise(testing::FloatNear(kTolerance), expected);
+}
+
+Linear Identity(int width) {
+  Linear linear;
+  std::vector<float> values(static_cast<std::size_t>(width * width), 0.0F);
+  for (int i = 0; i < width; ++i) values[static_cast<std::size_t>(i * width + i)] = 1.0F;
+  linear.weight = at::tensor(values).view({width, width});
+  return linear;
+}
+
+TEST(Linear, MultipliesByRowsAndAddsTheBias) {
+  Linear linear;
+  linear.weight = at::tensor({1.0F, 2.0F, 3.0F, 4.0F, 5.0F, 6.0F}).view({3, 2});
+  linear.bias = at::tensor({0.5F, 0.0F, -1.0F});
+  const at::Tensor y = linear.Forward(at::tensor({1.0F, -1.0F}).view({1, 1, 2}));
+  EXPECT_THAT(Values(y), Near({-0.5F, -1.0F, -2.0F}));
+  linear.bias = at::Tensor();
+  EXPECT_THAT(Values(linear.Forward(at::tensor({1.0F, -1.0F}).view({1, 1, 2}))),
+              Near({-1.0F, -1.0F, -1.0F}));
+}
+
+TEST(LayerNorm, CentersScalesAndShiftsEachToken) {
+  const LayerNorm norm{at::tensor({1.0F, 2.0F}), at::tensor({0.0F, 1.0F}), 1.0};
+  // Mean 2, variance 1: (x - 2) / sqrt(1 + epsilon).
+  const float unit = 1.0F / std::sqrt(2.0F);
+  EXPECT_THAT(Values(norm.Forward(at::tensor({1.0F, 3.0F}).view({1, 1, 2}))),
+              Near({-unit, 2.0F * unit + 1.0F}));
+}
+
+TEST(Activations, AreTheFormulasOfTheReference) {
+  const auto activate = [](Activation activation) {
+    at::Tensor x = at::tensor({-1.0F, 0.0F, 2.0F});
+    Activate(activation, x);
+    return Values(x);
+  };
+  const auto each = [](auto formula) {
+    return std::vector<float>{formula(-1.0F), formula(0.0F), formula(2.0F)};
+  };
+  EXPECT_THAT(
+      activate(Activation::kGelu),
+      Near(each([](float x) { return 0.5F * x * (1.0F + std::erf(x / std::sqrt(2.0F))); })));
+  EXPECT_THAT(activate(Activation::kGeluTanh), Near(each([](float x) {
+                return 0.5F * x * (1.0F + std::tanh(0.7978845608F * (x + 0.044715F * x * x * x)));
+              })));
+  EXPECT_THAT(activate(Activation::kQuickGelu),
+              Near(each([](float x) { return x / (1.0F + std::exp(-1.702F * x)); })));
+  EXPECT_THAT(activate(Activation::kRelu), Near({0.0F, 0.0F, 2.0F}));
+  EXPECT_THAT(activate(Activation::kSilu),
+              Near(each([](float x) { return x / (1.0F + std::exp(-x)); })));
+}
+
+TEST(Activations, AreFoundByTheNamesOfConfigurations) {
+  EXPECT_EQ(ActivationByName("gelu"), Activation::kGelu);
+  EXPECT_EQ(ActivationByName("gelu_pytorch_tanh"), Activation::kGeluTanh);
+  EXPECT_EQ(ActivationByName("swish"), Activation::kSilu);
+  EXPECT_EQ(ActivationByName("mish"), std::nullopt);
+  EXPECT_EQ(ActivationName(Activation::kQuickGelu), "quick_gelu");
+}
+
+TEST(Attention, MixesValuesByTheSoftmaxOfScaledProducts) {
+  // One head of width 1, queries = keys = values = x.
+  Attention attention;
+  attention.heads = 1;
+  attention.head_dim = 1;
+  attention.qkv.weight = at::tensor({1.0F, 1.0F, 1.0F}).view({3, 1});
+  attention.output = Identity(1);
+  const at::Tensor y = attention.Forward(at::tensor({0.0F, 1.0F}).view({1, 2, 1}));
+  const float e = std::exp(1.0F);
+  EXPECT_THAT(Values(y), Near({0.5F, e / (1.0F + e)}));
+}
+
+TEST(Attention, KeepsHeadsApart) {
+  // Two heads of width 1; the second sees zeros only and averages.
+  Attention attention;
+  attention.heads = 2;
+  attention.head_dim = 1;
+  attention.qkv.weight = at::tensor({1.0F, 0.0F, 0.0F, 0.0F,  //
+                                     1.0F, 0.0F, 0.0F, 0.0F,  //
+                                     1.0F, 0.0F, 0.0F, 1.0F})
+                             .view({6, 2});
+  attention.output = Identity(2);
+  const at::Tensor y = attention.Forward(at::tensor({0.0F, 4.0F, 1.0F, 8.0F}).view({1, 2, 2}));
+  const float e = std::exp(1.0F);
+  EXPECT_THAT(Values(y), Near({0.5F, 6.0F, e / (1.0F + e), 6.0F}));
+}
+
+TEST(Mlp, GatesTheSecondHalfByTheFirst) {
+  Mlp mlp;
+  mlp.gated = true;
+  mlp.up.weight = at::tensor({1.0F, 3.0F}).view({2, 1});  // gate = x, value = 3x
+  mlp.down = Identity(1);
+  const float silu = 2.0F / (1.0F + std::exp(-2.0F));
+  EXPECT_THAT(Values(mlp.Forward(at::tensor({2.0F}).view({1, 1, 1}))), Near({6.0F * silu}));
+}
+
+TEST(Block, AddsScaledBranches) {
+  // Norms that give their bias, attention and Mlp that pass on: x + 2 * 5, then + 3 * relu(7).
+  Block block;
+  block.norm1 = {at::tensor({0.0F}), at::tensor({5.0F}), 1e-6};
+  block.attention.heads = 1;
+  block.attention.head_dim = 1;
+  block.attention.qkv.weight = at::tensor({1.0F, 1.0F, 1.0F}).view({3, 1});
+  block.attention.output = Identity(1);
+  block.scale1 = at::tensor({2.0F});
+  block.norm2 = {at::tensor({0.0F}), at::tensor({7.0F}), 1e-6};
+  block.mlp = {.up = Identity(1), .down = Identity(1), .activation = Activation::kRelu};
+  block.scale2 = at::tensor({3.0F});
+  at::Tensor x = at::tensor({1.0F}).view({1, 1, 1});
+  block.Forward(x);
+  EXPECT_THAT(Values(x), Near({32.0F}));
+  block.scale1 = block.scale2 = at::Tensor();
+  x = at::tensor({1.0F}).view({1, 1, 1});
+  block.Forward(x);
+  EXPECT_THAT(Values(x), Near({13.0F}));
+}
+
+}  // namespace
+}  // namespace pixembed

@@ -1,0 +1,304 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "src/error/error.h"
+#include "src/image/image.h"
+#include "src/model/model.h"
+#include "tests/checkpoint/safetensors_bytes.h"
+#include "tests/checkpoint/temporary_directory.h"
+#include "tests/model/tiny_model.h"
+
+namespace pixembed {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+// What one image may change in another's vector, or another number of threads in the sums.
+constexpr float kNeighbourTolerance = 1e-5F;
+
+absl::StatusOr<std::shared_ptr<const Model>> Load(const TinyModel& tiny) {
+  const TemporaryDirectory directory;
+  tiny.Write(directory.path());
+  return LoadModel(directory.path(), {});
+}
+
+std::shared_ptr<const Model> MustLoad(const TinyModel& tiny) {
+  auto model = Load(tiny);
+  EXPECT_TRUE(model.ok()) << model.status();
+  return model.ok() ? *std::move(model) : nullptr;
+}
+
+void ExpectRefused(const TinyModel& tiny, Reason reason,
+                   const testing::Matcher<const std::string&>& text) {
+  const auto model = Load(tiny);
+  ASSERT_FALSE(model.ok());
+  EXPECT_EQ(ReasonOf(model.status()), reason) << model.status();
+  EXPECT_THAT(std::string(model.status().message()), text);
+}
+
+std::vector<Embedding> Embed(Runner& runner, std::span<const Image> images, const OutputSpec& spec,
+                             int threads = 1) {
+  std::vector<const Image*> pointers;
+  for (const Image& image : images) pointers.push_back(&image);
+  const std::vector<OutputSpec> specs(images.size(), spec);
+  auto embeddings = runner.Embed(pointers, specs, threads);
+  EXPECT_TRUE(embeddings.ok()) << embeddings.status();
+  return embeddings.ok() ? *std::move(embeddings) : std::vector<Embedding>(images.size());
+}
+
+std::vector<float> Floats(const Embedding& embedding) {
+  std::vector<float> values(embedding.values.size() / sizeof(float));
+  std::memcpy(values.data(), embedding.values.data(), values.size() * sizeof(float));
+  return values;
+}
+
+std::vector<Image> SomeImages(std::size_t count) {
+  std::vector<Image> images;
+  for (std::size_t i = 0; i < count; ++i) {
+    images.push_back(NoiseImage({16, 16}, static_cast<std::uint32_t>(i + 1)));
+  }
+  return images;
+}
+
+TEST(LoadModel, SaysWhatTheModelIs) {
+  const auto model = MustLoad({});
+  ASSERT_NE(model, nullptr);
+  const ModelInfo& info = model->info();
+  EXPECT_EQ(info.model_type, "vit");
+  EXPECT_EQ(info.processor_type, "ViTImageProcessor");
+  EXPECT_EQ(info.input, (Size{16, 16}));
+  EXPECT_EQ(info.tokens, 5);
+  EXPECT_EQ(info.dimension, 8);
+  EXPECT_TRUE(info.has_cls);
+  EXPECT_EQ(info.parameters, 2208);
+  EXPECT_EQ(info.precision, "float32");
+  EXPECT_THAT(info.kernels, HasSubstr("cpu"));
+  EXPECT_THAT(model->devices(), testing::ElementsAre(Device{}));
+}
+
+TEST(LoadModel, AMissingTensorIsNamedWithItsShape) {
+  TinyModel tiny;
+  tiny.tensors.erase("encoder.layer.0.attention.attention.key.weight");
+  ExpectRefused(
+      tiny, Reason::kTensorMissing,
+      AllOf(HasSubstr("encoder.layer.0.attention.attention.key.weight"), HasSubstr("[8, 8]")));
+}
+
+TEST(LoadModel, AMisshapenTensorIsNamedWithBothShapes) {
+  TinyModel tiny;
+  tiny.tensors["encoder.layer.0.output.dense.weight"] = {16, 8};
+  ExpectRefused(tiny, Reason::kTensorShape,
+                AllOf(HasSubstr("encoder.layer.0.output.dense.weight"), HasSubstr("[16, 8]"),
+                      HasSubstr("[8, 16]")));
+}
+
+TEST(LoadModel, ASizeThatTheModelRefusesIsFoundAtLoad) {
+  TinyModel tiny;
+  tiny.processor =
+      R"({"image_processor_type": "ViTImageProcessor", "size": {"height": 24, "width": 16}})";
+  ExpectRefused(tiny, Reason::kUnsupportedProcessor, AllOf(HasSubstr("24x16"), HasSubstr("16x16")));
+}
+
+TEST(LoadModel, AProcessorWithoutAFixedSizeIsRefused) {
+  TinyModel tiny;
+  tiny.processor = R"({"image_processor_type": "CLIPImageProcessor", "do_center_crop": false,
+                       "size": {"shortest_edge": 16}})";
+  ExpectRefused(tiny, Reason::kUnsupportedProcessor, HasSubstr("depends on the image"));
+}
+
+TEST(LoadModel, AnUnknownFamilyIsRefusedWithTheListOfKnownOnes) {
+  TinyModel tiny;
+  tiny.config = R"({"model_type": "resnet"})";
+  ExpectRefused(tiny, Reason::kUnsupportedModel,
+                AllOf(HasSubstr("resnet"), HasSubstr("dinov2"), HasSubstr("siglip")));
+}
+
+TEST(LoadModel, AnUnknownActivationIsRefused) {
+  TinyModel tiny;
+  tiny.config.replace(tiny.config.rfind('}'), 1, R"(, "hidden_act": "mish"})");
+  ExpectRefused(tiny, Reason::kUnsupportedModel, HasSubstr("mish"));
+}
+
+TEST(LoadModel, WidthsThatHeadsDoNotDivideAreRefusedWithBothNumbers) {
+  TinyModel tiny;
+  tiny.config.replace(tiny.config.find("\"num_attention_heads\": 2"), 24,
+                      "\"num_attention_heads\": 3");
+  ExpectRefused(tiny, Reason::kUnsupportedModel, AllOf(HasSubstr("8"), HasSubstr("3")));
+}
+
+TEST(LoadModel, OtherThanThreeChannelsAreRefused) {
+  TinyModel tiny;
+  tiny.config.replace(tiny.config.rfind('}'), 1, R"(, "num_channels": 1})");
+  ExpectRefused(tiny, Reason::kUnsupportedModel, HasSubstr("num_channels"));
+}
+
+TEST(LoadModel, HostileNumbersAreRefusedBeforeAnythingIsAllocated) {
+  TinyModel tiny;
+  tiny.config = R"({"model_type": "vit", "hidden_size": 1000000000000})";
+  ExpectRefused(tiny, Reason::kCheckpointCorrupt, HasSubstr("hidden_size"));
+}
+
+TEST(LoadModel, AMissingDirectoryIsNamed) {
+  const auto model = LoadModel("/nonexistent/model", {});
+  ASSERT_FALSE(model.ok());
+  EXPECT_EQ(ReasonOf(model.status()), Reason::kCheckpointMissing);
+  EXPECT_THAT(std::string(model.status().message()), HasSubstr("/nonexistent/model"));
+}
+
+TEST(LoadModel, KeysOfAHeadModelGiveTheSameModel) {
+  TinyModel head;
+  head.tensors.clear();
+  for (const auto& [name, shape] : TinyModel().tensors) head.tensors["vit." + name] = shape;
+  head.tensors["vit.pooler.dense.weight"] = {8, 8};  // of no use here; ignored
+  const auto with_prefix = MustLoad(head);
+  const auto without = MustLoad({});
+  ASSERT_NE(with_prefix, nullptr);
+  ASSERT_NE(without, nullptr);
+  EXPECT_EQ(with_prefix->info().parameters, without->info().parameters);
+}
+
+TEST(Model, AVectorDoesNotDependOnItsNeighbours) {
+  const auto model = MustLoad({});
+  ASSERT_NE(model, nullptr);
+  const auto runner = model->NewRunner(Device{});
+  ASSERT_TRUE(runner.ok()) << runner.status();
+  const std::vector<Image> images = SomeImages(9);
+  const std::vector<Embedding> together = Embed(**runner, images, {});
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const std::vector<Embedding> alone = Embed(**runner, std::span(images).subspan(i, 1), {});
+    EXPECT_THAT(Floats(alone[0]),
+                testing::Pointwise(testing::FloatNear(kNeighbourTolerance), Floats(together[i])))
+        << "image " << i;
+  }
+}
+
+TEST(Model, OneThreadAndTwoGiveTheSameVectors) {
+  const auto model = MustLoad({});
+  ASSERT_NE(model, nullptr);
+  const auto runner = model->NewRunner(Device{});
+  ASSERT_TRUE(runner.ok()) << runner.status();
+  const std::vector<Image> images = SomeImages(4);
+  const std::vector<Embedding> one = Embed(**runner, images, {}, /*threads=*/1);
+  const std::vector<Embedding> two = Embed(**runner, images, {}, /*threads=*/2);
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    EXPECT_THAT(Floats(two[i]),
+                testing::Pointwise(testing::FloatNear(kNeighbourTolerance), Floats(one[i])));
+  }
+}
+
+TEST(Model, RunnersOfTwoThreadsWorkAtTheSameTime) {
+  const auto model = MustLoad({});
+  ASSERT_NE(model, nullptr);
+  const std::vector<Image> images = SomeImages(4);
+  std::vector<std::vector<Embedding>> results(2);
+  {
+    std::vector<std::jthread> threads;
+    for (std::vector<Embedding>& result : results) {
+      threads.emplace_back([&] {
+        const auto runner = model->NewRunner(Device{});
+        ASSERT_TRUE(runner.ok()) << runner.status();
+        for (int i = 0; i < 20; ++i) result = Embed(**runner, images, {});
+      });
+    }
+  }
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    EXPECT_EQ(Floats(results[0][i]), Floats(results[1][i]));
+  }
+}
+
+TEST(Model, EachImageOfABatchIsFinishedAsItAsks) {
+  const auto model = MustLoad({});
+  ASSERT_NE(model, nullptr);
+  const auto runner = model->NewRunner(Device{});
+  ASSERT_TRUE(runner.ok()) << runner.status();
+  const std::vector<Image> images = SomeImages(1);
+  const std::vector<const Image*> batch(4, &images[0]);
+  const std::vector<OutputSpec> specs = {
+      {},
+      {.pooling = Pooling::kMax},
+      {.normalize = true, .dimensions = 3},
+      {.pooling = Pooling::kCls, .data_type = DataType::kBinary},
+  };
+  const auto embeddings = (*runner)->Embed(batch, specs, 1);
+  ASSERT_TRUE(embeddings.ok()) << embeddings.status();
+  EXPECT_EQ((*embeddings)[0].dimensions, 8);
+  EXPECT_NE(Floats((*embeddings)[0]), Floats((*embeddings)[1]));
+  const std::vector<float> short_one = Floats((*embeddings)[2]);
+  ASSERT_EQ(short_one.size(), 3U);
+  double norm = 0.0;
+  for (const float value : short_one) norm += double{value} * value;
+  EXPECT_NEAR(norm, 1.0, 1e-6);
+  EXPECT_EQ((*embeddings)[3].values.size(), 1U);
+}
+
+TEST(Model, RefusesOutputsThatItCannotGive) {
+  const auto model = MustLoad({});
+  ASSERT_NE(model, nullptr);
+  EXPECT_TRUE(model->CheckOutput({.dimensions = 8}).ok());
+  for (const int dimensions : {-1, 9}) {
+    const absl::Status status = model->CheckOutput({.dimensions = dimensions});
+    EXPECT_EQ(ReasonOf(status), Reason::kInvalidOption);
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr(std::to_string(dimensions)), HasSubstr("8")));
+  }
+}
+
+TEST(Model, RefusesARunnerOnADeviceThatItWasNotLoadedOn) {
+  const auto model = MustLoad({});
+  ASSERT_NE(model, nullptr);
+  const auto runner = model->NewRunner({Device::Kind::kCuda, 3});
+  ASSERT_FALSE(runner.ok());
+  EXPECT_EQ(ReasonOf(runner.status()), Reason::kDeviceFailure);
+  EXPECT_THAT(std::string(runner.status().message()), HasSubstr("cuda:3"));
+}
+
+TEST(Model, TheFingerprintNamesTheVectorSpace) {
+  const TinyModel tiny;
+  const auto model = MustLoad(tiny);
+  ASSERT_NE(model, nullptr);
+  const std::string fingerprint = model->Fingerprint(Pooling::kMean);
+  EXPECT_EQ(fingerprint.size(), 64U);
+  EXPECT_EQ(fingerprint, MustLoad(tiny)->Fingerprint(Pooling::kMean));
+
+  TinyModel other_weights = tiny;
+  other_weights.seed = 2;
+  TinyModel other_heads = tiny;
+  other_heads.config.replace(other_heads.config.find("\"num_attention_heads\": 2"), 24,
+                             "\"num_attention_heads\": 4");
+  TinyModel other_processor = tiny;
+  other_processor.processor.replace(other_processor.processor.rfind('}'), 1,
+                                    R"(, "image_mean": [0.4, 0.5, 0.5]})");
+  std::set<std::string> fingerprints = {
+      fingerprint,
+      model->Fingerprint(Pooling::kCls),
+      model->Fingerprint(Pooling::kMax),
+      MustLoad(other_weights)->Fingerprint(Pooling::kMean),
+      MustLoad(other_heads)->Fingerprint(Pooling::kMean),
+      MustLoad(other_processor)->Fingerprint(Pooling::kMean),
+  };
+  EXPECT_EQ(fingerprints.size(), 6U);
+
+  const TemporaryDirectory directory;
+  tiny.Write(directory.path());
+  const auto pil = LoadModel(directory.path(), {.backend = Backend::kPil});
+  ASSERT_TRUE(pil.ok()) << pil.status();
+  EXPECT_TRUE(fingerprints.insert((*pil)->Fingerprint(Pooling::kMean)).second);
+}
+
+}  // namespace
+}  // namespace pixembed

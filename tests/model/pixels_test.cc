@@ -1,0 +1,71 @@
+#include "src/model/pixels.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/from_blob.h>
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "src/image/image.h"
+#include "src/model/runner.h"
+#include "tests/model/tiny_model.h"
+
+namespace pixembed {
+namespace {
+
+constexpr Size kSize{.height = 13, .width = 17};
+constexpr Size kPatch{.height = 4, .width = 3};
+constexpr int kRows = 3, kColumns = 5, kChannel = 12;
+
+PreprocessSpec ImageNetSpec() {
+  PreprocessSpec spec;
+  spec.mean = {0.485, 0.456, 0.406};
+  spec.std = {0.229, 0.224, 0.225};
+  return spec;
+}
+
+std::vector<float> Patches(const Image& image, const PixelTable& table) {
+  std::vector<float> patches(std::size_t{kRows} * kColumns * 3 * kChannel);
+  for (int row = 0; row < kRows; ++row) {
+    FillPatchRow(image, table, kPatch, row,
+                 patches.data() + std::ptrdiff_t{row} * kColumns * 3 * kChannel);
+  }
+  return patches;
+}
+
+TEST(Pixels, PatchesHoldTheBitsOfNormalize) {
+  const Image image = NoiseImage(kSize, 7);
+  std::vector<float> planar(image.size_bytes());
+  Normalize(image, ImageNetSpec(), planar);
+  const std::vector<float> patches = Patches(image, PixelTable(ImageNetSpec()));
+  for (int y = 0; y < kRows * kPatch.height; ++y) {
+    for (int x = 0; x < kColumns * kPatch.width; ++x) {
+      for (int c = 0; c < 3; ++c) {
+        const int patch = y / kPatch.height * kColumns + x / kPatch.width;
+        const int within = c * kChannel + y % kPatch.height * kPatch.width + x % kPatch.width;
+        ASSERT_EQ(patches[static_cast<std::size_t>(patch * 3 * kChannel + within)],
+                  planar[static_cast<std::size_t>((c * kSize.height + y) * kSize.width + x)])
+            << "y " << y << " x " << x << " channel " << c;
+      }
+    }
+  }
+}
+
+TEST(Pixels, TensorOperationsGiveTheSamePatches) {
+  const Image image = NoiseImage(kSize, 8);
+  const PixelTable table(ImageNetSpec());
+  const at::Tensor pixels =
+      at::from_blob(const_cast<std::uint8_t*>(image.pixels().data()),
+                    {1, kSize.height, kSize.width, 3}, at::TensorOptions().dtype(at::kByte));
+  const at::Tensor values = at::from_blob(const_cast<float*>(table.values().data()), {3 * 256},
+                                          at::TensorOptions().dtype(at::kFloat));
+  const at::Tensor gathered = GatherPatches(pixels, values, kPatch).contiguous();
+  EXPECT_EQ(gathered.sizes(), (std::vector<std::int64_t>{1, kRows * kColumns, 3 * kChannel}));
+  const float* data = gathered.const_data_ptr<float>();
+  EXPECT_EQ(std::vector<float>(data, data + gathered.numel()), Patches(image, table));
+}
+
+}  // namespace
+}  // namespace pixembed
