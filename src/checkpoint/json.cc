@@ -1,7 +1,6 @@
 #include "src/checkpoint/json.h"
 
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <string_view>
 
