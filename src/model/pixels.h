@@ -24,7 +24,7 @@ class PixelTable {
   std::span<const float> values() const { return values_; }
 
  private:
-  std::array<float, 3 * 256> values_;
+  std::array<float, std::size_t{3} * 256> values_;
 };
 
 // Writes the patches of `image` that lie in row `patch_row` of the grid: [grid width, 3,
