@@ -1,9 +1,12 @@
 # The imported target LibTorch::LibTorch: the CPU half of LibTorch, out of the unpacked PyPI wheel.
+# It lies where deploy/environment.sh says.
 #
 # Not find_package(Torch): the wheel's own files stop without a CUDA toolkit, and define an empty
 # protobuf::libprotobuf if they run before Protobuf's.
 if(DEFINED ENV{PIXEMBED_CACHE})
   set(PIXEMBED_CACHE_DEFAULT "$ENV{PIXEMBED_CACHE}")
+elseif(DEFINED ENV{XDG_CACHE_HOME})
+  set(PIXEMBED_CACHE_DEFAULT "$ENV{XDG_CACHE_HOME}/pixembed")
 else()
   set(PIXEMBED_CACHE_DEFAULT "$ENV{HOME}/.cache/pixembed")
 endif()

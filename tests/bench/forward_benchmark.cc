@@ -1,0 +1,193 @@
+// The bare forward pass: images per second of Runner::Embed on a model directory, without a server.
+//
+// usage: forward_benchmark MODEL_DIR [--shapes 2x1,1x2] [--batches 1,4] [--seconds 10]
+//
+// A shape is WORKERSxTHREADS. Prints a line of JSON for each shape and batch size, with the page
+// faults per image, which are 0 when nothing is given back to the kernel between batches.
+#include <sys/resource.h>
+
+#include <barrier>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "src/image/image.h"
+#include "src/model/model.h"
+
+ABSL_FLAG(std::vector<std::string>, shapes, std::vector<std::string>({"2x1", "1x2"}),
+          "Workers x threads of each worker");
+ABSL_FLAG(std::vector<std::string>, batches, std::vector<std::string>({"1", "4"}),
+          "Images in a batch");
+ABSL_FLAG(double, seconds, 10.0, "How long each combination is measured");
+ABSL_FLAG(std::string, device, "cpu", "As the server's --device; the first one is measured");
+
+namespace pixembed {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+[[noreturn]] void Exit(const std::string& text) {
+  std::fprintf(stderr, "forward_benchmark: %s\n", text.c_str());
+  std::exit(1);
+}
+
+template <typename T>
+T OrExit(absl::StatusOr<T> value) {
+  if (!value.ok()) Exit(std::string(value.status().message()));
+  return *std::move(value);
+}
+
+int Number(absl::string_view text) {
+  int value = 0;
+  if (!absl::SimpleAtoi(text, &value) || value < 1) Exit(absl::StrCat("not a number: ", text));
+  return value;
+}
+
+struct Shape {
+  int workers = 1;
+  int threads = 1;
+  int batch = 1;
+};
+
+// What the process used up to now.
+struct Usage {
+  double cpu_seconds = 0.0;
+  std::int64_t faults = 0;
+};
+
+Usage Now() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return {seconds(usage.ru_utime) + seconds(usage.ru_stime), usage.ru_minflt};
+}
+
+Image NoiseImage(Size size) {
+  Image image(size.width, size.height);
+  std::uint32_t state = 1;
+  for (std::uint8_t& pixel : image.pixels()) {
+    state = state * 1'664'525U + 1'013'904'223U;
+    pixel = static_cast<std::uint8_t>(state >> 24);
+  }
+  return image;
+}
+
+// What one worker did after its warm-up.
+struct Tally {
+  int images = 0;
+  double seconds = 0.0;
+};
+
+// One worker: a thread with a runner of its own.
+class Worker {
+ public:
+  Worker(const Model& model, const Device& device, const Shape& shape)
+      : runner_(OrExit(model.NewRunner(device))),
+        threads_(shape.threads),
+        image_(NoiseImage(model.info().input)),
+        batch_(static_cast<std::size_t>(shape.batch), &image_),
+        specs_(batch_.size()) {}
+
+  void WarmUp() {
+    constexpr int kBatches = 3;
+    for (int i = 0; i < kBatches; ++i) RunBatch();
+  }
+
+  // Whole batches, until `duration` is over.
+  Tally Run(std::chrono::duration<double> duration) {
+    Tally tally;
+    const Clock::time_point start = Clock::now();
+    std::chrono::duration<double> elapsed{};
+    while (elapsed < duration) {
+      RunBatch();
+      tally.images += static_cast<int>(batch_.size());
+      elapsed = Clock::now() - start;
+    }
+    tally.seconds = elapsed.count();
+    return tally;
+  }
+
+ private:
+  void RunBatch() { OrExit(runner_->Embed(batch_, specs_, threads_)); }
+
+  std::unique_ptr<Runner> runner_;
+  int threads_;
+  Image image_;
+  std::vector<const Image*> batch_;
+  std::vector<OutputSpec> specs_;
+};
+
+void Measure(const Model& model, const Device& device, const Shape& shape) {
+  const std::chrono::duration<double> duration(absl::GetFlag(FLAGS_seconds));
+  std::vector<Tally> tallies(static_cast<std::size_t>(shape.workers));
+  Usage before;
+  Usage after;
+  // Passed by all workers after the warm-up, and again at the end.
+  std::barrier begin(shape.workers, [&before]() noexcept { before = Now(); });
+  std::barrier end(shape.workers, [&after]() noexcept { after = Now(); });
+  {
+    std::vector<std::jthread> threads;
+    for (Tally& tally : tallies) {
+      threads.emplace_back([&] {
+        Worker worker(model, device, shape);
+        worker.WarmUp();
+        begin.arrive_and_wait();
+        tally = worker.Run(duration);
+        end.arrive_and_wait();
+      });
+    }
+  }
+  int images = 0;
+  double rate = 0.0;
+  for (const Tally& tally : tallies) {
+    images += tally.images;
+    rate += tally.images / tally.seconds;
+  }
+  std::printf(R"({"shape": "%dx%d", "batch": %d, "images": %d, "images_per_second": %.3f, )"
+              R"("images_per_cpu_second": %.3f, "page_faults_per_image": %.2f})"
+              "\n",
+              shape.workers, shape.threads, shape.batch, images, rate,
+              images / (after.cpu_seconds - before.cpu_seconds),
+              static_cast<double>(after.faults - before.faults) / images);
+  std::fflush(stdout);
+}
+
+void MeasureAll(const std::string& directory) {
+  InitializeRuntime();
+  const Device device = OrExit(ResolveDevices(absl::GetFlag(FLAGS_device))).front();
+  const std::shared_ptr<const Model> model = OrExit(LoadModel(directory, {.devices = {device}}));
+  std::fprintf(stderr, "%s: %lld parameters, %s\n", directory.c_str(),
+               static_cast<long long>(model->info().parameters), model->info().kernels.c_str());
+  for (const std::string& text : absl::GetFlag(FLAGS_shapes)) {
+    const std::vector<std::string> sides = absl::StrSplit(text, 'x');
+    if (sides.size() != 2) Exit("a shape is WORKERSxTHREADS, not " + text);
+    for (const std::string& batch : absl::GetFlag(FLAGS_batches)) {
+      Measure(*model, device, {Number(sides[0]), Number(sides[1]), Number(batch)});
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pixembed
+
+int main(int argc, char** argv) {
+  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
+  if (arguments.size() != 2) pixembed::Exit("usage: forward_benchmark MODEL_DIR [flags]");
+  pixembed::MeasureAll(arguments[1]);
+  return 0;
+}
