@@ -181,13 +181,10 @@ std::vector<Arrival> EmbedStream::InOrder(std::vector<Arrival> arrivals) {
 Task EmbedStream::WriteArrivals() {
   std::vector<Arrival> arrivals = shared_->outbox->Take();
   if (plan_.has_value() && plan_->ordered) arrivals = InOrder(std::move(arrivals));
-  for (Arrival& arrival : arrivals) {
-    const bool more = &arrival != &arrivals.back();
-    co_await Write(std::move(arrival), more);
-  }
+  for (Arrival& arrival : arrivals) co_await Write(std::move(arrival));
 }
 
-Task EmbedStream::Write(Arrival arrival, bool more) {
+Task EmbedStream::Write(Arrival arrival) {
   if (!broken_) {
     v1::EmbedResult result;
     result.set_index(arrival.index);
@@ -195,7 +192,7 @@ Task EmbedStream::Write(Arrival arrival, bool more) {
     SetOutcome(arrival.outcome, *plan_, engine_.RetryDelay(), result);
     if (arrival.outcome.ok()) result.set_fingerprint(plan_->fingerprint());
     const grpc::ByteBuffer message = SerializeMessage(result);
-    const bool written = co_await call_.Write(message, more);
+    const bool written = co_await call_.Write(message);
     broken_ = !written;
   }
   --in_flight_;

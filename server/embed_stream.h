@@ -55,7 +55,7 @@ class EmbedStream {
   void FailImages(const v1::EmbedRequest& request, const absl::Status& status);
   // Adds `arrivals` to those that wait for their turn, and takes out those whose turn it is.
   std::vector<Arrival> InOrder(std::vector<Arrival> arrivals);
-  Task Write(Arrival arrival, bool more);
+  Task Write(Arrival arrival);
   Task WriteArrivals();
   bool Stopping() const;
   bool Complete() const { return (reading_ended_ || Stopping()) && in_flight_ == 0; }

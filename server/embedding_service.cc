@@ -114,16 +114,16 @@ Task EmbeddingService::EmbedBatch(Call& call) {
   for (std::size_t left = admitted->images; left > 0;) {
     co_await admitted->outbox->Wait();
     std::vector<Arrival> arrivals = admitted->outbox->Take();
+    left -= arrivals.size();
     for (Arrival& arrival : arrivals) {
-      --left;
-      if (!listening) continue;  // the rest is cancelled, and counted
+      if (!listening) break;  // the rest is cancelled, but still has to come
       v1::EmbedResult result;
       result.set_index(arrival.index);
       result.set_id(std::move(arrival.id));
       SetOutcome(arrival.outcome, admitted->plan, engine_.RetryDelay(), result);
       if (arrival.outcome.ok()) result.set_fingerprint(admitted->plan.fingerprint());
       const grpc::ByteBuffer message = SerializeMessage(result);
-      listening = co_await call.Write(message, &arrival != &arrivals.back());
+      listening = co_await call.Write(message);
     }
   }
   co_await call.Finish(grpc::Status::OK);

@@ -10,9 +10,11 @@
 
 #include <chrono>
 #include <cstddef>
+#include <future>
 #include <limits>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,6 +55,13 @@ inline std::string ReasonIn(const google::rpc::Status& status) {
   return info.has_value() ? info->reason() : "";
 }
 inline std::string ReasonIn(const grpc::Status& status) { return ReasonIn(DetailsOf(status)); }
+
+// Blocks until the server has noticed that a call is over.
+inline void AwaitStop(const std::stop_token& stop) {
+  std::promise<void> stopped;
+  const std::stop_callback callback(stop, [&stopped] { stopped.set_value(); });
+  stopped.get_future().wait();
+}
 
 class ServerTest : public ::testing::Test {
  protected:
