@@ -62,7 +62,8 @@ std::string ModelsAsJson(const std::vector<v1::Model>& models) {
   std::string json;
   // The message is ours and whole: there is nothing in it that JSON cannot say.
   const auto status = google::protobuf::util::MessageToJsonString(response, &json, options);
-  return status.ok() ? json : absl::StrCat("{\"error\": \"", std::string(status.message()), "\"}\n");
+  return status.ok() ? json
+                     : absl::StrCat("{\"error\": \"", std::string(status.message()), "\"}\n");
 }
 
 }  // namespace pixembed::client
