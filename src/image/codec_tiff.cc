@@ -383,7 +383,8 @@ absl::StatusOr<Page> ReadPage(const TiffDirectory& directory) {
 bool HasSeparateBands(const Page& page) {
   const bool one_band = page.mode == "1" || page.mode == "L" || page.mode == "P" ||
                         page.mode == "F" || page.mode.starts_with("I");
-  return page.planar_configuration == kSeparatePlanes && !one_band;
+  // YCbCr never: libtiff puts it together itself, and uncompressed planes of it are not read.
+  return page.planar_configuration == kSeparatePlanes && !one_band && page.photometric != kYcbcr;
 }
 
 // Where decoded samples go: RGB pixels at once, or bands that become pixels in Finish.
@@ -671,6 +672,10 @@ class LibraryPainter {
     raw_mode_ = FindRawMode(page_.mode, page_.raw_mode);
     if (raw_mode_ == nullptr)
       return Unsupported("a kind of pixels that the reference cannot unpack");
+    if (compression == COMPRESSION_DEFLATE || compression == COMPRESSION_ADOBE_DEFLATE) {
+      // Of a strip with more data than rows, libdeflate gives less than zlib does.
+      TIFFSetField(tiff_, TIFFTAG_DEFLATE_SUBCODEC, DEFLATE_SUBCODEC_ZLIB);
+    }
     if (photometric == PHOTOMETRIC_YCBCR) {
       if (compression != COMPRESSION_JPEG || planar != PLANARCONFIG_CONTIG) return PaintRgba();
       TIFFSetField(tiff_, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
@@ -798,6 +803,13 @@ class LibraryPainter {
     }
     if (block_rows == 0 || std::numeric_limits<int>::max() / (width * 4) < block_rows) {
       return Corrupt("a strip or tile of an impossible size");
+    }
+    std::uint16_t across = 1;
+    std::uint16_t down = 1;
+    TIFFGetFieldDefaulted(tiff_, TIFFTAG_YCBCRSUBSAMPLING, &across, &down);
+    if (width < across || height < down) {  // Pillow's libtiff, 4.7, refuses it; Debian's does not
+      return Corrupt(absl::StrCat("an image smaller than its chroma's unit of ", across, " x ",
+                                  down, " pixels"));
     }
     std::array<char, 1024> reason = {};
     TIFFRGBAImage reader = {};
