@@ -257,7 +257,8 @@ std::int64_t ReadOrientation(const TiffDirectory& directory) {
 
 // Three runs of 16-bit values: reds, greens, blues.
 absl::StatusOr<Palette> ReadPalette(const TiffDirectory& directory) {
-  const absl::StatusOr<std::vector<std::int64_t>> values = directory.Integers(TiffTag::kColorMap);
+  const absl::StatusOr<std::vector<std::int64_t>> values =
+      directory.IntegersOrBytes(TiffTag::kColorMap);
   if (!values.ok()) return values.status();
   const std::size_t count = values->size() / 3;
   if (values->empty() || count > 256) {
@@ -331,7 +332,8 @@ absl::StatusOr<Page> ReadPage(const TiffDirectory& directory) {
   page.width = reader.Integer(TiffTag::kImageWidth, 0);
   page.height = reader.Integer(TiffTag::kImageLength, 0);
   page.compression = reader.Integer(TiffTag::kCompression, kUncompressed);
-  page.planar_configuration = reader.Integer(TiffTag::kPlanarConfiguration, 1);
+  // Of another type it is neither 1 nor 2.
+  page.planar_configuration = directory.Integer(TiffTag::kPlanarConfiguration, 1).value_or(0);
   const std::vector<std::int64_t> photometric = reader.Integers(TiffTag::kPhotometric, {0});
   page.photometric = photometric.size() == 1 ? photometric.front() : 0;
   if (page.compression == kOldJpeg) page.photometric = kYcbcr;
@@ -453,15 +455,17 @@ absl::StatusOr<Cut> ReadCut(const TiffDirectory& directory, const Page& page) {
   if (directory.Has(TiffTag::kStripOffsets)) {
     cut.width = page.width;
     cut.height = reader.Integer(TiffTag::kRowsPerStrip, page.height);
-    cut.offsets = reader.Integers(TiffTag::kStripOffsets, {});
   } else if (directory.Has(TiffTag::kTileOffsets)) {
     cut.width = reader.Integer(TiffTag::kTileWidth, 0);
     cut.height = reader.Integer(TiffTag::kTileLength, 0);
-    cut.offsets = reader.Integers(TiffTag::kTileOffsets, {});
   } else {
     return Corrupt("there is neither a strip nor a tile");
   }
   if (!reader.status().ok()) return reader.status();
+  absl::StatusOr<std::vector<std::int64_t>> offsets = directory.IntegersOrBytes(
+      directory.Has(TiffTag::kStripOffsets) ? TiffTag::kStripOffsets : TiffTag::kTileOffsets);
+  if (!offsets.ok()) return offsets.status();
+  cut.offsets = *std::move(offsets);
   if (cut.width <= 0 || cut.height <= 0) return Corrupt("a strip or tile without pixels");
   if (cut.width == page.width && cut.height == page.height &&
       page.planar_configuration != kSeparatePlanes) {
@@ -863,27 +867,52 @@ class LibraryPainter {
   std::vector<std::uint8_t> block_;
 };
 
-// Whether a strip or tile reaches past the end of the file. Only says why decoding failed.
-bool DataIsCut(Bytes file, const TiffDirectory& directory) {
+// Where the strips or tiles lie, by the tags.
+struct BlockTable {
+  std::vector<std::int64_t> offsets;
+  std::vector<std::int64_t> byte_counts;
+};
+
+BlockTable ReadBlockTable(const TiffDirectory& directory) {
   const bool strips = directory.Has(TiffTag::kStripOffsets);
-  const auto offsets = directory.Integers(strips ? TiffTag::kStripOffsets : TiffTag::kTileOffsets);
-  const auto counts =
-      directory.Integers(strips ? TiffTag::kStripByteCounts : TiffTag::kTileByteCounts);
-  if (directory.truncated()) return true;
-  if (!offsets.ok() || !counts.ok()) return false;
+  const auto values = [&directory](TiffTag tag) {
+    return directory.Integers(tag).value_or(std::vector<std::int64_t>());
+  };
+  return {.offsets = values(strips ? TiffTag::kStripOffsets : TiffTag::kTileOffsets),
+          .byte_counts = values(strips ? TiffTag::kStripByteCounts : TiffTag::kTileByteCounts)};
+}
+
+// Whether a strip or tile reaches past the end of the file. Only says why decoding failed.
+bool DataIsCut(Bytes file, const BlockTable& table) {
   const auto size = static_cast<std::int64_t>(file.size());
-  for (std::size_t i = 0; i < std::min(offsets->size(), counts->size()); ++i) {
-    if ((*offsets)[i] > size || (*counts)[i] > size - (*offsets)[i]) return true;
+  for (std::size_t i = 0; i < std::min(table.offsets.size(), table.byte_counts.size()); ++i) {
+    if (table.offsets[i] > size || table.byte_counts[i] > size - table.offsets[i]) return true;
   }
   return false;
 }
 
+// Pillow's libtiff, 4.7, refuses a table whose columns differ in length, unless it loads it late;
+// Debian's fills the gaps.
+absl::Status CheckBlockTable(const BlockTable& table, TIFF* tiff) {
+  constexpr std::uint32_t kLoadedAtOnce = 4;
+  const std::size_t offsets = table.offsets.size();
+  const std::size_t counts = table.byte_counts.size();
+  if (offsets == counts || offsets == 0 || counts == 0) return absl::OkStatus();
+  const std::uint32_t blocks =
+      TIFFIsTiled(tiff) != 0 ? TIFFNumberOfTiles(tiff) : TIFFNumberOfStrips(tiff);
+  if (blocks > kLoadedAtOnce) return absl::OkStatus();
+  return Corrupt(absl::StrCat(offsets, " strips or tiles, but ", counts, " byte counts"));
+}
+
 absl::Status PaintCompressed(Bytes file, const TiffDirectory& directory, const Page& page,
                              std::size_t max_allocation, Canvas& canvas) {
+  const BlockTable table = ReadBlockTable(directory);
   Library library(file);
   absl::Status status = library.Open(directory.offset(), max_allocation);
+  if (status.ok()) status = CheckBlockTable(table, library.get());
   if (status.ok()) status = LibraryPainter(library, page, canvas).Paint();
-  if (!status.ok() && ReasonOf(status) == Reason::kCorruptImage && DataIsCut(file, directory)) {
+  if (!status.ok() && ReasonOf(status) == Reason::kCorruptImage &&
+      (directory.truncated() || DataIsCut(file, table))) {
     return Truncated("the image data");
   }
   return status;
@@ -922,10 +951,10 @@ absl::StatusOr<std::int64_t> BlockPixels(const TiffDirectory& directory, const P
   if (page.compression == kUncompressed) return 0;
   const std::int64_t image = page.width * page.height;
   if (!directory.Has(TiffTag::kTileWidth) || !directory.Has(TiffTag::kTileLength)) return image;
-  TagReader reader(directory);
-  const std::int64_t width = reader.Integer(TiffTag::kTileWidth, 0);
-  const std::int64_t height = reader.Integer(TiffTag::kTileLength, 0);
-  if (!reader.status().ok()) return reader.status();
+  // Of the types that are no integers to Pillow libtiff takes one here: BYTE.
+  constexpr std::int64_t kMaxByte = 255;
+  const std::int64_t width = directory.Integer(TiffTag::kTileWidth, 0).value_or(kMaxByte);
+  const std::int64_t height = directory.Integer(TiffTag::kTileLength, 0).value_or(kMaxByte);
   if (absl::Status status = CheckSize(Format::kTiff, width, height, limits); !status.ok()) {
     return Annotate(status, "a tile");
   }

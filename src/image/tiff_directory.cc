@@ -182,6 +182,12 @@ absl::StatusOr<std::vector<std::int64_t>> TiffDirectory::Integers(TiffTag tag) c
   return values;
 }
 
+absl::StatusOr<std::vector<std::int64_t>> TiffDirectory::IntegersOrBytes(TiffTag tag) const {
+  const std::optional<Bytes> bytes = ByteString(tag);
+  if (!bytes.has_value()) return Integers(tag);
+  return std::vector<std::int64_t>(bytes->begin(), bytes->end());
+}
+
 absl::StatusOr<std::int64_t> TiffDirectory::Integer(TiffTag tag, std::int64_t fallback) const {
   const absl::StatusOr<std::vector<std::int64_t>> values = Integers(tag);
   if (!values.ok()) return values.status();

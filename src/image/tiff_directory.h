@@ -61,6 +61,8 @@ class TiffDirectory {
   // The values of a tag, of any integer type but BYTE; nothing where the tag is absent.
   // Errors: CORRUPT_IMAGE (another type).
   absl::StatusOr<std::vector<std::int64_t>> Integers(TiffTag tag) const;
+  // As Integers, but the bytes of BYTE and UNDEFINED count as integers.
+  absl::StatusOr<std::vector<std::int64_t>> IntegersOrBytes(TiffTag tag) const;
   // The first value, `fallback` where the tag is absent. Errors: as Integers.
   absl::StatusOr<std::int64_t> Integer(TiffTag tag, std::int64_t fallback) const;
   // The bytes of a tag of type BYTE or UNDEFINED; nothing where it is absent or of another type.
