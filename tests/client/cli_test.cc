@@ -1,0 +1,194 @@
+// The program itself against a server that computes nothing: what it prints and its exit code.
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/checkpoint/temporary_directory.h"
+#include "tests/client/fake_service.h"
+#include "tests/server/process.h"
+
+namespace pixembed::client {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class Cli : public testing::Test {
+ protected:
+  struct Outcome {
+    int code;
+    std::string output;  // both streams
+  };
+
+  Outcome Run(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), PIXEMBED_PROGRAM);
+    Process process(std::move(arguments));
+    std::string output = process.ReadAll();
+    return {process.Wait(), std::move(output)};
+  }
+  std::string Address() const { return "--address=" + server_.address(); }
+  std::string Write(const std::string& name, const std::string& bytes) const {
+    const std::string path = (directory_.path() / name).string();
+    std::ofstream(path, std::ios::binary) << bytes;
+    return path;
+  }
+
+  FakeServer server_;
+  TemporaryDirectory directory_;
+};
+
+// An error is one line that begins with the program's name.
+MATCHER_P(IsOneLineWith, text, "") {
+  return arg.rfind("pixembed: ", 0) == 0 && arg.find(text) != std::string::npos &&
+         arg.find('\n') == arg.size() - 1;
+}
+
+TEST_F(Cli, WithoutACommandItShowsTheOverviewAndFails) {
+  const Outcome outcome = Run({});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.output, HasSubstr("usage: pixembed COMMAND"));
+}
+
+TEST_F(Cli, HelpAndVersionSucceed) {
+  EXPECT_EQ(Run({"--help"}).code, 0);
+  EXPECT_THAT(Run({"--version"}).output, ContainsRegex("^pixembed [0-9]+\\.[0-9]+\\.[0-9]+\n$"));
+  for (const char* command : {"embed", "models", "health", "load"}) {
+    const Outcome outcome = Run({command, "--help"});
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_THAT(outcome.output, AllOf(StartsWith(std::string("usage: pixembed ") + command),
+                                      HasSubstr("--address")));
+  }
+}
+
+TEST_F(Cli, WrongCommandLinesAreOneLineAndExitCodeTwo) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"frobnicate"}, "frobnicate"},
+      {{"embed"}, "no file named"},
+      {{"embed", "--nope", "x"}, "--nope"},
+      {{"health", "--pooling=cls"}, "health: there is no flag --pooling"},
+      {{"embed", "--pooling=first", "x"}, "mean, cls, max"},
+      {{"embed", "--lane=fast", "x"}, "online, bulk"},
+      {{"models", "x"}, "takes no argument"},
+      {{"health", "a", "b"}, "takes one service"},
+      {{"load"}, "no image named"},
+  };
+  for (const auto& [arguments, text] : cases) {
+    const Outcome outcome = Run(arguments);
+    EXPECT_EQ(outcome.code, 2) << outcome.output;
+    EXPECT_THAT(outcome.output, IsOneLineWith(text));
+  }
+}
+
+TEST_F(Cli, AMissingFileAndAnUnreachableServerAreOneLineAndExitCodeOne) {
+  Outcome outcome = Run({"embed", Address(), "/none/a.png"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.output, IsOneLineWith("/none/a.png"));
+  const std::string socket = "unix:" + directory_.path().string() + "/none.sock";
+  outcome = Run({"health", "--address=" + socket});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.output, IsOneLineWith(socket));
+}
+
+TEST_F(Cli, AnUnknownModelIsFoundBeforeAFileIsMade) {
+  const std::string output = (directory_.path() / "v.npy").string();
+  const Outcome outcome =
+      Run({"embed", Address(), "--model=other", "--output=" + output, Write("a.png", "A")});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.output, IsOneLineWith("UNKNOWN_MODEL"));
+  EXPECT_FALSE(std::ifstream(output).good());
+}
+
+TEST_F(Cli, EmbedPrintsHeads) {
+  const std::string a = Write("a.png", "A");
+  const Outcome outcome = Run({"embed", Address(), directory_.path().string()});
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr(a + "\t4\t  1.0000\t 65.0000\t  0.5000\t -1.0000\n"));
+  EXPECT_THAT(outcome.output,
+              HasSubstr("1 embedded, 0 failed; fingerprint " + std::string(kFingerprint)));
+}
+
+TEST_F(Cli, EmbedListsFailedImagesAndFails) {
+  Write("a.png", "A");
+  const std::string b = Write("b.png", "bad");
+  const Outcome outcome = Run({"embed", Address(), directory_.path().string()});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.output, HasSubstr("failed: " + b + ": TRUNCATED_IMAGE: it ends early\n"));
+  EXPECT_THAT(outcome.output, HasSubstr("1 embedded, 1 failed"));
+}
+
+TEST_F(Cli, EmbedSendsItsFlags) {
+  const Outcome outcome = Run({"embed", Address(), "--pooling=max", "--normalize", "--dimensions",
+                               "3", "--data_type=float16", "--lane=online", Write("a.png", "A")});
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  const v1::EmbedOptions options = server_.embedding.last_options();
+  EXPECT_EQ(options.pooling(), v1::POOLING_MAX);
+  EXPECT_TRUE(options.normalize());
+  EXPECT_EQ(options.dimensions(), 3);
+  EXPECT_EQ(options.data_type(), v1::DATA_TYPE_FLOAT16);
+  EXPECT_EQ(options.lane(), v1::LANE_ONLINE);
+}
+
+TEST_F(Cli, EmbedReadsAListOfPaths) {
+  const std::string list = Write("list.txt", Write("a", "A") + "\n" + Write("b", "BB") + "\n");
+  const Outcome outcome = Run({"embed", Address(), "--files_from=" + list});
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("2 embedded"));
+}
+
+TEST_F(Cli, EmbedShowsNeighbours) {
+  Write("a.png", "A");
+  Write("b.png", "B");
+  const Outcome outcome = Run({"embed", Address(), "--neighbours", directory_.path().string()});
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, ContainsRegex("a.png +4 \\[.*nearest .*b.png cosine [01]\\.[0-9]+"));
+}
+
+TEST_F(Cli, ModelsAsATableAndAsJson) {
+  const Outcome table = Run({"models", Address()});
+  EXPECT_EQ(table.code, 0);
+  EXPECT_THAT(table.output, AllOf(StartsWith("NAME  TYPE"), HasSubstr("fake  vit")));
+  const Outcome json = Run({"models", Address(), "--json"});
+  const auto models = nlohmann::json::parse(json.output)["models"];
+  EXPECT_EQ(models[0]["name"], "fake");
+  EXPECT_EQ(models[0]["dimension"], 4);
+}
+
+TEST_F(Cli, HealthIsItsExitCode) {
+  Outcome outcome = Run({"health", Address()});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.output, "SERVING\n");
+  server_.health.Set(FakeHealth::Response::NOT_SERVING);
+  outcome = Run({"health", Address()});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.output, "NOT_SERVING\n");
+  outcome = Run({"health", Address(), "other"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.output, IsOneLineWith("NOT_FOUND"));
+}
+
+TEST_F(Cli, HealthWaits) {
+  server_.health.Set(FakeHealth::Response::NOT_SERVING);
+  Process waiting({PIXEMBED_PROGRAM, "health", Address(), "--wait=60s"});
+  server_.health.WaitUntilWatched();
+  server_.health.Set(FakeHealth::Response::SERVING);
+  EXPECT_EQ(waiting.ReadAll(), "SERVING\n");
+  EXPECT_EQ(waiting.Wait(), 0);
+}
+
+TEST_F(Cli, LoadReportsJson) {
+  const Outcome outcome = Run({"load", Address(), "--requests=20", "--concurrency=3",
+                               "--images_per_request=2", "--json", Write("a.png", "A")});
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  const auto json = nlohmann::json::parse(outcome.output);
+  EXPECT_EQ(json["requests"], 20);
+  EXPECT_EQ(json["images"], 40);
+}
+
+}  // namespace
+}  // namespace pixembed::client

@@ -1,0 +1,106 @@
+#include "client/cpp/embed_files.h"
+
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "client/cpp/client.h"
+#include "client/cpp/progress.h"
+#include "client/cpp/vector_sink.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/checkpoint/temporary_directory.h"
+#include "tests/client/fake_service.h"
+
+namespace pixembed::client {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// Remembers the ids, and whether it was finished; fails when told to.
+class FakeSink final : public VectorSink {
+ public:
+  absl::Status Add(const std::string& id, const Result&) override {
+    ids.push_back(id);
+    return status;
+  }
+  absl::Status Finish() override {
+    finished = true;
+    return absl::OkStatus();
+  }
+
+  std::vector<std::string> ids;
+  bool finished = false;
+  absl::Status status;
+};
+
+class EmbedFilesTest : public testing::Test {
+ protected:
+  std::string Write(const std::string& name, const std::string& bytes) const {
+    const std::string path = (directory_.path() / name).string();
+    std::ofstream(path, std::ios::binary) << bytes;
+    return path;
+  }
+
+  EmbedFilesReport Run(const std::vector<std::string>& paths,
+                       const EmbedFilesOptions& options = {}) {
+    const auto client = *Client::Connect({server_.address()});
+    Progress progress(no_output_, false, paths.size());
+    return EmbedFiles(*client, paths, options, input_, {&sink_}, progress);
+  }
+
+  FakeServer server_;
+  TemporaryDirectory directory_;
+  FakeSink sink_;
+  std::istringstream input_{"stdin"};
+  std::ostringstream no_output_;
+};
+
+TEST_F(EmbedFilesTest, KeepsTheOrderAndCountsFailures) {
+  const std::vector<std::string> paths = {Write("a", "A"), Write("b", "bad"),
+                                          "/none/c.png",   Write("d", std::string(2000, 'x')),
+                                          Write("e", "E"), "-"};
+  const EmbedFilesReport report = Run(paths, {.max_image_bytes = 1000});
+  EXPECT_TRUE(report.status.ok()) << report.status;
+  EXPECT_EQ(sink_.ids, paths);
+  EXPECT_TRUE(sink_.finished);
+  EXPECT_EQ(report.embedded, 3);
+  EXPECT_EQ(report.failed, 3);
+  EXPECT_EQ(report.fingerprint, kFingerprint);
+  ASSERT_EQ(report.failures.size(), 3);
+  EXPECT_EQ(report.failures[0].first, paths[1]);
+  EXPECT_EQ(ErrorReason(report.failures[0].second), "TRUNCATED_IMAGE");
+  EXPECT_TRUE(absl::IsNotFound(report.failures[1].second));
+  EXPECT_THAT(std::string(report.failures[2].second.message()), HasSubstr("1000"));
+}
+
+TEST_F(EmbedFilesTest, TheListOfFailuresIsBoundedTheCountIsNot) {
+  const std::vector<std::string> paths(kMaxListedFailures + 5, "/none/a.png");
+  const EmbedFilesReport report = Run(paths);
+  EXPECT_EQ(report.failed, kMaxListedFailures + 5);
+  EXPECT_EQ(report.failures.size(), kMaxListedFailures);
+}
+
+TEST_F(EmbedFilesTest, ASinkThatTakesNoMoreEndsTheStream) {
+  sink_.status = absl::ResourceExhaustedError("disk full");
+  const EmbedFilesReport report = Run({Write("a", "A"), Write("b", "B")});
+  EXPECT_TRUE(absl::IsResourceExhausted(report.status));
+  EXPECT_FALSE(sink_.finished);
+  EXPECT_EQ(sink_.ids.size(), 1);
+}
+
+TEST_F(EmbedFilesTest, AStreamThatBreaksFinishesNoFile) {
+  server_.embedding.Set({.break_after = 1});
+  const EmbedFilesReport report =
+      Run(std::vector<std::string>(10, Write("a", "A")), {.max_in_flight_images = 2});
+  EXPECT_TRUE(absl::IsUnavailable(report.status)) << report.status;
+  EXPECT_FALSE(sink_.finished);
+  EXPECT_EQ(report.embedded, 1);
+}
+
+}  // namespace
+}  // namespace pixembed::client
