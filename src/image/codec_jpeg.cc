@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 // jpeglib.h uses FILE and size_t without including them, jerror.h uses jpeglib.h.
@@ -36,6 +37,11 @@ namespace {
 // A progressive file may refine its coefficients in any number of scans, each a pass over the whole
 // image at the price of a few bytes. No encoder writes a hundred.
 constexpr int kMaxScans = 1000;
+
+// The bytes that the library gets at once. It makes a difference: arithmetic coding cannot suspend,
+// so Pillow refuses such a file where a scan crosses the end of a block. Source: ImageFile.py
+// MAXBLOCK.
+constexpr std::size_t kBlock = 65536;
 
 // Rows offered to the library in one call; it fills as many as its upsampling step gives.
 constexpr int kRowsAtOnce = 8;
@@ -191,16 +197,14 @@ class Decompressor {
     source_.init_source = [](j_decompress_ptr) {};
     source_.fill_input_buffer = [](j_decompress_ptr) -> boolean { return FALSE; };  // suspends
     source_.skip_input_data = [](j_decompress_ptr cinfo, long count) {
-      jpeg_source_mgr* const source = cinfo->src;
-      const std::size_t step =
-          std::min(static_cast<std::size_t>(std::max(count, 0L)), source->bytes_in_buffer);
-      source->next_input_byte += step;
-      source->bytes_in_buffer -= step;
+      static_cast<Decompressor*>(cinfo->client_data)->Skip(static_cast<std::size_t>(count));
     };
     source_.resync_to_restart = jpeg_resync_to_restart;
     source_.term_source = [](j_decompress_ptr) {};
     source_.next_input_byte = bytes.data();
-    source_.bytes_in_buffer = bytes.size();
+    source_.bytes_in_buffer = 0;
+    withheld_ = bytes.size();
+    GiveMore();
     progress_.progress_monitor = [](j_common_ptr cinfo) {
       if (reinterpret_cast<j_decompress_ptr>(cinfo)->input_scan_number > kMaxScans) {
         cinfo->err->msg_code = JERR_BAD_PROGRESSION;
@@ -219,17 +223,20 @@ class Decompressor {
   Ending Run(Image& image, int components, std::uint8_t* cmyk_row, const RawMode& cmyk) noexcept {
     static constexpr Palette kNoPalette = {};
     if (setjmp(error_.jump) != 0) return Ending::kFailed;  // NOLINT(cert-err52-cpp)
+    cinfo_.client_data = this;
     jpeg_create_decompress(&cinfo_);
     created_ = true;
     cinfo_.src = &source_;
     cinfo_.progress = &progress_;
-    int found = 0;
-    do {
-      found = jpeg_read_header(&cinfo_, FALSE);
-    } while (found == JPEG_HEADER_TABLES_ONLY);
-    if (found == JPEG_SUSPENDED) return Ending::kSuspended;
+    for (;;) {
+      const int found = jpeg_read_header(&cinfo_, FALSE);
+      if (found == JPEG_HEADER_OK) break;
+      if (found == JPEG_SUSPENDED && !GiveMore()) return Ending::kSuspended;
+    }
     cinfo_.out_color_space = components == 4 ? JCS_CMYK : JCS_RGB;
-    if (jpeg_start_decompress(&cinfo_) == FALSE) return Ending::kSuspended;
+    while (jpeg_start_decompress(&cinfo_) == FALSE) {
+      if (!GiveMore()) return Ending::kSuspended;
+    }
     if (cinfo_.output_width != static_cast<JDIMENSION>(image.width()) ||
         cinfo_.num_components != components) {
       cinfo_.err->msg_code = JERR_SOF_DUPLICATE;  // another frame header than the last one counts
@@ -245,7 +252,8 @@ class Decompressor {
         for (int i = 0; i < count; ++i) rows[i] = image.row(y + i);
       }
       if (jpeg_read_scanlines(&cinfo_, rows, static_cast<JDIMENSION>(count)) == 0) {
-        return Ending::kSuspended;
+        if (!GiveMore()) return Ending::kSuspended;
+        continue;
       }
       if (components == 4) cmyk.to_rgb(cmyk_row, image.row(y), image.width(), kNoPalette);
     }
@@ -267,8 +275,28 @@ class Decompressor {
     std::jmp_buf jump = {};
   };
 
+  // Hands the next block over. Whether there was one.
+  bool GiveMore() {
+    if (withheld_ == 0) return false;
+    const std::size_t size = std::min(withheld_, kBlock);
+    withheld_ -= size;
+    source_.bytes_in_buffer += size;
+    Skip(std::exchange(to_skip_, 0));
+    return true;
+  }
+
+  // Skips what is there; the rest when it comes.
+  void Skip(std::size_t count) {
+    const std::size_t step = std::min(count, source_.bytes_in_buffer);
+    source_.next_input_byte += step;
+    source_.bytes_in_buffer -= step;
+    to_skip_ = count - step;
+  }
+
   Reason FailureReason() const {
     switch (error_.base.msg_code) {
+      case JERR_CANT_SUSPEND:
+        return Reason::kTruncatedImage;
       case JERR_OUT_OF_MEMORY:
         return Reason::kOutOfMemory;
       case JERR_ARITH_NOTIMPL:
@@ -289,6 +317,8 @@ class Decompressor {
   ErrorManager error_;
   jpeg_source_mgr source_ = {};
   jpeg_progress_mgr progress_ = {};
+  std::size_t withheld_ = 0;
+  std::size_t to_skip_ = 0;
   bool created_ = false;
 };
 

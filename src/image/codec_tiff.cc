@@ -325,7 +325,7 @@ absl::Status AdaptToLibtiff(std::endian order, PixelTags tags, Page& page) {
 absl::StatusOr<Page> ReadPage(const TiffDirectory& directory) {
   if (directory.Has(TiffTag::kWindowsMediaPhoto)) return Unsupported("a Windows Media Photo");
   if (!directory.Has(TiffTag::kImageWidth) || !directory.Has(TiffTag::kImageLength)) {
-    return directory.truncated() ? Truncated("the directory") : Corrupt("there is no size");
+    return Corrupt("there is no size");
   }
   TagReader reader(directory);
   Page page;
@@ -867,36 +867,39 @@ class LibraryPainter {
   std::vector<std::uint8_t> block_;
 };
 
-// Where the strips or tiles lie, by the tags.
-struct BlockTable {
-  std::vector<std::int64_t> offsets;
-  std::vector<std::int64_t> byte_counts;
+// The tags that say where strips or tiles lie.
+struct BlockTags {
+  TiffTag offsets;
+  TiffTag byte_counts;
 };
 
-BlockTable ReadBlockTable(const TiffDirectory& directory) {
-  const bool strips = directory.Has(TiffTag::kStripOffsets);
-  const auto values = [&directory](TiffTag tag) {
-    return directory.Integers(tag).value_or(std::vector<std::int64_t>());
-  };
-  return {.offsets = values(strips ? TiffTag::kStripOffsets : TiffTag::kTileOffsets),
-          .byte_counts = values(strips ? TiffTag::kStripByteCounts : TiffTag::kTileByteCounts)};
+BlockTags BlockTagsOf(const TiffDirectory& directory) {
+  if (directory.AnnouncedCount(TiffTag::kStripOffsets) != 0) {
+    return {TiffTag::kStripOffsets, TiffTag::kStripByteCounts};
+  }
+  return {TiffTag::kTileOffsets, TiffTag::kTileByteCounts};
 }
 
 // Whether a strip or tile reaches past the end of the file. Only says why decoding failed.
-bool DataIsCut(Bytes file, const BlockTable& table) {
+bool DataIsCut(Bytes file, const TiffDirectory& directory) {
+  const BlockTags tags = BlockTagsOf(directory);
+  const auto offsets = directory.Integers(tags.offsets);
+  const auto counts = directory.Integers(tags.byte_counts);
+  if (!offsets.ok() || !counts.ok()) return false;
   const auto size = static_cast<std::int64_t>(file.size());
-  for (std::size_t i = 0; i < std::min(table.offsets.size(), table.byte_counts.size()); ++i) {
-    if (table.offsets[i] > size || table.byte_counts[i] > size - table.offsets[i]) return true;
+  for (std::size_t i = 0; i < std::min(offsets->size(), counts->size()); ++i) {
+    if ((*offsets)[i] > size || (*counts)[i] > size - (*offsets)[i]) return true;
   }
   return false;
 }
 
 // Pillow's libtiff, 4.7, refuses a table whose columns differ in length, unless it loads it late;
 // Debian's fills the gaps.
-absl::Status CheckBlockTable(const BlockTable& table, TIFF* tiff) {
+absl::Status CheckBlockTable(const TiffDirectory& directory, TIFF* tiff) {
   constexpr std::uint32_t kLoadedAtOnce = 4;
-  const std::size_t offsets = table.offsets.size();
-  const std::size_t counts = table.byte_counts.size();
+  const BlockTags tags = BlockTagsOf(directory);
+  const std::uint64_t offsets = directory.AnnouncedCount(tags.offsets);
+  const std::uint64_t counts = directory.AnnouncedCount(tags.byte_counts);
   if (offsets == counts || offsets == 0 || counts == 0) return absl::OkStatus();
   const std::uint32_t blocks =
       TIFFIsTiled(tiff) != 0 ? TIFFNumberOfTiles(tiff) : TIFFNumberOfStrips(tiff);
@@ -906,13 +909,11 @@ absl::Status CheckBlockTable(const BlockTable& table, TIFF* tiff) {
 
 absl::Status PaintCompressed(Bytes file, const TiffDirectory& directory, const Page& page,
                              std::size_t max_allocation, Canvas& canvas) {
-  const BlockTable table = ReadBlockTable(directory);
   Library library(file);
   absl::Status status = library.Open(directory.offset(), max_allocation);
-  if (status.ok()) status = CheckBlockTable(table, library.get());
+  if (status.ok()) status = CheckBlockTable(directory, library.get());
   if (status.ok()) status = LibraryPainter(library, page, canvas).Paint();
-  if (!status.ok() && ReasonOf(status) == Reason::kCorruptImage &&
-      (directory.truncated() || DataIsCut(file, table))) {
+  if (!status.ok() && ReasonOf(status) == Reason::kCorruptImage && DataIsCut(file, directory)) {
     return Truncated("the image data");
   }
   return status;
@@ -981,11 +982,18 @@ absl::StatusOr<ImageHeader> HeaderOf(const TiffDirectory& directory, const Page&
                    limits);
 }
 
+// A directory that is cut short explains whatever is wrong with it.
+absl::Status Explained(const absl::Status& status, const TiffDirectory& directory) {
+  const auto reason = ReasonOf(status);
+  const bool wrong = reason == Reason::kCorruptImage || reason == Reason::kUnsupportedFormat;
+  return wrong && directory.truncated() ? Truncated("the directory") : status;
+}
+
 absl::StatusOr<ImageHeader> ReadTiffHeader(Bytes bytes, const DecodeLimits& limits) {
   const absl::StatusOr<TiffDirectory> directory = TiffDirectory::ReadFirst(bytes);
   if (!directory.ok()) return directory.status();
   const absl::StatusOr<Page> page = ReadPage(*directory);
-  if (!page.ok()) return page.status();
+  if (!page.ok()) return Explained(page.status(), *directory);
   return HeaderOf(*directory, *page, limits);
 }
 
@@ -993,13 +1001,13 @@ absl::StatusOr<Image> DecodeTiff(Bytes bytes, const ImageHeader& header, const D
   const absl::StatusOr<TiffDirectory> directory = TiffDirectory::ReadFirst(bytes);
   if (!directory.ok()) return directory.status();
   const absl::StatusOr<Page> page = ReadPage(*directory);
-  if (!page.ok()) return page.status();
+  if (!page.ok()) return Explained(page.status(), *directory);
   Canvas canvas(*page, static_cast<int>(page->width), static_cast<int>(page->height));
   const absl::Status status =
       page->compression == kUncompressed
           ? PaintUncompressed(bytes, *directory, *page, canvas)
           : PaintCompressed(bytes, *directory, *page, header.decoded_bytes, canvas);
-  if (!status.ok()) return status;
+  if (!status.ok()) return Explained(status, *directory);
   return Oriented(canvas.Finish(), page->orientation);
 }
 

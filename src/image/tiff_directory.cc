@@ -145,6 +145,7 @@ bool TiffDirectory::ReadEntry(ByteReader& reader, Budget& budget) {
   if (!count.has_value() || !value.has_value()) return false;
   const std::size_t unit = TypeSize(type);
   if (unit == 0 || *count == 0 || entries_.contains(tag)) return true;
+  announced_counts_.try_emplace(tag, *count);
   if (*count <= inline_size / unit) {
     entries_[tag] = Entry{.type = type, .data = value->first(*count * unit)};
     return true;
@@ -192,6 +193,11 @@ absl::StatusOr<std::int64_t> TiffDirectory::Integer(TiffTag tag, std::int64_t fa
   const absl::StatusOr<std::vector<std::int64_t>> values = Integers(tag);
   if (!values.ok()) return values.status();
   return values->empty() ? fallback : values->front();
+}
+
+std::uint64_t TiffDirectory::AnnouncedCount(TiffTag tag) const {
+  const auto count = announced_counts_.find(tag);
+  return count == announced_counts_.end() ? 0 : count->second;
 }
 
 std::optional<Bytes> TiffDirectory::ByteString(TiffTag tag) const {

@@ -65,6 +65,8 @@ class TiffDirectory {
   absl::StatusOr<std::vector<std::int64_t>> IntegersOrBytes(TiffTag tag) const;
   // The first value, `fallback` where the tag is absent. Errors: as Integers.
   absl::StatusOr<std::int64_t> Integer(TiffTag tag, std::int64_t fallback) const;
+  // The number of values that the directory announces, whether or not they could be read.
+  std::uint64_t AnnouncedCount(TiffTag tag) const;
   // The bytes of a tag of type BYTE or UNDEFINED; nothing where it is absent or of another type.
   std::optional<Bytes> ByteString(TiffTag tag) const;
 
@@ -94,6 +96,7 @@ class TiffDirectory {
   std::size_t offset_;
   bool truncated_ = false;
   std::map<TiffTag, Entry> entries_;
+  std::map<TiffTag, std::uint64_t> announced_counts_;
 };
 
 }  // namespace pixembed

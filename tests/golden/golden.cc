@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <ios>
@@ -22,9 +21,7 @@ constexpr char kWayOut[] = ": run tests/golden/make.sh";
 }  // namespace
 
 std::filesystem::path GoldenPath(std::string_view name) {
-  // Elsewhere where the tests run on another machine: tests/gpu/run.sh.
-  const char* moved = std::getenv("PIXEMBED_GOLDEN_DIRECTORY");
-  return std::filesystem::path(moved == nullptr ? PIXEMBED_GOLDEN_DIRECTORY : moved) / name;
+  return std::filesystem::path(PIXEMBED_GOLDEN_DIRECTORY) / name;
 }
 
 Weights GoldenTensors(std::string_view name) {

@@ -70,7 +70,17 @@ def jpegs(rng):
             cmyk = saved(photo(width, height).convert("CMYK"), "JPEG", progressive=progressive)
             yield f"jpeg.cmyk.{suffix}", cmyk
             yield f"jpeg.ycck.{suffix}", cmyk.replace(b"Adobe\0\x64\0\0\0\0\0", b"Adobe\0\x64\0\0\0\0\2")
+    # By cjpeg, whose options Pillow does not have: arithmetic coding, other samplings.
+    for path in sorted((pathlib.Path(__file__).parents[1] / "data" / "decode").glob("*.jpg")):
+        yield f"jpeg.cjpeg.{path.stem}", path.read_bytes()
+    arithmetic = (pathlib.Path(__file__).parents[1] / "data" / "decode" / "arithmetic.jpg").read_bytes()
+    for size in (65000, 65200, 65235, 65240, 65300, 65400, 65533):  # the scan crosses 64 KiB, or does not
+        yield f"jpeg.arithmetic.{size}", arithmetic[:2] + jpeg_segment(0xFE, bytes(size)) + arithmetic[2:]
     base = photo(48, 33)
+    for size in (65000, 65533):
+        for progressive in (False, True):
+            plain = saved(photo(150, 100), "JPEG", progressive=progressive)
+            yield f"jpeg.block.{size}.{progressive}", plain[:2] + jpeg_segment(0xFE, bytes(size)) + plain[2:]
     yield "jpeg.rgb", saved(base, "JPEG", keep_rgb=True)
     yield "jpeg.rgb.adobe", saved(base, "JPEG").replace(b"JFIF", b"xxxx", 1)[:2] + jpeg_segment(
         0xEE, b"Adobe\0\x64\0\0\0\0\0") + saved(base, "JPEG")[20:]

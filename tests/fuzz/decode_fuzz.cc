@@ -1,0 +1,54 @@
+// Any bytes through ReadHeader and Decode. What must hold: a failure has a reason and is never
+// INTERNAL; what the header says of size is true; nothing larger than the limits comes out.
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "src/error/error.h"
+#include "src/image/image.h"
+
+namespace {
+
+using pixembed::DecodeLimits;
+
+// Small, so that a run is short.
+constexpr DecodeLimits kLimits = {
+    .max_encoded_bytes = std::size_t{1} << 20, .max_pixels = 1 << 18, .max_side = 1 << 12};
+
+void Require(bool holds, const char* what, const absl::Status& status) {
+  if (holds) return;
+  std::fprintf(stderr, "%s: %s\n", what, status.ToString().c_str());
+  std::abort();
+}
+
+void RequireReason(const absl::Status& status) {
+  Require(status.ok() || pixembed::ReasonOf(status).has_value(), "a failure has a reason", status);
+  Require(status.code() != absl::StatusCode::kInternal, "never INTERNAL", status);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto encoded = std::as_bytes(std::span(data, size));
+  const auto header = pixembed::ReadHeader(encoded, kLimits);
+  const auto image = pixembed::Decode(encoded, kLimits);
+  RequireReason(header.status());
+  RequireReason(image.status());
+  Require(header.ok() || !image.ok(), "what decodes has a header", header.status());
+  if (!header.ok()) return 0;
+  const auto pixels = std::int64_t{header->width} * header->height;
+  Require(header->width > 0 && header->width <= kLimits.max_side && header->height > 0 &&
+              header->height <= kLimits.max_side && pixels <= kLimits.max_pixels,
+          "the size is within the limits", header.status());
+  Require(header->decoded_bytes >= static_cast<std::size_t>(pixels) * 3,
+          "decoded_bytes covers the result", header.status());
+  if (!image.ok()) return 0;
+  Require(image->width() == header->width && image->height() == header->height,
+          "the image has the header's size", header.status());
+  return 0;
+}
