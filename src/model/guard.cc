@@ -24,6 +24,8 @@ absl::Status CurrentExceptionAsStatus() {
     return MakeError(Reason::kOutOfMemory, "out of host memory");
   } catch (const std::exception& error) {
     return MakeError(Reason::kDeviceFailure, error.what());
+  } catch (...) {
+    return MakeError(Reason::kDeviceFailure, "an exception of an unknown type");
   }
 }
 

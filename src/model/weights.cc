@@ -115,25 +115,27 @@ WeightScope WeightScope::At(std::string_view path, std::int64_t index) const {
   return At(absl::StrCat(Text(path), ".", index));
 }
 
-at::Tensor WeightScope::GetOnCpu(std::string_view name, std::span<const std::int64_t> shape) const {
+at::Tensor WeightReader::Place(const at::Tensor& tensor) const { return tensor.to(device_); }
+
+at::Tensor WeightScope::GetOnCpu(std::string_view name,
+                                 std::initializer_list<std::int64_t> shape) const {
   const std::string path = absl::StrCat(path_, Text(name));
-  const Tensor* tensor = reader_->Find(absl::StrCat(prefix_, path), path, shape);
+  const Tensor* tensor =
+      reader_->Find(absl::StrCat(prefix_, path), path, {shape.begin(), shape.size()});
   return tensor == nullptr ? at::Tensor() : reader_->OnCpu(*tensor);
 }
 
 at::Tensor WeightScope::Get(std::string_view name,
                             std::initializer_list<std::int64_t> shape) const {
-  const at::Tensor tensor = GetOnCpu(name, {shape.begin(), shape.size()});
-  return tensor.defined() ? tensor.to(reader_->device_) : tensor;
+  const at::Tensor tensor = GetOnCpu(name, shape);
+  return tensor.defined() ? reader_->Place(tensor) : tensor;
 }
 
 at::Tensor WeightScope::Stack(std::initializer_list<std::string_view> names,
                               std::initializer_list<std::int64_t> shape) const {
   std::vector<at::Tensor> parts;
-  for (const std::string_view name : names) {
-    parts.push_back(GetOnCpu(name, {shape.begin(), shape.size()}));
-  }
-  return reader_->ok() ? at::cat(parts, 0).to(reader_->device_) : at::Tensor();
+  for (const std::string_view name : names) parts.push_back(GetOnCpu(name, shape));
+  return reader_->ok() ? reader_->Place(at::cat(parts, 0)) : at::Tensor();
 }
 
 }  // namespace pixembed

@@ -46,6 +46,9 @@ class WeightReader {
   // tensor that is not F32, F16 or BF16.
   const absl::Status& status() const { return status_; }
 
+  // The tensor on the reader's device; the copy is complete when it returns.
+  at::Tensor Place(const at::Tensor& tensor) const;
+
   // What was read, by its path below the root: the same for a file with and without a prefix.
   const std::map<std::string, const Tensor*, std::less<>>& used() const { return used_; }
 
@@ -72,6 +75,10 @@ class WeightScope {
   // The tensor `name` of exactly this shape, float32, on the reader's device.
   at::Tensor Get(std::string_view name, std::initializer_list<std::int64_t> shape) const;
 
+  // The same on the CPU: for what is computed from weights at load, which is then the same for
+  // every device.
+  at::Tensor GetOnCpu(std::string_view name, std::initializer_list<std::int64_t> shape) const;
+
   // Tensors of the same shape, one below the other: [names.size() * shape[0], ...].
   at::Tensor Stack(std::initializer_list<std::string_view> names,
                    std::initializer_list<std::int64_t> shape) const;
@@ -82,8 +89,6 @@ class WeightScope {
   friend class WeightReader;
   WeightScope(WeightReader* reader, std::string prefix, std::string path)
       : reader_(reader), prefix_(std::move(prefix)), path_(std::move(path)) {}
-  at::Tensor GetOnCpu(std::string_view name, std::span<const std::int64_t> shape) const;
-
   WeightReader* reader_;
   std::string prefix_;  // of the root: "vit." or ""
   std::string path_;    // below the root: "encoder.layer.3." or ""

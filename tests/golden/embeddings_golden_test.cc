@@ -22,6 +22,7 @@
 #include "src/image/image.h"
 #include "src/model/model.h"
 #include "tests/golden/golden.h"
+#include "tests/model/test_device.h"
 
 namespace pixembed {
 namespace {
@@ -130,7 +131,7 @@ std::vector<std::vector<float>> EmbedAll(Runner& runner, std::span<const Image> 
   return vectors;
 }
 
-// A model, a runner on the CPU, and what the reference says.
+// A model, a runner, and what the reference says.
 struct Loaded {
   std::shared_ptr<const Model> model;
   std::unique_ptr<Runner> runner;
@@ -139,12 +140,11 @@ struct Loaded {
 
 void Load(const std::filesystem::path& directory, const std::string& expected_name,
           Loaded& loaded) {
-  const auto devices = ResolveDevices("auto");
-  ASSERT_TRUE(devices.ok()) << devices.status();
-  auto model = LoadModel(directory, {.devices = {devices->front()}});
+  const Device device = TestDevice();
+  auto model = LoadModel(directory, {.devices = {device}});
   ASSERT_TRUE(model.ok()) << model.status() << ": run tests/golden/make.sh";
   loaded.model = *std::move(model);
-  auto runner = loaded.model->NewRunner(devices->front());
+  auto runner = loaded.model->NewRunner(device);
   ASSERT_TRUE(runner.ok()) << runner.status();
   loaded.runner = *std::move(runner);
   loaded.expected = GoldenTensors(expected_name);

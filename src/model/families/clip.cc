@@ -71,8 +71,9 @@ std::unique_ptr<Network> BuildClip(const FamilyInput& input) {
   TransformerParts parts;
   parts.projection = ReadPatchProjection(embeddings.At("patch_embedding"), width,
                                          architecture.patch, /*bias=*/false);
-  const at::Tensor cls = embeddings.Get("class_embedding", {width});
-  const at::Tensor positions = embeddings.Get("position_embedding.weight", {1 + patches, width});
+  const at::Tensor cls = embeddings.GetOnCpu("class_embedding", {width});
+  const at::Tensor positions =
+      embeddings.GetOnCpu("position_embedding.weight", {1 + patches, width});
   // [sic]: the name is misspelt in every file.
   parts.norm_before = ReadLayerNorm(root.At("pre_layrnorm"), width, architecture.epsilon);
   for (std::int64_t i = 0; i < architecture.layers; ++i) {
@@ -81,8 +82,8 @@ std::unique_ptr<Network> BuildClip(const FamilyInput& input) {
   // The last hidden state is the one before post_layernorm, which only the pooled output passes.
   if (!input.weights.ok()) return nullptr;
 
-  parts.leading_tokens = cls.add(positions[0]).unsqueeze(0);
-  parts.patch_positions = positions.narrow(0, 1, patches);
+  parts.leading_tokens = input.weights.Place(cls.add(positions[0]).unsqueeze(0));
+  parts.patch_positions = input.weights.Place(positions.narrow(0, 1, patches));
   return std::make_unique<VisionTransformer>(
       NetworkInfo{.patch = architecture.patch,
                   .tokens = static_cast<int>(1 + patches),

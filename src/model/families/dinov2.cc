@@ -134,10 +134,11 @@ std::unique_ptr<Network> Build(const FamilyInput& input, const Variant& variant)
   TransformerParts parts;
   parts.projection = ReadPatchProjection(embeddings.At("patch_embeddings.projection"), width,
                                          architecture.patch, /*bias=*/true);
-  const at::Tensor cls = embeddings.Get("cls_token", {1, 1, width});
+  const at::Tensor cls = embeddings.GetOnCpu("cls_token", {1, 1, width});
   const at::Tensor register_tokens =
-      variant.registers ? embeddings.Get("register_tokens", {1, registers, width}) : at::Tensor();
-  const at::Tensor positions = embeddings.Get("position_embeddings", {1, 1 + trained, width});
+      variant.registers ? embeddings.GetOnCpu("register_tokens", {1, registers, width})
+                        : at::Tensor();
+  const at::Tensor positions = embeddings.GetOnCpu("position_embeddings", {1, 1 + trained, width});
   for (std::int64_t i = 0; i < architecture.layers; ++i) {
     parts.blocks.push_back(ReadBlock(root.At("encoder.layer", i), architecture, swiglu));
   }
@@ -145,12 +146,14 @@ std::unique_ptr<Network> Build(const FamilyInput& input, const Variant& variant)
   if (!input.weights.ok()) return nullptr;
 
   // Registers have no position: they are inserted after positions are added.
-  parts.leading_tokens = cls[0].add(positions[0].narrow(0, 0, 1));
-  if (variant.registers) parts.leading_tokens = at::cat({parts.leading_tokens, register_tokens[0]});
+  at::Tensor leading = cls[0].add(positions[0].narrow(0, 0, 1));
+  if (variant.registers) leading = at::cat({leading, register_tokens[0]});
   const at::Tensor patch_positions = positions.narrow(1, 1, trained);
-  parts.patch_positions = PositionsFit(input.input, architecture)
+  parts.leading_tokens = input.weights.Place(leading);
+  parts.patch_positions =
+      input.weights.Place(PositionsFit(input.input, architecture)
                               ? patch_positions[0]
-                              : Interpolate(patch_positions, grid, variant.registers);
+                              : Interpolate(patch_positions, grid, variant.registers));
   return std::make_unique<VisionTransformer>(
       NetworkInfo{.patch = architecture.patch,
                   .tokens = static_cast<int>(1 + registers + Count(grid)),

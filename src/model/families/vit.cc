@@ -70,17 +70,19 @@ std::unique_ptr<Network> BuildVitWithTokens(const FamilyInput& input, const VitT
                                          architecture.patch, /*bias=*/true);
   std::vector<at::Tensor> leading_tokens;
   for (const std::string_view name : tokens.tokens) {
-    leading_tokens.push_back(embeddings.Get(name, {1, 1, width}));
+    leading_tokens.push_back(embeddings.GetOnCpu(name, {1, 1, width}));
   }
-  const at::Tensor positions = embeddings.Get("position_embeddings", {1, leading + patches, width});
+  const at::Tensor positions =
+      embeddings.GetOnCpu("position_embeddings", {1, leading + patches, width});
   for (std::int64_t i = 0; i < architecture.layers; ++i) {
     parts.blocks.push_back(ReadBlock(root.At("encoder.layer", i), architecture));
   }
   parts.norm_after = ReadLayerNorm(root.At("layernorm"), width, architecture.epsilon);
   if (!input.weights.ok()) return nullptr;
 
-  parts.leading_tokens = at::cat(leading_tokens, 1)[0].add(positions[0].narrow(0, 0, leading));
-  parts.patch_positions = positions[0].narrow(0, leading, patches);
+  parts.leading_tokens =
+      input.weights.Place(at::cat(leading_tokens, 1)[0].add(positions[0].narrow(0, 0, leading)));
+  parts.patch_positions = input.weights.Place(positions[0].narrow(0, leading, patches));
   return std::make_unique<VisionTransformer>(
       NetworkInfo{
           .patch = architecture.patch,
