@@ -159,9 +159,10 @@ class BatchQueue {
   }
 
   // When TakeAbandoned shall be called next, cancellations aside: never later than the earliest
-  // deadline of a queued item, sometimes earlier (an item that was served leaves its time behind).
+  // deadline of a queued item. Sometimes earlier: an item that was served leaves its time behind,
+  // so that a light load of items with deadlines does not move this with each of them.
   // max(): no need.
-  TimePoint NextExpiry() const { return empty() ? TimePoint::max() : earliest_deadline_; }
+  TimePoint NextExpiry() const { return earliest_deadline_; }
 
  private:
   struct Entry {

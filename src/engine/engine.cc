@@ -43,8 +43,9 @@ constexpr nanoseconds kUnmeasuredCost = std::chrono::milliseconds(1);
 constexpr std::chrono::milliseconds kMinRetryDelay{1};
 constexpr std::chrono::milliseconds kMaxRetryDelay{60'000};
 
-absl::Status AbandonedError(Abandoned<Pending>::Why why) {
-  return why == Abandoned<Pending>::Why::kCancelled
+absl::Status WhyAbandoned(const Abandoned<Pending>& abandoned) {
+  if (abandoned.item->cut_off) return CutOffError();
+  return abandoned.why == Abandoned<Pending>::Why::kCancelled
              ? MakeError(Reason::kCancelled, "cancelled before the image's turn came")
              : MakeError(Reason::kDeadlineExceeded, "the deadline passed before the image's turn");
 }
@@ -291,7 +292,7 @@ absl::Status EngineImpl::StartStages() {
       [this](Abandoned<Pending> abandoned) {
         const Task& task = *abandoned.item;
         --traffic_[task.model]->Waiting(task.item.lane);
-        roster_.Finish(*abandoned.item, AbandonedError(abandoned.why));
+        roster_.Finish(*abandoned.item, WhyAbandoned(abandoned));
       });
   if (!started.ok()) return started.status();
   inference_ = *std::move(started);
@@ -305,7 +306,7 @@ absl::Status EngineImpl::StartStages() {
         const Task& task = *abandoned.item;
         inference_->Unexpect(task.model, abandoned.item.bulk());
         --traffic_[task.model]->Waiting(task.item.lane);
-        roster_.Finish(*abandoned.item, AbandonedError(abandoned.why));
+        roster_.Finish(*abandoned.item, WhyAbandoned(abandoned));
       });
   if (!started.ok()) return started.status();
   decode_ = *std::move(started);
@@ -360,10 +361,7 @@ void EngineImpl::Begin(std::size_t model, const Demand& demand, std::vector<Item
     tasks.push_back(std::move(task));
   }
   admitted_ += tasks.size();
-  if (!roster_.Enter(tasks)) {
-    UncountWaiting(model, demand);
-    return;
-  }
+  roster_.Enter(tasks);
   for (const std::shared_ptr<Task>& task : tasks) {
     if (!task->item.stop.stop_possible()) continue;
     task->on_stop.emplace(task->item.stop, [this] {
@@ -437,10 +435,11 @@ std::chrono::milliseconds EngineImpl::RetryDelay() const {
 absl::Status EngineImpl::Drain(TimePoint deadline) {
   admission_.Close();
   if (admission_.WaitUntilEmpty(deadline)) return absl::OkStatus();
-  const std::size_t cut_off = roster_.CutOff();
+  roster_.CutOff();
   decode_->SweepCancelled();
   inference_->SweepCancelled();
   admission_.WaitUntilEmpty(TimePoint::max());  // calls of `done` under way on other threads
+  const std::size_t cut_off = roster_.cut_off();
   if (cut_off == 0) return absl::OkStatus();
   return MakeError(Reason::kDeadlineExceeded,
                    absl::StrCat(cut_off, " images were cut off at the end of the drain"));

@@ -30,7 +30,9 @@ struct EncodedImage {
 
 enum class Lane {
   kOnline,  // a person or a service waits
-  kBulk,    // fills the room that online traffic leaves in a batch, and idle workers
+  // Fills the room that online traffic leaves: in a batch (on a GPU, where it costs nothing), on
+  // idle workers, and in the queue, of which it may hold half.
+  kBulk,
 };
 
 // Where the time of one image went.
@@ -55,8 +57,9 @@ struct Item {
   TimePoint deadline = TimePoint::max();
   // When stop is requested the image is not decoded and not computed any more: CANCELLED.
   std::stop_token stop;
-  // Called exactly once for an admitted item, on a thread of the engine. Must not block and must
-  // not call the engine's Drain or destructor. Submit may be called.
+  // Called exactly once for an admitted item, on a thread of the engine (or on Drain's, for an item
+  // that it cuts off). Must not block and must not call the engine's Drain or destructor. Submit
+  // may be called: the item's room is free already.
   absl::AnyInvocable<void(absl::StatusOr<Outcome>)> done;
 };
 
@@ -117,8 +120,9 @@ class Engine {
   // As Submit, but waits in line (first come, first served) where Submit would answer OVERLOADED;
   // for streams, whose back-pressure is that they read no further until `admitted`. `admitted` is
   // called once, perhaps before this returns: OK when the items are in, DRAINING when they never
-  // will be, CANCELLED when the first item's `stop` was requested while they waited. Items larger
-  // than the whole budget are admitted when the engine is otherwise empty.
+  // will be, CANCELLED when the first item's `stop` was requested while they waited. OK comes
+  // before the first `done`. Items larger than the whole budget are admitted when the engine is
+  // otherwise empty.
   virtual void SubmitWhenRoom(std::size_t model, std::vector<Item> items,
                               absl::AnyInvocable<void(absl::Status)> admitted) = 0;
 

@@ -22,8 +22,8 @@ namespace pixembed {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr int kMaxBatchSize = 4096;
-constexpr std::chrono::milliseconds kMaxQueueDelay{10'000};
+constexpr int kMaxBatchSize = 65'536;
+constexpr std::chrono::milliseconds kMaxQueueDelay{60'000};
 
 // Per device: enough to keep it busy while the other worker uploads and downloads.
 constexpr int kWorkersPerGpu = 2;
@@ -47,8 +47,9 @@ absl::Status CheckRange(const Range& range) {
 }
 
 absl::Status CheckRanges(const EngineOptions& options) {
-  const std::int64_t delay_us =
-      std::chrono::duration_cast<std::chrono::microseconds>(options.max_queue_delay).count();
+  // Rounded down, so that -1 us is out of range.
+  const std::int64_t delay_ms =
+      std::chrono::floor<std::chrono::milliseconds>(options.max_queue_delay).count();
   const auto at_least_one = [](std::size_t value) {
     return static_cast<std::int64_t>(std::min<std::size_t>(value, 1));
   };
@@ -57,7 +58,7 @@ absl::Status CheckRanges(const EngineOptions& options) {
       Range{"decode_threads", options.decode_threads, 0, kMaxThreads},
       Range{"workers_per_device", options.workers_per_device, 0, kMaxThreads},
       Range{"max_batch_size", options.max_batch_size, 0, kMaxBatchSize},
-      Range{"max_queue_delay_us", delay_us, 0, std::chrono::microseconds(kMaxQueueDelay).count()},
+      Range{"max_queue_delay (ms)", delay_ms, 0, kMaxQueueDelay.count()},
       Range{"max_queued_images", at_least_one(options.max_queued_images), 1, INT64_MAX},
       Range{"max_queued_bytes", at_least_one(options.max_queued_bytes), 1, INT64_MAX},
       Range{"max_decoded_bytes", at_least_one(options.max_decoded_bytes), 1, INT64_MAX},

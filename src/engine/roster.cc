@@ -16,35 +16,24 @@
 #include "src/error/error.h"
 
 namespace pixembed {
-namespace {
 
 absl::Status CutOffError() {
   return MakeError(Reason::kDraining,
                    "the server shut down before the image's turn came (--drain_timeout)");
 }
 
-}  // namespace
-
 Demand DemandOf(Lane lane, std::size_t encoded_bytes) {
   const Load load{1, encoded_bytes};
   return {load, lane == Lane::kBulk ? load : Load{}};
 }
 
-bool Roster::Enter(std::span<const std::shared_ptr<Task>> tasks) {
-  bool cut_off = false;
-  {
-    const std::lock_guard lock(mutex_);
-    cut_off = cut_off_;
-    for (const std::shared_ptr<Task>& task : tasks) {
-      task->place = tasks_.insert(tasks_.end(), task);
-    }
-  }
-  if (!cut_off) return true;
+void Roster::Enter(std::span<const std::shared_ptr<Task>> tasks) {
+  const std::lock_guard lock(mutex_);
   for (const std::shared_ptr<Task>& task : tasks) {
-    ++cut_off_count_;
-    Finish(*task, CutOffError());
+    task->place = tasks_.insert(tasks_.end(), task);
+    task->cut_off = cut_off_;
   }
-  return false;
+  if (cut_off_) cut_off_count_ += tasks.size();
 }
 
 void Roster::Finish(Task& task, absl::StatusOr<Outcome> result) {
@@ -70,7 +59,7 @@ void Roster::End(Task& task, absl::StatusOr<Outcome> result) {
   admission_->Leave(1);
 }
 
-std::size_t Roster::CutOff() {
+void Roster::CutOff() {
   std::vector<std::shared_ptr<Task>> claimed;
   {
     const std::lock_guard lock(mutex_);
@@ -79,9 +68,8 @@ std::size_t Roster::CutOff() {
       if (!task->claimed.exchange(true)) claimed.push_back(task);
     }
   }
-  for (const std::shared_ptr<Task>& task : claimed) End(*task, CutOffError());
   cut_off_count_ += claimed.size();
-  return cut_off_count_;
+  for (const std::shared_ptr<Task>& task : claimed) End(*task, CutOffError());
 }
 
 }  // namespace pixembed

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <span>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "src/engine/admission.h"
 #include "src/engine/engine.h"
@@ -20,20 +21,26 @@ namespace pixembed {
 // What one image takes of the admission's limit.
 Demand DemandOf(Lane lane, std::size_t encoded_bytes);
 
+// What is left when a drain ends is told this.
+absl::Status CutOffError();
+
 // Thread-safe.
 class Roster {
  public:
   explicit Roster(Admission* admission) : admission_(admission) {}
 
-  // Takes note of tasks that were admitted. False after CutOff: then they are finished already.
-  bool Enter(std::span<const std::shared_ptr<Task>> tasks);
+  // Takes note of tasks that were admitted; after CutOff it marks them as cut off. To be called
+  // before they are queued.
+  void Enter(std::span<const std::shared_ptr<Task>> tasks);
 
   // Ends the task, unless somebody has: gives its room back, calls its `done`, answers those who
   // got in by the room. Call under no lock.
   void Finish(Task& task, absl::StatusOr<Outcome> result);
 
-  // Finishes everything inside, and whatever is still to enter, with DRAINING. How many.
-  std::size_t CutOff();
+  // Finishes everything inside with DRAINING, on this thread, and marks whatever is still to enter.
+  void CutOff();
+  // How many were cut off.
+  std::size_t cut_off() const { return cut_off_count_; }
 
   std::uint64_t completed() const { return completed_; }
   std::uint64_t failed() const { return failed_; }

@@ -26,6 +26,8 @@ struct Task {
   Timings timings;
   Image image;
 
+  // Came in after a drain had cut off what was inside; finished by the first queue it meets.
+  bool cut_off = false;
   // Set once, by the one that calls item.done.
   std::atomic<bool> claimed = false;
   // Where the roster keeps it.
@@ -41,8 +43,10 @@ class Pending {
 
   bool bulk() const { return task_->item.lane == Lane::kBulk; }
   TimePoint deadline() const { return task_->item.deadline; }
-  // A task that a drain has cut off needs no further work either.
-  bool cancelled() const { return task_->item.stop.stop_requested() || task_->claimed; }
+  // What a drain has cut off needs no further work either.
+  bool cancelled() const {
+    return task_->item.stop.stop_requested() || task_->claimed || task_->cut_off;
+  }
 
   Task& operator*() const { return *task_; }
   Task* operator->() const { return task_.get(); }

@@ -163,6 +163,8 @@ TEST(BatchQueue, NextExpiryIsNeverLaterThanTheEarliestDeadline) {
   EXPECT_THAT(Names(queue.TakeAbandoned(At(10))), ElementsAre("b"));
   EXPECT_EQ(queue.NextExpiry(), At(20));
   queue.Take(kAll, At(11));
+  EXPECT_LE(queue.NextExpiry(), TimePoint::max());
+  EXPECT_THAT(queue.TakeAbandoned(At(20)), IsEmpty());
   EXPECT_EQ(queue.NextExpiry(), TimePoint::max());
 }
 
