@@ -147,12 +147,12 @@ absl::Status ValidateSpec(const PreprocessSpec& spec);
 // The size that every image has after Resize, or nothing where it depends on the image.
 std::optional<Size> FixedOutputSize(const PreprocessSpec& spec);
 
-// The size that an image of `input` has after Resize (resize and crop applied). A side is 0 where
-// longest_edge presses it to nothing.
+// The size that an image of `input` has after Resize (resize and crop applied). Without a crop, a
+// side is 0 where longest_edge presses it to nothing.
 Size OutputSize(const PreprocessSpec& spec, Size input);
 
 // Resize and center crop, still uint8. Bit-identical to the backend.
-// REQUIRES: ValidateSpec(spec).ok(); image and result not empty.
+// REQUIRES: ValidateSpec(spec).ok(); image not empty, nor what it is resized to (see longest_edge).
 Image Resize(const Image& image, const PreprocessSpec& spec);
 
 // Decode and Resize in one; the pixels are the same as those of the two calls, the memory and time

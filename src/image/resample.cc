@@ -69,8 +69,7 @@ void VerticalScalar(const AxisTaps& taps, int i, const std::uint8_t* const* in, 
 class RowBuffer {
  public:
   RowBuffer(int rows, int width)
-      : stride_((static_cast<std::size_t>(width) + AxisTaps::kGroup) * kChannels +
-                ResampleKernels::kSlack),
+      : stride_(static_cast<std::size_t>(width) * kChannels + ResampleKernels::kSlack),
         bytes_(stride_ * rows) {}
 
   std::uint8_t* row(int y) { return bytes_.data() + stride_ * y; }
@@ -80,17 +79,14 @@ class RowBuffer {
   std::vector<std::uint8_t> bytes_;
 };
 
-// Rows of the source for the horizontal kernel, which reads whole groups of taps: rows so near the
-// end of the pixels that it would read past them are copied first.
+// Rows of the source for the horizontal kernel, which also reads what it weighs with zero: rows so
+// near the end of the pixels that it would read past them are copied first.
 class SourceRows {
  public:
   SourceRows(const Image& source, const AxisTaps& taps)
-      : source_(source), copies_(kRows, source.width()) {
-    for (int i = 0; i < taps.outputs(); ++i) {
-      const int groups = (taps.count[i] + AxisTaps::kGroup - 1) / AxisTaps::kGroup;
-      reach_ = std::max(reach_, taps.first[i] + groups * AxisTaps::kGroup);
-    }
-  }
+      : source_(source),
+        reach_(taps.end() + taps.stride),
+        copies_(kRows, std::max(source.width(), reach_)) {}
 
   // `slot` < kRows: which copy to use where one is needed.
   const std::uint8_t* row(int y, int slot) {
@@ -103,8 +99,8 @@ class SourceRows {
 
  private:
   const Image& source_;
+  int reach_;
   RowBuffer copies_;
-  int reach_ = 0;
 };
 
 // Where the pass order leaves one axis as it is, its taps are absent.
@@ -199,7 +195,7 @@ void VerticalFirst(const Passes& p) {
   AxisTaps x = *p.x;
   for (int& first : x.first) first -= left;
   SourceColumns columns(p, left, width);
-  RowBuffer between(kRows, width);
+  RowBuffer between(kRows, width + x.stride);
   RowBuffer finished(kRows, p.window.width);
   std::array<std::uint8_t*, kRows> middle{};
   std::array<std::uint8_t*, kRows> out{};

@@ -27,13 +27,12 @@ struct Window {
 struct ResampleKernels {
   // Rows that one call of `horizontal` takes.
   static constexpr int kRows = 4;
-  // Bytes beyond its last input group, and beyond its last output pixel, that `horizontal` may
-  // touch.
-  static constexpr int kSlack = 4;
+  // Bytes that `horizontal` may touch beyond its last input and beyond its last output pixel.
+  static constexpr int kSlack = 8;
 
-  // Resizes `rows` <= kRows rows along x: out[r][i] from in[r][taps.first[i] ...]. Groups are read
-  // whole: input up to 3 * (first[i] + count[i] rounded up to kGroup) + kSlack bytes must be
-  // readable, and 3 * outputs + kSlack bytes of each out[r] writable.
+  // Resizes `rows` <= kRows rows along x: out[r][i] from in[r][taps.first[i] ...]. Weights of zero
+  // are applied too: of each in[r], 3 * (taps.end() + taps.stride) + kSlack bytes must be readable,
+  // of each out[r], 3 * taps.outputs() + kSlack bytes writable.
   void (*horizontal)(const AxisTaps& taps, const std::uint8_t* const* in, int rows,
                      std::uint8_t* const* out);
   // Output row i of a resize along y, `bytes` bytes: out[x] from in[t][x], t < taps.count[i]. `in`

@@ -86,25 +86,30 @@ class Axis {
     int count;
   };
 
-  // Normalised weights of output i into `weights`, which holds max_count().
-  template <double (*kFilter)(double)>
-  Range Weigh(int i, std::span<double> weights) const {
-    const double center = (i + 0.5) * scale_;
+  // The inputs of output i.
+  Range RangeOf(int i) const {
+    const double center = Center(i);
     const int first = std::max(static_cast<int>(center - support_ + 0.5), 0);
     const int end = std::min(static_cast<int>(center + support_ + 0.5), input_);
-    const int count = std::clamp(end - first, 0, max_count());
+    return {first, std::clamp(end - first, 0, max_count())};
+  }
+
+  // Their normalised weights, into `weights`, which holds max_count().
+  template <double (*kFilter)(double)>
+  void Weigh(int i, Range range, std::span<double> weights) const {
+    const double center = Center(i);
     double sum = 0.0;
-    for (int t = 0; t < count; ++t) {
-      weights[t] = kFilter((t + first - center + 0.5) * inverse_);
+    for (int t = 0; t < range.count; ++t) {
+      weights[t] = kFilter((t + range.first - center + 0.5) * inverse_);
       sum += weights[t];
     }
-    if (sum != 0.0) {
-      for (int t = 0; t < count; ++t) weights[t] /= sum;
-    }
-    return {first, count};
+    if (sum == 0.0) return;
+    for (int t = 0; t < range.count; ++t) weights[t] /= sum;
   }
 
  private:
+  double Center(int i) const { return (i + 0.5) * scale_; }
+
   int input_;
   double scale_;
   double filter_scale_;
@@ -133,7 +138,8 @@ double LargestWeight(const Axis& axis, int output) {
   std::vector<double> weights(axis.max_count());
   double largest = 0.0;
   for (int i = 0; i < output && largest < kLargestWeight; ++i) {
-    const Axis::Range range = axis.Weigh<kFilter>(i, weights);
+    const Axis::Range range = axis.RangeOf(i);
+    axis.Weigh<kFilter>(i, range, weights);
     for (int t = 0; t < range.count; ++t) largest = std::max(largest, weights[t]);
   }
   return largest;
@@ -144,20 +150,25 @@ AxisTaps Compute(Backend backend, const Axis& axis, int output, int begin, int o
   const bool pillow = backend == Backend::kPil;
   AxisTaps taps;
   taps.precision = pillow ? kPillowPrecision : AtenPrecision(LargestWeight<kFilter>(axis, output));
-  taps.stride = (axis.max_count() + AxisTaps::kGroup - 1) / AxisTaps::kGroup * AxisTaps::kGroup;
   taps.first.resize(outputs);
   taps.count.resize(outputs);
+  int longest = 0;
+  for (int i = 0; i < outputs; ++i) {
+    const Axis::Range range = axis.RangeOf(begin + i);
+    taps.first[i] = range.first;
+    taps.count[i] = range.count;
+    longest = std::max(longest, range.count);
+  }
+  taps.stride = (longest + AxisTaps::kGroup - 1) / AxisTaps::kGroup * AxisTaps::kGroup;
   const std::size_t size = static_cast<std::size_t>(outputs) * taps.stride;
   taps.coarse.resize(size);
   if (pillow) taps.fine.resize(size);
 
   std::vector<double> weights(axis.max_count());
   for (int i = 0; i < outputs; ++i) {
-    const Axis::Range range = axis.Weigh<kFilter>(begin + i, weights);
-    taps.first[i] = range.first;
-    taps.count[i] = range.count;
+    axis.Weigh<kFilter>(begin + i, {taps.first[i], taps.count[i]}, weights);
     const std::size_t row = static_cast<std::size_t>(i) * taps.stride;
-    for (int t = 0; t < range.count; ++t) {
+    for (int t = 0; t < taps.count[i]; ++t) {
       const int weight = Quantize(weights[t], taps.precision);
       if (pillow) {
         taps.coarse[row + t] = static_cast<std::int16_t>(weight >> AxisTaps::kFineBits);

@@ -87,11 +87,14 @@ TEST(DecodeAndResize, PassesOnWhatDecodeSays) {
 }
 
 TEST(DecodeAndResize, RefusesAnImageThatThinsOutToNothing) {
-  const absl::StatusOr<Image> image =
-      DecodeAndResize(Bmp(Image(2000, 1)), DecodeLimits{}, ShortestEdge(224, 400));
+  PreprocessSpec spec = ShortestEdge(224, 400);
+  const absl::StatusOr<Image> image = DecodeAndResize(Bmp(Image(2000, 1)), DecodeLimits{}, spec);
   EXPECT_EQ(ReasonOf(image.status()), Reason::kEmptyImage);
   EXPECT_THAT(std::string(image.status().message()),
               AllOf(HasSubstr("2000x1"), HasSubstr("400x0")));
+  spec.crop = Size{224, 224};
+  EXPECT_EQ(ReasonOf(DecodeAndResize(Bmp(Image(2000, 1)), DecodeLimits{}, spec).status()),
+            Reason::kEmptyImage);
 }
 
 TEST(DecodeAndResize, RefusesAnImageThatGrowsBeyondThePixelLimit) {
