@@ -13,30 +13,37 @@
 
 namespace pixembed {
 
-void CallCount::Add() {
+CallCount::Era CallCount::Add() {
   const std::lock_guard lock(mutex_);
-  ++value_;
+  ++(era_ == Era::kServing ? serving_ : draining_);
+  return era_;
 }
 
-void CallCount::Remove() {
+void CallCount::Remove(Era era) {
   const std::lock_guard lock(mutex_);
-  --value_;
+  --(era == Era::kServing ? serving_ : draining_);
   changed_.notify_all();  // under the lock: the waiter may destroy the count as soon as it is free
+}
+
+void CallCount::BeginDrain() {
+  const std::lock_guard lock(mutex_);
+  era_ = Era::kDraining;
 }
 
 std::size_t CallCount::value() const {
   const std::lock_guard lock(mutex_);
-  return value_;
+  return serving_ + draining_;
 }
 
 void CallCount::WaitUntilZero() const {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return value_ == 0; });
+  changed_.wait(lock, [this] { return serving_ + draining_ == 0; });
 }
 
-bool CallCount::WaitUntilZero(std::chrono::steady_clock::time_point deadline) const {
+std::size_t CallCount::WaitUntilServed(std::chrono::steady_clock::time_point deadline) const {
   std::unique_lock lock(mutex_);
-  return changed_.wait_until(lock, deadline, [this] { return value_ == 0; });
+  changed_.wait_until(lock, deadline, [this] { return serving_ == 0; });
+  return serving_;
 }
 
 Call::Call(CompletionQueue& queue) : queue_(queue), stream_(&context_), done_(*this) {
@@ -99,7 +106,7 @@ Detached RpcService::AcceptMethod(CompletionQueue& queue, int method) {
 
 Detached RpcService::Serve(std::unique_ptr<Call> call, int method) {
   const bool overloaded = calls_.value() >= max_calls_;
-  calls_.Add();
+  const CallCount::Era era = calls_.Add();
   if (overloaded) {
     const grpc::Status status = overloaded_();
     co_await call->Finish(status);
@@ -108,7 +115,7 @@ Detached RpcService::Serve(std::unique_ptr<Call> call, int method) {
   }
   co_await call->done_;
   call.reset();
-  calls_.Remove();
+  calls_.Remove(era);
 }
 
 }  // namespace pixembed

@@ -39,20 +39,32 @@ struct Method {
   Handler handler;
 };
 
-// Counts the calls that are being served, so that a shutdown can wait for the last. Thread-safe.
+// Counts the calls that are being served, so that a shutdown can wait for them. Thread-safe.
 class CallCount {
  public:
-  void Add();
-  void Remove();
+  // Calls that came before a drain are waited for; later ones, which are refused, may come without
+  // end.
+  enum class Era { kServing, kDraining };
+
+  // A call begins, and ends. `era` is what Add said.
+  Era Add();
+  void Remove(Era era);
+
+  void BeginDrain();
+
   std::size_t value() const;
   void WaitUntilZero() const;
-  // Whether zero was reached by `deadline`.
-  bool WaitUntilZero(std::chrono::steady_clock::time_point deadline) const;
+  // Waits until the calls that came before the drain have ended, or the deadline; how many have
+  // not.
+  std::size_t WaitUntilServed(std::chrono::steady_clock::time_point deadline) const;
 
  private:
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
-  std::size_t value_ = 0;
+  // All below are guarded by mutex_.
+  Era era_ = Era::kServing;
+  std::size_t serving_ = 0;
+  std::size_t draining_ = 0;
 };
 
 // A call that was accepted. On the thread of its queue, except where noted. At most one Read and

@@ -188,6 +188,11 @@ absl::StatusOr<Values> SplitArguments(std::span<const char* const> arguments) {
 absl::Status SetFlags(std::span<const char* const> arguments, const Environment& environment) {
   const absl::StatusOr<Values> values = SplitArguments(arguments);
   if (!values.ok()) return values.status();
+  for (const char* const name : kFlags) {  // nothing of an earlier parse
+    if (absl::Status status = SetFlag(name, Flag(name).DefaultValue(), name); !status.ok()) {
+      return status;
+    }
+  }
   for (const char* const name : kFlags) {
     const std::string variable = VariableName(name);
     const std::optional<std::string> value = environment(variable);
@@ -390,7 +395,6 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<const char* const> argume
       if (argument == row.argument) return CommandLine{.action = row.action, .config = {}};
     }
   }
-  const absl::FlagSaver restore;  // the flags are how we parse, not where we keep
   if (absl::Status status = SetFlags(arguments, environment); !status.ok()) return status;
   absl::StatusOr<ServerConfig> config = ReadConfig();
   if (!config.ok()) return config.status();

@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "src/error/error.h"
 
@@ -21,6 +23,7 @@ namespace pixembed {
 namespace {
 
 constexpr std::string_view kUnixPrefix = "unix:";
+constexpr std::uint32_t kMaxPort = 65'535;
 
 class Socket {
  public:
@@ -52,19 +55,28 @@ absl::Status CheckUnix(const std::string& address) {
                                               sizeof target.sun_path - 1, " are possible"));
   }
   path.copy(static_cast<char*>(target.sun_path), path.size());
-  const Socket probe(AF_UNIX);
-  if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&target), sizeof target) == 0) {
+  const auto* const name = reinterpret_cast<const sockaddr*>(&target);
+  const Socket client(AF_UNIX);
+  if (connect(client.get(), name, sizeof target) == 0) {
     return CannotListen(address, "a server listens there");
   }
-  if (errno == ENOTSOCK) return CannotListen(address, "there is a file that is no socket");
+  std::error_code error;
+  if (std::filesystem::is_socket(path, error)) unlink(path.c_str());  // nobody answers: a leftover
+  const Socket server(AF_UNIX);
+  if (bind(server.get(), name, sizeof target) != 0) {
+    return CannotListen(address, SystemError());
+  }
+  unlink(path.c_str());
   return absl::OkStatus();
 }
 
-// "host:port" and "[host]:port" in two; false if it is neither.
+// "host:port" and "[host]:port" in two, with a port that exists; false if it is neither.
 bool Split(std::string_view address, std::string& host, std::string& port) {
   const std::size_t colon = address.rfind(':');
   if (colon == std::string_view::npos || colon + 1 == address.size()) return false;
   port = address.substr(colon + 1);
+  std::uint32_t number = 0;
+  if (!absl::SimpleAtoi(port, &number) || number > kMaxPort) return false;
   std::string_view name = address.substr(0, colon);
   if (name.size() >= 2 && name.front() == '[' && name.back() == ']') {
     name = name.substr(1, name.size() - 2);

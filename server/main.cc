@@ -1,4 +1,5 @@
 // pixembed-server: the composition root, the one place where all rooms meet.
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -62,11 +63,18 @@ void LogGrpc(gpr_log_func_args* args) {
   spdlog::log(level, "gRPC: {}", args->message);
 }
 
+// Protobuf writes a line for every hostile request; the status that the caller gets says it all.
+void LogProtobuf(google::protobuf::LogLevel /*level*/, const char* /*file*/, int /*line*/,
+                 const std::string& message) {
+  spdlog::debug("protobuf: {}", message);
+}
+
 void StartLogging() {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("pixembed"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
   spdlog::flush_on(spdlog::level::info);
   gpr_set_log_function(LogGrpc);
+  google::protobuf::SetLogHandler(LogProtobuf);
 }
 
 void LogConfig(const ServerConfig& config) {

@@ -62,10 +62,9 @@ class Server {
 
   // Refuses new work (UNAVAILABLE, reason DRAINING), drains the engine, lets calls and streams
   // finish what was accepted, closes connections. What is left at `deadline` is cut off:
-  // accepted images with DRAINING, calls with UNAVAILABLE. Idempotent; returns when every thread
-  // has ended.
-  // Errors: the engine's, for images that were cut off; DEADLINE_EXCEEDED with the number of calls
-  // that were.
+  // accepted images with DRAINING, and calls two seconds later. Idempotent; returns when every
+  // thread has ended. Errors: the engine's, for images that were cut off; DEADLINE_EXCEEDED with
+  // the number of calls that were.
   absl::Status Stop(TimePoint deadline);
 
  private:

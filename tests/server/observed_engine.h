@@ -16,6 +16,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "src/engine/engine.h"
+#include "src/error/error.h"
 #include "src/model/model.h"
 
 namespace pixembed {
@@ -45,14 +46,15 @@ class ObservedEngine final : public Engine {
     const std::lock_guard lock(mutex_);
     return last_;
   }
-  // Blocks until Drain was called.
-  void AwaitDrain() const {
+  // Blocks until Drain was called; whoever submits after that is refused.
+  void AwaitDrainBegun() const {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return draining_; });
   }
 
   absl::Status Submit(std::size_t model, std::vector<Item> items) override {
     const std::size_t count = See(items);
+    if (drain_begun()) return MakeError(Reason::kDraining, "draining");
     absl::Status status = engine_->Submit(model, std::move(items));
     Count(count);
     return status;
@@ -60,6 +62,7 @@ class ObservedEngine final : public Engine {
   void SubmitWhenRoom(std::size_t model, std::vector<Item> items,
                       absl::AnyInvocable<void(absl::Status)> admitted) override {
     const std::size_t count = See(items);
+    if (drain_begun()) return admitted(MakeError(Reason::kDraining, "draining"));
     engine_->SubmitWhenRoom(model, std::move(items), std::move(admitted));
     Count(count);
   }
@@ -79,6 +82,10 @@ class ObservedEngine final : public Engine {
   }
 
  private:
+  bool drain_begun() const {
+    const std::lock_guard lock(mutex_);
+    return draining_;
+  }
   std::size_t See(const std::vector<Item>& items) {
     const std::lock_guard lock(mutex_);
     const Item& item = items.back();

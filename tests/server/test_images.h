@@ -2,8 +2,10 @@
 #ifndef PIXEMBED_TESTS_SERVER_TEST_IMAGES_H_
 #define PIXEMBED_TESTS_SERVER_TEST_IMAGES_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace pixembed {
 
@@ -34,6 +36,27 @@ inline std::string SolidImage(int red, int green = 0, int blue = 0) {
     out += {static_cast<char>(blue), static_cast<char>(green), static_cast<char>(red)};
   }
   return out;
+}
+
+// An image that cannot be used, and how that is called.
+struct BrokenImage {
+  std::string data;
+  std::string reason;
+  std::string text;  // part of the message
+};
+
+// Seven ways to be broken, for a server whose --max_image_bytes is `max_bytes`.
+inline std::vector<BrokenImage> BrokenImages(std::size_t max_bytes) {
+  const std::string png("\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0", 29);
+  return {
+      {"", "EMPTY_IMAGE", ""},
+      {"Dear server, this is a text file.\n", "UNSUPPORTED_FORMAT", ""},
+      {SolidImage(1).substr(0, 100), "TRUNCATED_IMAGE", ""},
+      {png + "no checksum of the header", "CORRUPT_IMAGE", ""},
+      {SolidImage(1) + std::string(max_bytes, 'x'), "TOO_MANY_BYTES", "--max_image_bytes"},
+      {BmpHeader(60'000, 60'000), "TOO_MANY_PIXELS", "--max_image_pixels"},
+      {BmpHeader(70'000, 1), "TOO_MANY_PIXELS", "--max_image_side"},
+  };
 }
 
 }  // namespace pixembed
