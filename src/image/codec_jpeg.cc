@@ -36,7 +36,7 @@ namespace {
 
 // A progressive file may refine its coefficients in any number of scans, each a pass over the whole
 // image at the price of a few bytes. No encoder writes a hundred.
-constexpr int kMaxScans = 1000;
+constexpr int kMaxScans = 500;
 
 // The bytes that the library gets at once. It makes a difference: arithmetic coding cannot suspend,
 // so Pillow refuses such a file where a scan crosses the end of a block. Source: ImageFile.py

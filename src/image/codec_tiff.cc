@@ -962,7 +962,7 @@ absl::StatusOr<std::int64_t> BlockPixels(const TiffDirectory& directory, const P
   return std::max(image, width * height);
 }
 
-absl::StatusOr<ImageHeader> HeaderOf(const TiffDirectory& directory, const Page& page,
+absl::StatusOr<ImageHeader> HeaderOf(Bytes file, const TiffDirectory& directory, const Page& page,
                                      const DecodeLimits& limits) {
   if (absl::Status status = CheckSize(Format::kTiff, page.width, page.height, limits);
       !status.ok()) {
@@ -975,11 +975,11 @@ absl::StatusOr<ImageHeader> HeaderOf(const TiffDirectory& directory, const Page&
   const std::size_t bands = HasSeparateBands(page) ? pixels * 4 : 0;
   // A block of at most 8 bytes a pixel, twice: ours, and the library's where it converts.
   const std::size_t blocks = static_cast<std::size_t>(*block) * 16;
-  constexpr std::size_t kLibrary = std::size_t{4} << 20;
+  // The library copies the data of tags: a colour profile may be most of the file.
+  const std::size_t library = file.size() + (std::size_t{4} << 20);
   const bool swapped = SwapsSides(page.orientation);
   return HeaderFor(Format::kTiff, swapped ? page.height : page.width,
-                   swapped ? page.width : page.height, oriented + bands + blocks + kLibrary,
-                   limits);
+                   swapped ? page.width : page.height, oriented + bands + blocks + library, limits);
 }
 
 // A directory that is cut short explains whatever is wrong with it.
@@ -994,7 +994,7 @@ absl::StatusOr<ImageHeader> ReadTiffHeader(Bytes bytes, const DecodeLimits& limi
   if (!directory.ok()) return directory.status();
   const absl::StatusOr<Page> page = ReadPage(*directory);
   if (!page.ok()) return Explained(page.status(), *directory);
-  return HeaderOf(*directory, *page, limits);
+  return HeaderOf(bytes, *directory, *page, limits);
 }
 
 absl::StatusOr<Image> DecodeTiff(Bytes bytes, const ImageHeader& header, const DecodeLimits&) {

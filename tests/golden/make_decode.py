@@ -623,6 +623,7 @@ def tiffs(rng):
             if struct.unpack("<H", file[at:at + 2])[0] == tag:
                 file[at:at + 2] = struct.pack("<H", 65000)
         yield f"tiff.without.{tag}", bytes(file)
+    yield "tiff.profile.large", variant({34675: (7, bytes(6 << 20)), 259: (SHORT, [8])}, [zlib.compress(x) for x in strips])
     yield "tiff.big_endian_magic", variant(magic=b"\0*")
     yield "tiff.strips.many", variant(blocks=strips + [rng.bytes(300), rng.bytes(300)])
     yield "tiff.strips.few", variant(blocks=strips[:1])

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -176,6 +177,27 @@ TEST_P(DecodeFixture, IsTheSameTwice) {
   const absl::StatusOr<Image> second = Decode(AsBytes(file_), {});
   ASSERT_TRUE(first.ok() && second.ok());
   EXPECT_TRUE(std::ranges::equal(first->pixels(), second->pixels()));
+}
+
+TEST(Decode, ThreadsDoNotDisturbOneAnother) {
+  const std::vector<std::string> names = FixtureNames();
+  std::vector<Image> expected;
+  for (const std::string& name : names) expected.push_back(*Decode(AsBytes(ReadFixture(name)), {}));
+  std::vector<int> wrong(4);
+  {
+    std::vector<std::jthread> threads;
+    for (int& count : wrong) {
+      threads.emplace_back([&names, &expected, &count] {
+        for (int round = 0; round < 10; ++round) {
+          for (std::size_t i = 0; i < names.size(); ++i) {
+            const absl::StatusOr<Image> image = Decode(AsBytes(ReadFixture(names[i])), {});
+            if (!image.ok() || !std::ranges::equal(image->pixels(), expected[i].pixels())) ++count;
+          }
+        }
+      });
+    }
+  }
+  EXPECT_THAT(wrong, testing::Each(0));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DecodeFixture, testing::ValuesIn(FixtureNames()),
