@@ -21,6 +21,7 @@ namespace {
 
 constexpr int kChannels = 3;
 constexpr int kRows = ResampleKernels::kRows;
+constexpr int kGroupBytes = AxisTaps::kGroup * kChannels;
 
 // Pixels and weights of two outputs at once: the lower half of a register belongs to output i, the
 // upper to output i + 1.
@@ -60,7 +61,7 @@ PIXEMBED_AVX2_INLINE __m256i PairWeight(const std::int16_t* weights) {
   return _mm256_set1_epi32(two);
 }
 
-PIXEMBED_AVX2_INLINE void Store8(std::uint8_t* out, long long bytes) {
+PIXEMBED_AVX2_INLINE void Store8(std::uint8_t* out, std::int64_t bytes) {
   std::memcpy(out, &bytes, sizeof(bytes));
 }
 
@@ -128,8 +129,8 @@ PIXEMBED_AVX2 void FourRows(const AxisTaps& taps, const std::uint8_t* const* in,
       MultiplyAddGroup(sums1, Load16(in[1] + lower, in[1] + upper), coarse, fine);
       MultiplyAddGroup(sums2, Load16(in[2] + lower, in[2] + upper), coarse, fine);
       MultiplyAddGroup(sums3, Load16(in[3] + lower, in[3] + upper), coarse, fine);
-      lower += AxisTaps::kGroup * kChannels;
-      upper += AxisTaps::kGroup * kChannels;
+      lower += kGroupBytes;
+      upper += kGroupBytes;
     }
     coarse_weights += 2 * stride;
     if constexpr (kSplit) fine_weights += 2 * stride;

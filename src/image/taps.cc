@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <numbers>
-#include <span>
 #include <vector>
 
 namespace pixembed {
@@ -34,12 +33,14 @@ double HammingFilter(double x) {
   return std::sin(x) / x * (0.54f + 0.46f * std::cos(x));
 }
 
+// Both pieces are computed and one is chosen, so that the compiler can vectorise.
 double BicubicFilter(double x) {
   constexpr double kA = -0.5;
   x = std::abs(x);
-  if (x < 1.0) return ((kA + 2.0) * x - (kA + 3.0)) * x * x + 1;
-  if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * kA;
-  return 0.0;
+  const double inner = ((kA + 2.0) * x - (kA + 3.0)) * x * x + 1;
+  const double outer = (((x - 5) * x + 8) * x - 4) * kA;
+  const double tail = x < 2.0 ? outer : 0.0;
+  return x < 1.0 ? inner : tail;
 }
 
 double Sinc(double x) {
@@ -49,6 +50,9 @@ double Sinc(double x) {
 }
 
 double LanczosFilter(double x) { return -3.0 <= x && x < 3.0 ? Sinc(x) * Sinc(x / 3) : 0.0; }
+
+// C's conversion, as in the references: towards zero.
+int Truncate(double value) { return static_cast<int>(value); }
 
 // How far a filter reaches, in inputs, where nothing is scaled down.
 double Support(Filter filter) {
@@ -89,20 +93,20 @@ class Axis {
   // The inputs of output i.
   Range RangeOf(int i) const {
     const double center = Center(i);
-    const int first = std::max(static_cast<int>(center - support_ + 0.5), 0);
-    const int end = std::min(static_cast<int>(center + support_ + 0.5), input_);
+    const int first = std::max(Truncate(center - support_ + 0.5), 0);
+    const int end = std::min(Truncate(center + support_ + 0.5), input_);
     return {first, std::clamp(end - first, 0, max_count())};
   }
 
-  // Their normalised weights, into `weights`, which holds max_count().
+  // Their normalised weights, into `weights`.
   template <double (*kFilter)(double)>
-  void Weigh(int i, Range range, std::span<double> weights) const {
+  void Weigh(int i, Range range, double* weights) const {
     const double center = Center(i);
-    double sum = 0.0;
     for (int t = 0; t < range.count; ++t) {
       weights[t] = kFilter((t + range.first - center + 0.5) * inverse_);
-      sum += weights[t];
     }
+    double sum = 0.0;
+    for (int t = 0; t < range.count; ++t) sum += weights[t];
     if (sum == 0.0) return;
     for (int t = 0; t < range.count; ++t) weights[t] /= sum;
   }
@@ -118,66 +122,78 @@ class Axis {
 };
 
 int Quantize(double weight, int precision) {
-  return static_cast<int>((weight < 0 ? -0.5 : 0.5) + weight * (1 << precision));
+  return Truncate((weight < 0 ? -0.5 : 0.5) + weight * (1 << precision));
 }
 
 // The most bits for which the largest weight of the whole axis still fits 16 bits.
 int AtenPrecision(double largest) {
   int precision = 0;
-  while (precision < 22 && static_cast<int>(0.5 + largest * (1 << (precision + 1))) < (1 << 15)) {
+  while (precision < 22 && Truncate(0.5 + largest * (1 << (precision + 1))) < (1 << 15)) {
     ++precision;
   }
   return precision;
 }
 
-// The largest weight of the outputs of [0, output), or one of at least kLargestWeight. Enlarging
-// meets such a weight at its first output; an axis that shrinks has fewer outputs than inputs: the
-// work is bounded by the input.
+// The largest of `largest` and the weights of outputs [begin, end), or one of at least
+// kLargestWeight. Enlarging meets such a weight at its first output; an axis that shrinks has fewer
+// outputs than inputs: the work is bounded by the input.
 template <double (*kFilter)(double)>
-double LargestWeight(const Axis& axis, int output) {
+double LargestWeight(const Axis& axis, int begin, int end, double largest) {
   std::vector<double> weights(axis.max_count());
-  double largest = 0.0;
-  for (int i = 0; i < output && largest < kLargestWeight; ++i) {
+  for (int i = begin; i < end && largest < kLargestWeight; ++i) {
     const Axis::Range range = axis.RangeOf(i);
-    axis.Weigh<kFilter>(i, range, weights);
-    for (int t = 0; t < range.count; ++t) largest = std::max(largest, weights[t]);
+    axis.Weigh<kFilter>(i, range, weights.data());
+    largest = std::max(largest, *std::max_element(weights.begin(), weights.begin() + range.count));
   }
   return largest;
 }
 
+// The weights as integers of 22 bits, in two parts.
+void QuantizeForPillow(const std::vector<double>& weights, AxisTaps& taps) {
+  taps.precision = kPillowPrecision;
+  taps.coarse.resize(weights.size());
+  taps.fine.resize(weights.size());
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const int weight = Quantize(weights[i], kPillowPrecision);
+    taps.coarse[i] = static_cast<std::int16_t>(weight >> AxisTaps::kFineBits);
+    taps.fine[i] = static_cast<std::int16_t>(weight & ((1 << AxisTaps::kFineBits) - 1));
+  }
+}
+
+void QuantizeForAten(const std::vector<double>& weights, int precision, AxisTaps& taps) {
+  taps.precision = precision;
+  taps.coarse.resize(weights.size());
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    taps.coarse[i] = static_cast<std::int16_t>(Quantize(weights[i], precision));
+  }
+}
+
 template <double (*kFilter)(double)>
 AxisTaps Compute(Backend backend, const Axis& axis, int output, int begin, int outputs) {
-  const bool pillow = backend == Backend::kPil;
   AxisTaps taps;
-  taps.precision = pillow ? kPillowPrecision : AtenPrecision(LargestWeight<kFilter>(axis, output));
   taps.first.resize(outputs);
   taps.count.resize(outputs);
-  int longest = 0;
   for (int i = 0; i < outputs; ++i) {
     const Axis::Range range = axis.RangeOf(begin + i);
     taps.first[i] = range.first;
     taps.count[i] = range.count;
-    longest = std::max(longest, range.count);
   }
+  const int longest = *std::max_element(taps.count.begin(), taps.count.end());
   taps.stride = (longest + AxisTaps::kGroup - 1) / AxisTaps::kGroup * AxisTaps::kGroup;
-  const std::size_t size = static_cast<std::size_t>(outputs) * taps.stride;
-  taps.coarse.resize(size);
-  if (pillow) taps.fine.resize(size);
 
-  std::vector<double> weights(axis.max_count());
+  std::vector<double> weights(static_cast<std::size_t>(outputs) * taps.stride);
   for (int i = 0; i < outputs; ++i) {
-    axis.Weigh<kFilter>(begin + i, {taps.first[i], taps.count[i]}, weights);
-    const std::size_t row = static_cast<std::size_t>(i) * taps.stride;
-    for (int t = 0; t < taps.count[i]; ++t) {
-      const int weight = Quantize(weights[t], taps.precision);
-      if (pillow) {
-        taps.coarse[row + t] = static_cast<std::int16_t>(weight >> AxisTaps::kFineBits);
-        taps.fine[row + t] = static_cast<std::int16_t>(weight & ((1 << AxisTaps::kFineBits) - 1));
-      } else {
-        taps.coarse[row + t] = static_cast<std::int16_t>(weight);
-      }
-    }
+    axis.Weigh<kFilter>(begin + i, {taps.first[i], taps.count[i]},
+                        &weights[static_cast<std::size_t>(i) * taps.stride]);
   }
+  if (backend == Backend::kPil) {
+    QuantizeForPillow(weights, taps);
+    return taps;
+  }
+  double largest = *std::max_element(weights.begin(), weights.end());
+  largest = LargestWeight<kFilter>(axis, 0, begin, largest);
+  largest = LargestWeight<kFilter>(axis, begin + outputs, output, largest);
+  QuantizeForAten(weights, AtenPrecision(largest), taps);
   return taps;
 }
 

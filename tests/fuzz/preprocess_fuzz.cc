@@ -21,7 +21,6 @@ using pixembed::Filter;
 using pixembed::Image;
 using pixembed::PreprocessSpec;
 using pixembed::ResampleKernels;
-using pixembed::ResizeTarget;
 using pixembed::Size;
 using pixembed::Window;
 

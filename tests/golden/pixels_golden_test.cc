@@ -83,7 +83,7 @@ std::string WorstDifference(std::span<const T> got, std::span<const std::byte> w
   double largest = -1;
   for (std::size_t i = 0; i < got.size(); ++i) {
     const double difference = std::abs(static_cast<double>(got[i]) - static_cast<double>(want[i]));
-    differing += std::memcmp(&got[i], &want[i], sizeof(T)) != 0 ? 1 : 0;
+    differing += got[i] != want[i] ? 1 : 0;
     if (difference > largest) {
       largest = difference;
       worst = i;

@@ -22,7 +22,8 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 void AppendNumber(std::vector<std::byte>& bytes, std::uint32_t number) {
-  for (int shift = 0; shift < 32; shift += 8) bytes.push_back(std::byte(number >> shift & 0xFF));
+  for (int shift = 0; shift < 32; shift += 8)
+    bytes.push_back(static_cast<std::byte>(number >> shift & 0xFF));
 }
 
 // A 24-bit BMP.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "src/image/image.h"
+#include "tests/image/random_image.h"
 
 namespace pixembed {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 Image Ramp() {
   Image image(256, 1);
   for (int level = 0; level < 256; ++level) {
-    std::fill_n(image.row(0) + level * 3, 3, static_cast<std::uint8_t>(level));
+    std::fill_n(PixelAt(image, level, 0), 3, static_cast<std::uint8_t>(level));
   }
   return image;
 }

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "tests/image/random_image.h"
 
 namespace pixembed {
 namespace {
@@ -84,7 +85,7 @@ TEST(OutputSize, WithoutStepsIsTheInput) {
 Image Numbered(int width, int height) {
   Image image(width, height);
   for (int i = 0; i < width * height; ++i) {
-    std::fill_n(image.pixels().data() + i * 3, 3, static_cast<std::uint8_t>(i + 1));
+    std::fill_n(PixelAt(image, i % width, i / width), 3, static_cast<std::uint8_t>(i + 1));
   }
   return image;
 }
@@ -92,7 +93,7 @@ Image Numbered(int width, int height) {
 std::string Levels(const Image& image) {
   std::string text;
   for (int y = 0; y < image.height(); ++y) {
-    for (int x = 0; x < image.width(); ++x) text += std::to_string(image.row(y)[x * 3]) + " ";
+    for (int x = 0; x < image.width(); ++x) text += std::to_string(*PixelAt(image, x, y)) + " ";
     text += "/ ";
   }
   return text;

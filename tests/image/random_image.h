@@ -3,7 +3,7 @@
 #ifndef PIXEMBED_TESTS_IMAGE_RANDOM_IMAGE_H_
 #define PIXEMBED_TESTS_IMAGE_RANDOM_IMAGE_H_
 
-#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <random>
@@ -20,6 +20,14 @@ inline std::uint32_t TestSeed() {
 
 inline int Draw(std::mt19937& random, int min, int max) {
   return std::uniform_int_distribution<int>(min, max)(random);
+}
+
+// The three bytes of a pixel.
+inline std::uint8_t* PixelAt(Image& image, int x, int y) {
+  return image.row(y) + std::ptrdiff_t{x} * 3;
+}
+inline const std::uint8_t* PixelAt(const Image& image, int x, int y) {
+  return image.row(y) + std::ptrdiff_t{x} * 3;
 }
 
 // Noise, pure black and white (where filters overshoot most), or a gradient with stripes.

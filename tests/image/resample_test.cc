@@ -156,7 +156,9 @@ TEST(Resample, PillowShrinksTheHeightFirstWhereThatSavesMost) {
   for (std::uint8_t& level : tall.pixels()) level = random() % 2 == 0 ? 0 : 255;
   Image wide(200, 40);
   for (int y = 0; y < 200; ++y) {
-    for (int x = 0; x < 40; ++x) std::copy_n(tall.row(y) + x * 3, 3, wide.row(x) + y * 3);
+    for (int x = 0; x < 40; ++x) {
+      std::copy_n(PixelAt(tall, x, y), 3, PixelAt(wide, y, x));
+    }
   }
   const auto transposed_resize = [&](Backend backend) {
     const std::vector<std::uint8_t> out = ResizedWhole(wide, backend, Filter::kBicubic, {20, 30});
