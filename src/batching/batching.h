@@ -402,16 +402,16 @@ class BatchScheduler {
     {
       const std::lock_guard lock(mutex_);
       ++made_;
-      if (start_status_.ok()) start_status_.Update(worker.status());
+      if (worker.ok()) ++idle_;  // from here on, so that all are when Start returns
+      start_status_.Update(worker.status());
       started_.notify_one();
     }
     if (worker.ok()) Serve(**worker);
   }
 
-  // A worker's life: plan, take, run; or wait.
+  // A worker's life: plan, take, run; or wait. It is idle when this begins and ends.
   void Serve(BatchWorker<T>& worker) {
     std::unique_lock lock(mutex_);
-    ++idle_;
     for (;;) {
       const TimePoint now = Clock::now();
       const BatchPlan plan = Plan(now);

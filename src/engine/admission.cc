@@ -52,7 +52,7 @@ absl::Status Admission::TryAdmit(const Demand& demand) {
   return absl::OkStatus();
 }
 
-void Admission::AdmitWhenRoom(const Demand& demand, std::stop_token stop, Answer answer) {
+void Admission::AdmitWhenRoom(const Demand& demand, const std::stop_token& stop, Answer answer) {
   absl::Status status;
   {
     const std::lock_guard lock(mutex_);

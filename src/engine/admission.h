@@ -65,7 +65,7 @@ class Admission {
   // Answers once, under no lock: OK when the demand is in, perhaps before this returns; DRAINING;
   // CANCELLED after `stop` was requested. A demand above the whole limit enters when nothing else
   // is inside.
-  void AdmitWhenRoom(const Demand& demand, std::stop_token stop, Answer answer);
+  void AdmitWhenRoom(const Demand& demand, const std::stop_token& stop, Answer answer);
 
   // Gives room back. Those who got in by it are inside already; it is the caller who answers them
   // with OK, under no lock.

@@ -178,7 +178,7 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
   static absl::StatusOr<std::unique_ptr<BatchWorker<Pending>>> Make(EngineImpl* engine, int index) {
     auto worker = std::make_unique<InferenceWorker>(engine);
     const EngineShape& shape = engine->shape_;
-    const std::size_t device = static_cast<std::size_t>(index / shape.options.workers_per_device);
+    const auto device = static_cast<std::size_t>(index / shape.options.workers_per_device);
     // All workers warm up at once, so each has its part of the cores.
     const int threads = shape.count_cores ? shape.options.cores / shape.workers : 1;
     for (const std::shared_ptr<const Model>& model : engine->models_) {
@@ -289,7 +289,7 @@ absl::Status EngineImpl::StartStages() {
   inference.cores = shape_.count_cores ? shape_.options.cores : 0;
   absl::StatusOr<std::unique_ptr<BatchScheduler<Pending>>> started = BatchScheduler<Pending>::Start(
       inference, [this](int index) { return InferenceWorker::Make(this, index); },
-      [this](Abandoned<Pending> abandoned) {
+      [this](const Abandoned<Pending>& abandoned) {
         const Task& task = *abandoned.item;
         --traffic_[task.model]->Waiting(task.item.lane);
         roster_.Finish(*abandoned.item, WhyAbandoned(abandoned));
@@ -302,7 +302,7 @@ absl::Status EngineImpl::StartStages() {
   decode.workers = shape_.options.decode_threads;
   started = BatchScheduler<Pending>::Start(
       decode, [this](int /*index*/) { return std::make_unique<DecodeWorker>(this); },
-      [this](Abandoned<Pending> abandoned) {
+      [this](const Abandoned<Pending>& abandoned) {
         const Task& task = *abandoned.item;
         inference_->Unexpect(task.model, abandoned.item.bulk());
         --traffic_[task.model]->Waiting(task.item.lane);
@@ -332,10 +332,10 @@ void EngineImpl::SubmitWhenRoom(std::size_t model, std::vector<Item> items,
   assert(model < models_.size());
   if (items.empty()) return admitted(absl::OkStatus());
   const Demand demand = DemandOf(items);
-  std::stop_token stop = items.front().stop;
+  const std::stop_token stop = items.front().stop;
   CountWaiting(model, demand);
   admission_.AdmitWhenRoom(
-      demand, std::move(stop),
+      demand, stop,
       [this, model, demand, items = std::move(items),
        admitted = std::move(admitted)](absl::Status status) mutable {
         if (status.ok()) {
@@ -464,7 +464,7 @@ EngineStats EngineImpl::stats() const {
 absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
     std::vector<std::shared_ptr<const Model>> models, EngineOptions options, int usable_cores,
     Decoder decoder) {
-  absl::StatusOr<EngineShape> shape = ShapeEngine(models, options, usable_cores);
+  absl::StatusOr<EngineShape> shape = ShapeEngine(models, std::move(options), usable_cores);
   if (!shape.ok()) return shape.status();
   auto engine =
       std::make_unique<EngineImpl>(std::move(models), *std::move(shape), std::move(decoder));

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -85,7 +86,7 @@ absl::Status CheckModels(std::span<const std::shared_ptr<const Model>> models) {
 }  // namespace
 
 absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Model>> models,
-                                        const EngineOptions& options, int usable_cores) {
+                                        EngineOptions options, int usable_cores) {
   absl::Status status = CheckModels(models);
   if (status.ok()) status = CheckRanges(options);
   if (!status.ok()) return status;
@@ -94,7 +95,7 @@ absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Mo
   const bool gpu = std::ranges::any_of(
       devices, [](const Device& device) { return device.kind == Device::Kind::kCuda; });
   EngineShape shape;
-  shape.options = options;
+  shape.options = std::move(options);
   shape.count_cores = !gpu;
   shape.cost = gpu ? BatchCost::kPerBatch : BatchCost::kPerItem;
   EngineOptions& chosen = shape.options;

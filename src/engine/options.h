@@ -24,7 +24,7 @@ struct EngineShape {
 // Replaces what is 0 and checks what is not. `usable_cores` stands in for options.cores = 0.
 // Errors: INVALID_OPTION with the number, the range and the flag.
 absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Model>> models,
-                                        const EngineOptions& options, int usable_cores);
+                                        EngineOptions options, int usable_cores);
 
 }  // namespace pixembed
 

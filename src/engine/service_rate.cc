@@ -24,7 +24,7 @@ std::optional<std::chrono::nanoseconds> ServiceRate::PerImage() const {
     return size.batches >= kBelievedAfter;
   });
   if (largest == sizes_.rend()) return std::nullopt;
-  const double full_batch = static_cast<double>(sizes_.size() - 1);
+  const auto full_batch = static_cast<double>(sizes_.size() - 1);
   return std::chrono::nanoseconds(static_cast<std::int64_t>(largest->busy_ns / full_batch));
 }
 

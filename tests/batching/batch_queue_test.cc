@@ -126,6 +126,18 @@ TEST(BatchQueue, BulkStaysOutOfAnOnlineBatchWhereEachItemCosts) {
   EXPECT_THAT(Names(queue.Take(kAll, At(2)).ready), ElementsAre("bulk"));
 }
 
+TEST(BatchQueue, DeadlinesChangeNeitherWhenABatchIsReadyNorWhatItHolds) {
+  BatchQueue<FakeItem> plain = FlatQueue();
+  BatchQueue<FakeItem> limited = FlatQueue();
+  for (BatchQueue<FakeItem>* queue : {&plain, &limited}) queue->Expect(false, 1);
+  for (int i = 0; i < 6; ++i) {
+    plain.Push(FakeItem("item"), At(i));
+    limited.Push(FakeItem("item").Until(At(100 - i)), At(i));
+    EXPECT_EQ(limited.ReadyAt(), plain.ReadyAt()) << i;
+  }
+  EXPECT_EQ(limited.Take(kAll, At(7)).ready.size(), plain.Take(kAll, At(7)).ready.size());
+}
+
 TEST(BatchQueue, CancelledAndExpiredItemsNeverReachAWorker) {
   BatchQueue<FakeItem> queue = FlatQueue(2);
   FakeItem cancelled("cancelled");

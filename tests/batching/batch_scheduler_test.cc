@@ -28,9 +28,7 @@ namespace {
 
 using std::chrono::hours;
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using ::testing::SizeIs;
-using ::testing::UnorderedElementsAre;
 using Why = Abandoned<FakeItem>::Why;
 
 struct Ran {
@@ -64,6 +62,7 @@ class Harness {
 
   void Schedule(std::size_t queue, std::vector<std::string> names) {
     std::vector<FakeItem> items;
+    items.reserve(names.size());
     for (std::string& name : names) items.emplace_back(std::move(name));
     scheduler_->Schedule(queue, std::move(items));
   }
@@ -333,7 +332,7 @@ TEST(BatchScheduler, StartGivesTheErrorOfAWorkerThatCannotBeMade) {
       [](int index) -> absl::StatusOr<std::unique_ptr<BatchWorker<FakeItem>>> {
         return absl::UnavailableError("worker " + std::to_string(index));
       },
-      [](Abandoned<FakeItem>) {});
+      [](const Abandoned<FakeItem>&) {});
   EXPECT_EQ(scheduler.status().code(), absl::StatusCode::kUnavailable);
 }
 
@@ -349,7 +348,8 @@ TEST(BatchScheduler, EveryWorkerLivesOnItsOwnThread) {
     const std::thread::id home_ = std::this_thread::get_id();
   };
   auto scheduler = BatchScheduler<FakeItem>::Start(
-      Options(3), [](int) { return std::make_unique<Worker>(); }, [](Abandoned<FakeItem>) {});
+      Options(3), [](int) { return std::make_unique<Worker>(); },
+      [](const Abandoned<FakeItem>&) {});
   ASSERT_TRUE(scheduler.ok());
   for (int i = 0; i < 100; ++i) {
     std::vector<FakeItem> items;
@@ -369,10 +369,11 @@ TEST(BatchScheduler, EveryItemComesOutExactlyOnce) {
   Harness harness(options);
   {
     std::vector<std::jthread> producers;
+    producers.reserve(kProducers);
     for (int producer = 0; producer < kProducers; ++producer) {
       producers.emplace_back([&harness, producer] {
         for (int i = 0; i < kItems; ++i) {
-          const std::size_t queue = static_cast<std::size_t>(i % 2);
+          const auto queue = static_cast<std::size_t>(i % 2);
           FakeItem item(std::to_string(producer) + "/" + std::to_string(i));
           if (i % 3 == 0) item = std::move(item).Bulk();
           if (i % 5 == 0) {

@@ -39,7 +39,7 @@ class TestAdmission : public Admission {
   ~TestAdmission() { Close(); }
 
   // Joins the line; the answer is recorded under `name`.
-  void Wait(const std::string& name, const Demand& demand, std::stop_token stop = {}) {
+  void Wait(const std::string& name, const Demand& demand, const std::stop_token& stop = {}) {
     AdmitWhenRoom(demand, stop, [this, name](const absl::Status& status) {
       const std::lock_guard lock(answers_mutex_);
       answers_.push_back(name +
@@ -241,6 +241,7 @@ TEST(Admission, EveryWaiterOfManyThreadsIsAnsweredOnce) {
   std::atomic<int> cancelled = 0;
   {
     std::vector<std::jthread> threads;
+    threads.reserve(kThreads);
     for (int t = 0; t < kThreads; ++t) {
       threads.emplace_back([&, t] {
         for (int i = 0; i < kCalls; ++i) {

@@ -19,7 +19,6 @@ namespace pixembed {
 namespace {
 
 using std::chrono::milliseconds;
-using ::testing::HasSubstr;
 
 TimePoint Now() { return std::chrono::steady_clock::now(); }
 
@@ -154,6 +153,7 @@ TEST_F(DeadlineTest, ADeadlineThatTheMeasuredRateClearlyMissesIsRefused) {
   }
   OccupyWorkers();
   std::vector<Item> items;
+  items.reserve(1000);
   for (int i = 0; i < 1000; ++i) items.push_back(inbox_.Expect(std::to_string(i), "1"));
   ASSERT_TRUE(engine_->Submit(0, std::move(items)).ok());
 

@@ -27,6 +27,7 @@ class DrainTest : public EngineTest {
  protected:
   void SubmitMany(int count) {
     std::vector<Item> items;
+    items.reserve(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) items.push_back(inbox_.Expect(std::to_string(i), "1"));
     ASSERT_TRUE(engine_->Submit(0, std::move(items)).ok());
   }

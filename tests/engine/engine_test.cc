@@ -27,9 +27,6 @@ namespace pixembed {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::Gt;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 TEST_F(EngineTest, AnImageBecomesItsVectorWithTimings) {
   Start();
@@ -70,6 +67,7 @@ TEST_F(EngineTest, StartFailsWithTheErrorOfTheRunner) {
 TEST_F(EngineTest, OneBrokenImageAmong64FailsAlone) {
   Start();
   std::vector<Item> items;
+  items.reserve(64);
   for (int i = 0; i < 64; ++i) {
     const std::string name = std::to_string(i);
     items.push_back(inbox_.Expect(name, i == 17 ? "broken" : i == 40 ? "corrupt" : name));
@@ -153,6 +151,7 @@ TEST_F(EngineTest, TheBatchGrowsWhileTheWorkersAreBusy) {
   Start(options);
   OccupyWorkers();
   std::vector<Item> items;
+  items.reserve(4);
   for (int i = 0; i < 4; ++i) items.push_back(inbox_.Expect(std::to_string(i)));
   ASSERT_TRUE(engine_->Submit(0, std::move(items)).ok());
   // The decode thread, which is one, has done the four when it comes to this.
@@ -174,6 +173,7 @@ TEST_F(EngineTest, ALoneImageGetsEveryCore) {
 TEST_F(EngineTest, ThreadsNeverExceedTheCores) {
   Start();
   std::vector<Item> items;
+  items.reserve(200);
   for (int i = 0; i < 200; ++i) items.push_back(inbox_.Expect(std::to_string(i), "1"));
   for (Item& item : items) ASSERT_TRUE(engine_->Submit(0, Call(std::move(item))).ok());
   inbox_.Await(200);

@@ -25,7 +25,6 @@ namespace {
 using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 class OverloadTest : public EngineTest {
  protected:
@@ -39,6 +38,7 @@ class OverloadTest : public EngineTest {
   // Items "0", "1", ... of one byte each that answer in the inbox.
   std::vector<Item> Items(int first, int count) {
     std::vector<Item> items;
+    items.reserve(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) {
       items.push_back(inbox_.Expect(std::to_string(first + i), "1"));
     }

@@ -58,7 +58,7 @@ class StressTest : public EngineTest {
         };
         items.push_back(std::move(item));
       }
-      const std::size_t model = static_cast<std::size_t>(below(2));
+      const auto model = static_cast<std::size_t>(below(2));
       if (below(2) == 0) {
         const absl::Status status = engine_->Submit(model, std::move(items));
         (status.ok() ? admitted_ : refused_) += count;
