@@ -1,0 +1,271 @@
+"""The package against the real server, and against one that refuses."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from PIL import Image
+from pixembed_fixtures import Server, StartServer, broken_images, encode, picture
+
+from pixembed import Client, EmbedError, ImageError, ServiceError
+from pixembed.v1 import embedding_pb2, embedding_pb2_grpc
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.address) as connected:
+        yield connected
+
+
+def test_paths_bytes_and_pil_images_give_the_same_vector(
+    client: Client, picture_directory: pathlib.Path
+) -> None:
+    path = picture_directory / "rgb.png"
+    data = path.read_bytes()
+    images: list[Any] = [path, str(path), data, bytearray(data), memoryview(data)]
+    with Image.open(io.BytesIO(data)) as image:
+        vectors = client.embed([*images, image])
+    assert vectors.shape == (6, 32)
+    np.testing.assert_allclose(vectors, np.broadcast_to(vectors[0], (6, 32)), rtol=0, atol=1e-6)
+
+
+def test_what_is_no_image_is_a_type_error(client: Client) -> None:
+    with pytest.raises(TypeError, match="not int"):
+        client.embed([7])  # type: ignore[list-item]
+
+
+def test_a_missing_file_is_an_os_error(client: Client) -> None:
+    with pytest.raises(FileNotFoundError):
+        client.embed(["/none/a.png"])
+
+
+def test_no_images_give_an_empty_array_of_the_right_width(client: Client) -> None:
+    assert client.embed([]).shape == (0, 32)
+    assert client.embed([], model="dinov2", dimensions=5).shape == (0, 5)
+
+
+def test_failed_images_are_raised_as_one_group(client: Client) -> None:
+    good = encode(picture(50, 40, 1), "PNG")
+    with pytest.raises(EmbedError) as raised:
+        client.embed([good, b"", b"no image"])
+    errors = raised.value.errors
+    assert {i: e.reason for i, e in errors.items()} == {1: "EMPTY_IMAGE", 2: "UNSUPPORTED_FORMAT"}
+    assert errors[1].code == "INVALID_ARGUMENT"
+    assert str(raised.value).startswith("2 images failed; image 1: EMPTY_IMAGE: ")
+    assert str(errors[2]).startswith("UNSUPPORTED_FORMAT: ")
+
+
+def test_failed_images_are_returned_on_request(client: Client) -> None:
+    good = encode(picture(50, 40, 1), "PNG")
+    embeddings = client.embed([b"", good], errors="return")
+    assert list(embeddings.errors) == [0]
+    assert np.isnan(embeddings.vectors[0]).all()
+    np.testing.assert_array_equal(embeddings.vectors[1], client.embed([good])[0])
+    assert len(embeddings.fingerprint) == 64
+
+
+def test_a_batch_too_large_for_a_request_gives_the_same(
+    client: Client, vit: pathlib.Path, start_server: StartServer
+) -> None:
+    images = [encode(picture(30 + i, 20, i), "PNG") for i in range(20)]
+    images[7] = b"broken"
+    expected = client.embed(images, errors="return")
+    small = start_server(f"--model={vit}", "--max_request_images=4")
+    with Client(small.address) as limited:
+        embeddings = limited.embed(images, errors="return")
+    assert list(embeddings.errors) == [7]
+    np.testing.assert_allclose(embeddings.vectors, expected.vectors, rtol=0, atol=1e-5)
+    assert embeddings.fingerprint == expected.fingerprint
+
+
+def test_a_stream_answers_every_image_once(client: Client) -> None:
+    images: list[Any] = [encode(picture(30 + i, 20, i), "PNG") for i in range(20)]
+    images[3] = "/none/a.png"
+    images[5] = b"broken"
+    results = {result.index: result for result in client.embed_stream(images)}
+    assert sorted(results) == list(range(20))
+    assert results[3].error == ImageError("NOT_FOUND", "UNREADABLE_FILE", results[3].error.message)  # type: ignore[union-attr]
+    assert results[5].error is not None
+    assert results[5].error.reason == "UNSUPPORTED_FORMAT"
+    vector = results[0].vector
+    assert vector is not None
+    np.testing.assert_allclose(vector, client.embed([images[0]])[0], rtol=0, atol=1e-5)
+
+
+def test_an_ordered_stream_keeps_the_order(client: Client) -> None:
+    images: list[Any] = [encode(picture(30 + i, 20, i), "PNG") for i in range(20)]
+    images[0] = images[19] = images[9] = "/none/a.png"
+    results = client.embed_stream(images, ordered=True)
+    assert [result.index for result in results] == list(range(20))
+
+
+def test_a_stream_takes_no_more_images_than_its_window(server: Server) -> None:
+    image = encode(picture(30, 20, 1), "PNG")
+    taken = answered = 0
+
+    def source() -> Iterator[bytes]:
+        nonlocal taken
+        for _ in range(50):
+            # Four on their way and the one that waits for room.
+            assert taken - answered <= 5
+            taken += 1
+            yield image
+
+    with Client(server.address, max_in_flight_images=4) as client:
+        for _ in client.embed_stream(source()):
+            answered += 1
+    assert answered == 50
+
+
+def test_what_the_iterable_raises_reaches_the_caller(client: Client) -> None:
+    def source() -> Iterator[bytes]:
+        yield encode(picture(30, 20, 1), "PNG")
+        raise LookupError("the source is broken")
+
+    with pytest.raises(LookupError, match="the source is broken"):
+        list(client.embed_stream(source()))
+
+
+def test_leaving_a_stream_early_ends_it(client: Client) -> None:
+    image = encode(picture(30, 20, 1), "PNG")
+    ended = threading.Event()
+
+    def forever() -> Iterator[bytes]:
+        try:
+            while True:
+                yield image
+        finally:
+            ended.set()
+
+    stream = client.embed_stream(forever())
+    assert next(iter(stream)).vector is not None
+    stream.close()  # type: ignore[attr-defined]
+    assert client.embed([image]).shape == (1, 32)
+
+
+def test_an_image_above_the_message_limit_fails_alone(server: Server) -> None:
+    good = encode(picture(30, 20, 1), "PNG")
+    with Client(server.address, max_message_bytes=1 << 20) as client:
+        embeddings = client.embed([good, bytes(2 << 20)], errors="return")
+    assert {i: e.reason for i, e in embeddings.errors.items()} == {1: "TOO_MANY_BYTES"}
+
+
+def test_a_wrong_option_is_refused_before_anything_is_sent() -> None:
+    with Client("localhost:1") as client:
+        with pytest.raises(ValueError, match="mean, cls, max"):
+            client.embed([], pooling="first")  # type: ignore[call-overload]
+        with pytest.raises(ValueError, match="online, bulk"):
+            client.embed([], lane="fast")  # type: ignore[call-overload]
+        with pytest.raises(ValueError, match="-1"):
+            client.embed([], dimensions=-1)
+        with pytest.raises(ValueError, match="return"):
+            client.embed([], errors="ignore")  # type: ignore[call-overload]
+
+
+def test_an_unreachable_server_is_unavailable() -> None:
+    with Client("unix:/none/socket", max_attempts=1) as client:
+        with pytest.raises(ServiceError) as raised:
+            client.embed([b"x"])
+        assert raised.value.code == "UNAVAILABLE"
+        with pytest.raises(TimeoutError):
+            client.wait_until_serving(0.01)
+
+
+def test_a_call_that_fails_names_its_reason(client: Client) -> None:
+    with pytest.raises(ServiceError) as raised:
+        client.embed([b"x"], model="other")
+    assert (raised.value.code, raised.value.reason) == ("NOT_FOUND", "UNKNOWN_MODEL")
+    assert "other" in raised.value.message
+    with pytest.raises(ServiceError):
+        list(client.embed_stream([b"x"], model="other"))
+
+
+def test_health_and_models(client: Client) -> None:
+    client.wait_until_serving(60)
+    assert client.health()
+    assert client.health("vit")
+    with pytest.raises(ServiceError) as raised:
+        client.health("other")
+    assert raised.value.code == "NOT_FOUND"
+    with pytest.raises(ServiceError):
+        client.wait_until_serving(60, "other")
+    assert [model.name for model in client.models()] == ["vit", "dinov2"]
+
+
+def test_every_kind_of_broken_image_has_its_reason(client: Client) -> None:
+    broken = broken_images()
+    embeddings = client.embed([data for data, _ in broken.values()], errors="return")
+    reasons = [error.reason for error in embeddings.errors.values()]
+    assert reasons == [reason for _, reason in broken.values()]
+
+
+class Refusing(embedding_pb2_grpc.EmbeddingServiceServicer):
+    """Refuses a number of calls, and says when to come back."""
+
+    def __init__(self, refusals: int, delay_seconds: int) -> None:
+        self.calls = 0
+        self._refusals = refusals
+        self._delay = Duration(seconds=delay_seconds, nanos=1_000_000)
+
+    def GetModel(self, request: Any, context: grpc.ServicerContext) -> embedding_pb2.Model:  # noqa: N802
+        return embedding_pb2.Model(name="fake", dimension=1)
+
+    def Embed(self, request: Any, context: grpc.ServicerContext) -> embedding_pb2.EmbedResponse:  # noqa: N802
+        self.calls += 1
+        if self.calls <= self._refusals:
+            status = status_pb2.Status(code=8, message="the queue is full")
+            status.details.add().Pack(error_details_pb2.ErrorInfo(reason="OVERLOADED"))
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=self._delay))
+            context.set_trailing_metadata(
+                (("grpc-status-details-bin", status.SerializeToString()),)
+            )
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, status.message)
+        vector = embedding_pb2.Embedding(
+            values=[4.5], dimensions=1, data_type=embedding_pb2.DATA_TYPE_FLOAT32
+        )
+        results = [
+            embedding_pb2.EmbedResult(index=i, embedding=vector) for i in range(len(request.images))
+        ]
+        return embedding_pb2.EmbedResponse(results=results)
+
+
+@pytest.fixture
+def refusing(request: pytest.FixtureRequest) -> Iterator[tuple[Refusing, str]]:
+    service = Refusing(*request.param)
+    server = grpc.server(ThreadPoolExecutor(2))
+    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield service, f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize("refusing", [(2, 0)], indirect=True)
+def test_an_overloaded_server_is_tried_again(refusing: tuple[Refusing, str]) -> None:
+    service, address = refusing
+    with Client(address) as client:
+        np.testing.assert_array_equal(client.embed([b"x"]), [[4.5]])
+    assert service.calls == 3
+
+
+@pytest.mark.parametrize(
+    ("refusing", "attempts", "calls"), [((9, 0), 3, 3), ((9, 3600), 5, 1)], indirect=["refusing"]
+)
+def test_overload_that_lasts_is_raised(
+    refusing: tuple[Refusing, str], attempts: int, calls: int
+) -> None:
+    service, address = refusing
+    with Client(address, max_attempts=attempts) as client, pytest.raises(ServiceError) as raised:
+        client.embed([b"x"])
+    assert raised.value.reason == "OVERLOADED"
+    assert service.calls == calls
