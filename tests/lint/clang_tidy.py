@@ -3,8 +3,8 @@
 
 usage: clang_tidy.py SOURCE_DIR BUILD_DIR CACHE_DIR
 
-A file is checked again when it, a header of the project, its compile command or .clang-tidy changed. Exits 1
-on any finding; the rules and the reasons for their exceptions are in .clang-tidy.
+A file is checked again when it, a header of the project that it includes, its compile command or .clang-tidy
+changed. Exits 1 on any finding; the rules and the reasons for their exceptions are in .clang-tidy.
 """
 
 import concurrent.futures
@@ -12,12 +12,14 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
 
 CLANG_TIDY = "clang-tidy-14"
 TOPS = ("src", "server", "client", "tests")
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 
 
 def commands(source, build):
@@ -32,6 +34,18 @@ def digest(*parts):
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def with_headers(path, source):
+    """The file and every header of the project that it includes, by itself or through others."""
+    seen, todo = set(), [path]
+    while todo:
+        current = todo.pop()
+        if current in seen or not current.exists():
+            continue
+        seen.add(current)
+        todo += [source / header for header in INCLUDE.findall(current.read_text())]
+    return sorted(seen)
+
+
 def check(path, build):
     run = subprocess.run([CLANG_TIDY, "--quiet", "-p", build, path], capture_output=True, text=True)
     return run.returncode, run.stdout
@@ -42,13 +56,12 @@ def main():
         sys.exit(__doc__)
     source, build, cache = (pathlib.Path(argument).resolve() for argument in sys.argv[1:])
     cache.mkdir(parents=True, exist_ok=True)
-    headers = digest(*(f.read_text() for top in TOPS for f in sorted((source / top).rglob("*.h"))))
     rules = (source / ".clang-tidy").read_text()
     todo = {}
     for path, command in commands(source, build):
         # The checkout's place does not matter, so that clones share what is known.
         command = shlex.join(shlex.split(command)).replace(str(build), "BUILD").replace(str(source), "SOURCE")
-        key = digest(path.read_text(), headers, rules, command)
+        key = digest(*(f.read_text() for f in with_headers(path, source)), rules, command)
         if not (cache / key).exists():
             todo[path] = key
     failed = 0

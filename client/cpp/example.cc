@@ -1,0 +1,33 @@
+// The README's call from C++. usage: pixembed-example IMAGE...
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "client/cpp/client.h"
+
+int main(int argc, char** argv) {
+  auto client = pixembed::client::Client::Connect({"127.0.0.1:50051"});
+  if (!client.ok()) {
+    std::cerr << client.status().message() << '\n';
+    return 1;
+  }
+  std::vector<pixembed::client::Image> images;
+  for (const std::string& path : std::vector<std::string>(argv + 1, argv + argc)) {
+    std::ifstream file(path, std::ios::binary);
+    images.push_back({.data = {std::istreambuf_iterator<char>(file), {}}, .id = path});
+  }
+  const auto results = (*client)->Embed(std::move(images), {.normalize = true});
+  if (!results.ok()) {
+    std::cerr << pixembed::client::ErrorText(results.status()) << '\n';
+    return 1;
+  }
+  for (const auto& result : *results) {  // one broken image fails alone
+    std::cout << result.id << ": "
+              << (result.embedding.ok() ? std::to_string(result.embedding->Floats().front())
+                                        : pixembed::client::ErrorText(result.embedding.status()))
+              << '\n';
+  }
+}
