@@ -54,9 +54,9 @@ enum class Reason {
 // A reason as the world sees it.
 struct ReasonInfo {
   Reason reason;
-  std::string_view name;       // the ErrorInfo.reason text: "TRUNCATED_IMAGE"
-  absl::StatusCode code;       // the code that a status with this reason has
-  std::string_view meaning;    // one sentence for the documentation
+  std::string_view name;     // the ErrorInfo.reason text: "TRUNCATED_IMAGE"
+  absl::StatusCode code;     // the code that a status with this reason has
+  std::string_view meaning;  // one sentence for the documentation
 };
 
 // All reasons, in the order of the enum.

@@ -1,4 +1,4 @@
-// Encoded bytes -> pixels -> model input, exactly as Pillow and the Hugging Face image processor do.
+// Encoded bytes -> pixels -> model input, exactly as Pillow and Hugging Face's processors do.
 //
 // Reference (what "exactly" means): Pillow 13.0.0 for Image.open(...).convert("RGB"); transformers
 // 5.23.0 image_processing_backends.py for the order of steps; torchvision 0.26.0 / torch 2.11.0
