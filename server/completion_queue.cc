@@ -57,6 +57,13 @@ bool Event::Suspend(std::coroutine_handle<> waiter) {
   return true;
 }
 
-void Event::Complete(bool /*ok*/) { waiter_.resume(); }
+void Event::Complete(bool /*ok*/) {
+  std::coroutine_handle<> waiter;
+  {
+    const std::lock_guard lock(mutex_);
+    waiter = waiter_;
+  }
+  waiter.resume();  // last: it may end, and this with it
+}
 
 }  // namespace pixembed

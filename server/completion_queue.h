@@ -63,7 +63,7 @@ class Operation final : private Completion {
  public:
   explicit Operation(Start start) : start_(std::move(start)) {}
 
-  bool await_ready() const noexcept { return false; }
+  static bool await_ready() noexcept { return false; }
   void await_suspend(std::coroutine_handle<> waiter) {
     waiter_ = waiter;
     start_(static_cast<Completion*>(this));
@@ -103,7 +103,7 @@ class Event final : private Completion {
  private:
   struct Waiter {
     Event& event;
-    bool await_ready() const noexcept { return false; }
+    static bool await_ready() noexcept { return false; }
     // False: it was set already, go on.
     bool await_suspend(std::coroutine_handle<> waiter) { return event.Suspend(waiter); }
     void await_resume() const noexcept {}
@@ -115,8 +115,8 @@ class Event final : private Completion {
 
   CompletionQueue& queue_;
   std::mutex mutex_;
-  State state_ = State::kClear;  // guarded by mutex_
-  std::coroutine_handle<> waiter_;
+  State state_ = State::kClear;     // guarded by mutex_
+  std::coroutine_handle<> waiter_;  // guarded by mutex_
   grpc::Alarm alarm_;
 };
 
@@ -127,21 +127,21 @@ class [[nodiscard]] Task {
   class promise_type {  // NOLINT(readability-identifier-naming): the language's name
    public:
     Task get_return_object() { return Task(Handle::from_promise(*this)); }
-    std::suspend_never initial_suspend() const noexcept { return {}; }
-    auto final_suspend() const noexcept { return Continue{}; }
-    void return_void() const noexcept {}
-    [[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }
+    static std::suspend_never initial_suspend() noexcept { return {}; }
+    static auto final_suspend() noexcept { return Continue{}; }
+    static void return_void() noexcept {}
+    [[noreturn]] static void unhandled_exception() noexcept { std::terminate(); }
 
    private:
     friend class Task;
     struct Continue;
     using Handle = std::coroutine_handle<promise_type>;
     struct Continue {
-      bool await_ready() const noexcept { return false; }
-      std::coroutine_handle<> await_suspend(Handle ended) const noexcept {
+      static bool await_ready() noexcept { return false; }
+      static std::coroutine_handle<> await_suspend(Handle ended) noexcept {
         return ended.promise().continuation_;
       }
-      void await_resume() const noexcept {}
+      static void await_resume() noexcept {}
     };
     std::coroutine_handle<> continuation_ = std::noop_coroutine();
   };
@@ -172,11 +172,11 @@ class [[nodiscard]] Task {
 // A coroutine that starts at once, belongs to nobody and frees itself when it ends.
 struct Detached {
   struct promise_type {  // NOLINT(readability-identifier-naming): the language's name
-    Detached get_return_object() const noexcept { return {}; }
-    std::suspend_never initial_suspend() const noexcept { return {}; }
-    std::suspend_never final_suspend() const noexcept { return {}; }
-    void return_void() const noexcept {}
-    [[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }
+    static Detached get_return_object() noexcept { return {}; }
+    static std::suspend_never initial_suspend() noexcept { return {}; }
+    static std::suspend_never final_suspend() noexcept { return {}; }
+    static void return_void() noexcept {}
+    [[noreturn]] static void unhandled_exception() noexcept { std::terminate(); }
   };
 };
 

@@ -49,7 +49,7 @@ class EmbeddingService {
   enum class Order { kKept, kAsTheyCome };
 
   absl::StatusOr<Admitted> Admit(const Call& call, Order order, grpc::ByteBuffer& bytes);
-  Task Fail(Call& call, absl::Status status);
+  Task Fail(Call& call, absl::Status failure);
 
   Engine& engine_;
   const ServedModels models_;

@@ -42,8 +42,6 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::string Text(const absl::Status& status) { return std::string(status.message()); }
-
 // The last word of a server that cannot run: one line that names the thing.
 int Fail(const absl::Status& status, int code = kExitFailure) {
   spdlog::shutdown();
@@ -145,7 +143,7 @@ void LogEnd(const EngineStats& stats, const absl::Status& drained) {
   if (drained.ok()) {
     spdlog::info("drained; nothing was lost");
   } else {
-    spdlog::warn("drained: {}", Text(drained));
+    spdlog::warn("drained: {}", absl::StrCat(drained.message()));
   }
 }
 

@@ -98,7 +98,7 @@ Server::Server(Engine& engine, const std::vector<std::string>& model_names,
       health_rpc_(health_.Methods(), calls_, std::numeric_limits<std::size_t>::max(), nullptr) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine& engine,
-                                                      std::vector<std::string> model_names,
+                                                      const std::vector<std::string>& model_names,
                                                       const ServerOptions& options) {
   std::unique_ptr<Server> server(new Server(engine, model_names, options));
   if (absl::Status status = server->Listen(options); !status.ok()) return status;

@@ -43,7 +43,7 @@ class Server {
   // engine.models()[i]; the engine outlives the server. Errors: INVALID_OPTION names the address
   // that cannot be listened on, and why.
   static absl::StatusOr<std::unique_ptr<Server>> Start(Engine& engine,
-                                                       std::vector<std::string> model_names,
+                                                       const std::vector<std::string>& model_names,
                                                        const ServerOptions& options);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

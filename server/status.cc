@@ -37,7 +37,7 @@ google::rpc::ErrorInfo ToErrorInfo(Reason reason, const absl::Status& status) {
   info.set_reason(std::string(Describe(reason).name));
   status.ForEachPayload([&info](absl::string_view url, const absl::Cord& value) {
     if (absl::ConsumePrefix(&url, kMetadataUrl)) {
-      (*info.mutable_metadata())[std::string(url)] = std::string(value);
+      (*info.mutable_metadata())[absl::StrCat(url)] = std::string(value);
     }
   });
   return info;
@@ -63,7 +63,7 @@ absl::Status WithMetadata(absl::Status status, std::string_view key, std::string
 google::rpc::Status ToRpcStatus(const absl::Status& status, std::chrono::milliseconds retry_delay) {
   google::rpc::Status result;
   result.set_code(static_cast<int>(status.code()));
-  result.set_message(Cut(std::string(status.message())));
+  result.set_message(Cut(absl::StrCat(status.message())));
   if (const std::optional<Reason> reason = ReasonOf(status); reason.has_value()) {
     result.add_details()->PackFrom(ToErrorInfo(*reason, status));
   }

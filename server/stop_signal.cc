@@ -31,7 +31,7 @@ StopSignal::~StopSignal() {
     const std::lock_guard lock(mutex_);
     ending_ = true;
   }
-  pthread_kill(watcher_.native_handle(), SIGTERM);  // to the watcher alone: it wakes and ends
+  pthread_kill(watcher_.native_handle(), SIGINT);  // to the watcher alone: it wakes and ends
   watcher_.join();
 }
 

@@ -19,6 +19,7 @@ class CompletionQueueTest : public ::testing::Test {
   CompletionQueueTest() {
     grpc::ServerBuilder builder;
     queue_ = std::make_unique<CompletionQueue>(builder.AddCompletionQueue());
+    start_ = std::make_unique<Event>(*queue_);
     server_ = builder.BuildAndStart();
     queue_->Start();
   }
@@ -29,21 +30,21 @@ class CompletionQueueTest : public ::testing::Test {
 
   // Runs `body` on the queue's thread and waits for its end. It starts there, as handlers do.
   void RunOnQueue(const std::function<Task()>& body) {
-    std::promise<void> ended;
-    Event start(*queue_);
-    Drive(start, body, ended);
-    start.Set();
-    ended.get_future().wait();
+    const auto ended = std::make_shared<std::promise<void>>();
+    Drive(*start_, body, ended);
+    start_->Set();
+    ended->get_future().wait();
   }
 
   static Detached Drive(Event& start, const std::function<Task()>& body,
-                        std::promise<void>& ended) {
+                        std::shared_ptr<std::promise<void>> ended) {
     co_await start.Wait();
     co_await body();
-    ended.set_value();
+    ended->set_value();
   }
 
   std::unique_ptr<CompletionQueue> queue_;
+  std::unique_ptr<Event> start_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -88,8 +88,7 @@ TEST_F(HealthTest, AWatchOfAnUnknownNameSaysSoAndStaysOpen) {
   HealthCheckResponse response;
   ASSERT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::SERVICE_UNKNOWN);
-  RoundTrip();
-  EXPECT_EQ(server_->calls(), 1U);
+  RoundTrip();  // and nothing more comes
   context->TryCancel();
   EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
