@@ -168,7 +168,9 @@ def test_sigterm_under_load_loses_nothing(vit: pathlib.Path, start_server: Start
     assert server.wait() == 0
     for caller in callers:
         assert caller.refusal is not None
-        assert caller.refusal.code == "UNAVAILABLE", caller.refusal
+        # CANCELLED: a call that reaches gRPC 1.51 between its shutdown and its GOAWAY is ended by
+        # gRPC itself, before our handler could answer UNAVAILABLE.
+        assert caller.refusal.code in {"UNAVAILABLE", "CANCELLED"}, caller.refusal
     # Every image that the server embedded reached the caller who sent it.
     embedded = next(m for line in server.log if (m := re.search(r"(\d+) images embedded", line)))
     assert int(embedded[1]) == sum(caller.vectors for caller in callers)
