@@ -9,7 +9,7 @@ FROM debian:bookworm-slim AS build
 ARG PIP_CERT
 ENV PIXEMBED_CACHE=/opt/pixembed-cache
 WORKDIR /src
-COPY deploy/setup.sh deploy/environment.sh deploy/
+COPY deploy/setup.sh deploy/environment.sh deploy/install.cmake deploy/
 COPY deploy/requirements deploy/requirements
 RUN deploy/setup.sh build && rm -rf /var/lib/apt/lists/* /opt/pixembed-cache/downloads
 COPY CMakeLists.txt CMakePresets.json ./
@@ -18,7 +18,7 @@ COPY src src
 COPY server server
 COPY client/cpp client/cpp
 RUN cmake --preset release -DPIXEMBED_TESTS=OFF \
-    && cmake --build --preset release --target pixembed-server pixembed \
+    && cmake --build --preset release \
     && cmake --install build/release --prefix /opt/pixembed --strip
 
 FROM debian:bookworm-slim
