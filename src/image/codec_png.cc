@@ -122,7 +122,7 @@ class ChunkReader {
     const std::size_t start = end - chunk.length - 4;  // the name is part of it
     reader_.Seek(start);
     const Bytes checked = reader_.Read(end - start);
-    const std::uint32_t actual = static_cast<std::uint32_t>(
+    const auto actual = static_cast<std::uint32_t>(
         crc32(crc32(0, Z_NULL, 0), checked.data(), static_cast<uInt>(checked.size())));
     const std::optional<std::uint32_t> expected = reader_.ReadNumber<std::uint32_t>();
     if (!expected.has_value()) return Truncated("a checksum");

@@ -171,6 +171,7 @@ void Cmyk(const uint8_t* in, uint8_t* rgb, int pixels, const Palette&) {
 // Source: Pillow 13.0.0 src/libImaging/ConvertYCbCr.c, whose tables these products are: 6 bits of
 // fraction, half added, cut towards zero.
 int Scaled(double factor, int chroma) {
+  // NOLINTNEXTLINE(bugprone-incorrect-roundings): the tables are rounded so
   return static_cast<int>(factor * 64 * (chroma - 128) + 0.5);
 }
 

@@ -53,7 +53,7 @@ class CpuRunner final : public Runner {
     const auto batch = static_cast<std::int64_t>(images.size());
     const std::int64_t values = std::int64_t{3} * patch.height * patch.width;
     at::Tensor patches = at::empty({batch, Count(grid), values}, at::kFloat);
-    float* const data = patches.mutable_data_ptr<float>();
+    auto* const data = patches.mutable_data_ptr<float>();
     const std::int64_t row_values = grid.width * values;
     at::parallel_for(0, batch * grid.height, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {

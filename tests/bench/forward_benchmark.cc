@@ -46,7 +46,7 @@ using Clock = std::chrono::steady_clock;
 
 template <typename T>
 T OrExit(absl::StatusOr<T> value) {
-  if (!value.ok()) Exit(std::string(value.status().message()));
+  if (!value.ok()) Exit(value.status().ToString());
   return *std::move(value);
 }
 
@@ -142,6 +142,7 @@ void Measure(const Model& model, const Device& device, const Shape& shape) {
   std::barrier end(shape.workers, [&after]() noexcept { after = Now(); });
   {
     std::vector<std::jthread> threads;
+    threads.reserve(tallies.size());
     for (Tally& tally : tallies) {
       threads.emplace_back([&] {
         Worker worker(model, device, shape);

@@ -24,8 +24,9 @@ namespace {
 constexpr std::string_view kEncoded = ".encoded";
 
 // Pillow's own bound: twice Image.MAX_IMAGE_PIXELS.
-constexpr DecodeLimits kPillowLimits = {
-    .max_encoded_bytes = std::size_t{1} << 30, .max_pixels = 2 * 89'478'485, .max_side = 1 << 30};
+constexpr DecodeLimits kPillowLimits = {.max_encoded_bytes = std::size_t{1} << 30,
+                                        .max_pixels = std::int64_t{2} * 89'478'485,
+                                        .max_side = 1 << 30};
 
 struct Case {
   std::string name;
@@ -50,7 +51,7 @@ std::string Difference(const Case& test_case, const absl::StatusOr<Image>& image
     const auto reason = ReasonOf(image.status());
     if (!reason.has_value()) return absl::StrCat("no reason: ", image.status().ToString());
     if (test_case.rgb == nullptr) return "";
-    return absl::StrCat("Pillow decodes it; refused: ", std::string(image.status().message()));
+    return absl::StrCat("Pillow decodes it; refused: ", image.status().message());
   }
   if (test_case.rgb == nullptr) return "Pillow refuses it; decoded";
   const std::vector<std::int64_t> shape = {image->height(), image->width(), 3};

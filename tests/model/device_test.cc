@@ -58,8 +58,8 @@ TEST(ResolveDevices, SaysWhyACudaDeviceCannotBeUsed) {
   ASSERT_FALSE(devices.ok());
   EXPECT_EQ(ReasonOf(devices.status()), Reason::kInvalidOption);
   const auto names = CudaDevices();
-  const std::string why = names.ok() ? "this host has " + std::to_string(names->size())
-                                     : std::string(names.status().message());
+  std::string why(names.status().message());
+  if (names.ok()) why = "this host has " + std::to_string(names->size());
   EXPECT_THAT(std::string(devices.status().message()), HasSubstr(why));
 }
 

@@ -1,11 +1,13 @@
 #include "src/model/layers.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/eye.h>
 #include <ATen/ops/tensor.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -23,13 +25,7 @@ auto Near(const std::vector<float>& expected) {
   return testing::Pointwise(testing::FloatNear(kTolerance), expected);
 }
 
-Linear Identity(int width) {
-  Linear linear;
-  std::vector<float> values(static_cast<std::size_t>(width * width), 0.0F);
-  for (int i = 0; i < width; ++i) values[static_cast<std::size_t>(i * width + i)] = 1.0F;
-  linear.weight = at::tensor(values).view({width, width});
-  return linear;
-}
+Linear Identity(std::int64_t width) { return {at::eye(width, at::kFloat), at::Tensor()}; }
 
 TEST(Linear, MultipliesByRowsAndAddsTheBias) {
   Linear linear;

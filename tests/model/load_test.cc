@@ -209,6 +209,7 @@ TEST(Model, RunnersOfTwoThreadsWorkAtTheSameTime) {
   std::vector<std::vector<Embedding>> results(2);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(results.size());
     for (std::vector<Embedding>& result : results) {
       threads.emplace_back([&] {
         const auto runner = model->NewRunner(TestDevice());
@@ -229,7 +230,7 @@ TEST(Model, EachImageOfABatchIsFinishedAsItAsks) {
   const auto runner = model->NewRunner(TestDevice());
   ASSERT_TRUE(runner.ok()) << runner.status();
   const std::vector<Image> images = SomeImages(1);
-  const std::vector<const Image*> batch(4, &images[0]);
+  const std::vector<const Image*> batch(4, images.data());
   const std::vector<OutputSpec> specs = {
       {},
       {.pooling = Pooling::kMax},

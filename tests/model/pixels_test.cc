@@ -59,11 +59,13 @@ TEST(Pixels, TensorOperationsGiveTheSamePatches) {
   const at::Tensor pixels =
       at::from_blob(const_cast<std::uint8_t*>(image.pixels().data()),
                     {1, kSize.height, kSize.width, 3}, at::TensorOptions().dtype(at::kByte));
-  const at::Tensor values = at::from_blob(const_cast<float*>(table.values().data()), {3 * 256},
-                                          at::TensorOptions().dtype(at::kFloat));
+  const at::Tensor values =
+      at::from_blob(const_cast<float*>(table.values().data()), {std::int64_t{3} * 256},
+                    at::TensorOptions().dtype(at::kFloat));
   const at::Tensor gathered = GatherPatches(pixels, values, kPatch).contiguous();
-  EXPECT_EQ(gathered.sizes(), (std::vector<std::int64_t>{1, kRows * kColumns, 3 * kChannel}));
-  const float* data = gathered.const_data_ptr<float>();
+  EXPECT_EQ(gathered.sizes(), (std::vector<std::int64_t>{1, std::int64_t{kRows} * kColumns,
+                                                         std::int64_t{3} * kChannel}));
+  const auto* data = gathered.const_data_ptr<float>();
   EXPECT_EQ(std::vector<float>(data, data + gathered.numel()), Patches(image, table));
 }
 
