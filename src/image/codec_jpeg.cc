@@ -196,6 +196,7 @@ class Decompressor {
     error_.base.output_message = [](j_common_ptr) {};
     source_.init_source = [](j_decompress_ptr) {};
     source_.fill_input_buffer = [](j_decompress_ptr) -> boolean { return FALSE; };  // suspends
+    // NOLINTNEXTLINE(google-runtime-int): the library's signature
     source_.skip_input_data = [](j_decompress_ptr cinfo, long count) {
       static_cast<Decompressor*>(cinfo->client_data)->Skip(static_cast<std::size_t>(count));
     };

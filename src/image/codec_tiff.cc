@@ -365,7 +365,7 @@ absl::StatusOr<Page> ReadPage(const TiffDirectory& directory) {
   }
   page.mode = page.kind->mode;
   page.raw_mode = page.kind->raw_mode;
-  page.bits_per_pixel = page.kind->bits * page.kind->samples;
+  page.bits_per_pixel = std::int64_t{page.kind->bits} * page.kind->samples;
   if (page.compression != kUncompressed) {
     if (absl::Status status = AdaptToLibtiff(directory.order(), tags, page); !status.ok()) {
       return status;

@@ -23,7 +23,7 @@ import PIL.Image
 from PIL.TiffImagePlugin import OPEN_INFO
 from safetensors.numpy import save_file
 
-from image_files import *  # noqa: F403: a vocabulary of writers
+from image_files import *  # a vocabulary of writers
 
 SEED = 13
 PHOTOS = {name: PIL.Image.open(pathlib.Path(os.environ["PIXEMBED_PHOTOS"]) / name).convert("RGB")
@@ -518,31 +518,34 @@ def tiff_tags(kind, width, height, rows=None, compression=1, planar=1, palette=b
     return tags
 
 
+def tiff_samples(rng, columns, lines, sample_bits, order, small):
+    """Random rows; `small`: 16-bit values of which some are below 256."""
+    data = rng.integers(0, 256, (columns * sample_bits + 7) // 8 * lines, dtype=np.uint8)
+    if small and rng.integers(0, 2):
+        data[(0 if order == ">" else 1)::2] = 0
+    return data.tobytes()
+
+
 def tiffs(rng):
     compressors = {1: bytes, 8: zlib.compress, 32773: packbits}
     for number, (kind, (mode, _)) in enumerate(OPEN_INFO.items()):
         if mode == "LAB":
             continue  # Pillow converts it with a colour management library
         order = "<" if kind[0] == b"II" else ">"
-        bits = sum(kind[4])
         colors = [int(v) for v in rng.integers(0, 65536, 3 << min(kind[4][0], 8))]
         for compression, compress in compressors.items():
             for planar in (1, 2):
                 prefix = f"tiff.{kind[0].decode()}.{number}.{mode.replace(';', '')}.{compression}.{planar}"
                 layers = [sum(kind[4])] if planar == 1 else list(kind[4])
-
-                def samples(columns, lines, sample_bits):
-                    data = rng.integers(0, 256, (columns * sample_bits + 7) // 8 * lines, dtype=np.uint8)
-                    if kind[4][0] >= 16 and rng.integers(0, 2):
-                        data[(0 if order == ">" else 1)::2] = 0  # small values
-                    return compress(data.tobytes())
+                small = kind[4][0] >= 16
 
                 for (width, height), rows in (((13, 9), 9), ((13, 9), 4), ((1, 1), 1), ((40, 5), 1)):
-                    strips = [samples(width, min(rows, height - y), size) for size in layers for y in range(0, height, rows)]
+                    strips = [compress(tiff_samples(rng, width, min(rows, height - y), size, order, small))
+                              for size in layers for y in range(0, height, rows)]
                     yield f"{prefix}.{width}x{height}.{rows}", tiff_file(tiff_tags(
                         kind, width, height, rows, compression, planar, colors), strips, order)
                 for width, height, tile_width, tile_height in ((33, 20, 16, 16), (16, 16, 16, 16), (5, 3, 32, 16)):
-                    tiles = [samples(tile_width, tile_height, size) for size in layers
+                    tiles = [compress(tiff_samples(rng, tile_width, tile_height, size, order, small)) for size in layers
                              for _ in range(-(-width // tile_width) * -(-height // tile_height))]
                     tags = tiff_tags(kind, width, height, None, compression, planar, colors,
                                    {322: (SHORT, [tile_width]), 323: (SHORT, [tile_height])})
@@ -612,7 +615,7 @@ def tiffs(rng):
             "type.99": {305: (7, b"abcdefgh")}, "interop": {40965: (LONG, [8])}}.items():
         yield f"tiff.tag.{what}", variant(changes)
         yield f"tiff.tag.{what}.big_endian", tiff_file(tiff_tags((b"MM", *kind[1:]), 17, 9, 5, extra={
-            tag: (t, v if not (t == 5) else struct.pack(">2L", *struct.unpack("<2L", v))) for tag, (t, v) in changes.items()}),
+            tag: (t, v if t != 5 else struct.pack(">2L", *struct.unpack("<2L", v))) for tag, (t, v) in changes.items()}),
             strips, ">")
     for tag in (256, 257, 258, 259, 262, 266, 277, 278, 284, 339, 273, 279):
         blocks_tags = tiff_tags(kind, 17, 9, 5)

@@ -62,7 +62,7 @@ TEST(Jpeg, ProgressiveImagesNeedMoreMemoryAndSaySo) {
 TEST(Jpeg, ScansWithoutEndAreRefused) {
   const std::string file = ReadFixture("progressive.jpg");
   const std::size_t scan = file.find("\xff\xda");
-  const std::size_t next = file.find("\xff", file.find("\xff\xda") + 14);
+  const std::size_t next = file.find('\xff', file.find("\xff\xda") + 14);
   std::string many = file.substr(0, next);
   for (int i = 0; i < 600; ++i) many += file.substr(scan, next - scan);
   const absl::Status status = Decode(AsBytes(absl::StrCat(many, file.substr(next))), {}).status();
