@@ -2,9 +2,9 @@
 # Sets up and runs every test: unit, model, golden, RPC, end-to-end, lint, sanitizers, fuzz seeds.
 # Set-up and compilation are cached, so a second run is minutes.
 #
-# usage: tests/run.sh [PART...]             default: release tsan
+# usage: tests/run.sh [PART...]             default: release asan tsan
 #   release   everything with LibTorch: unit, model, golden, rpc, e2e, layering, format, README
-#   asan      every room but model under AddressSanitizer and UBSan; on request
+#   asan      every room but model under AddressSanitizer and UBSan, fuzz seeds replayed
 #   tsan      every room but model under ThreadSanitizer
 #   tidy      clang-tidy over every source; on request only, about 20 minutes on 2 cores when cold
 set -euo pipefail
@@ -21,7 +21,7 @@ build_and_test() {  # build_and_test PRESET [CTEST ARGUMENTS...]
   ctest --preset "$preset" --no-tests=error "$@"
 }
 
-[ $# -gt 0 ] || set -- release tsan
+[ $# -gt 0 ] || set -- release asan tsan
 deploy/setup.sh build assets test
 mkdir -p build
 step "Python stubs"
