@@ -29,6 +29,7 @@ std::string ServiceConfig(int max_attempts) {
       "name": [
         {"service": "pixembed.v1.EmbeddingService", "method": "Embed"},
         {"service": "pixembed.v1.EmbeddingService", "method": "EmbedBatch"},
+        {"service": "pixembed.v1.EmbeddingService", "method": "EmbedStream"},
         {"service": "pixembed.v1.EmbeddingService", "method": "ListModels"},
         {"service": "pixembed.v1.EmbeddingService", "method": "GetModel"},
         {"service": "grpc.health.v1.Health", "method": "Check"}],

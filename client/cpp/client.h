@@ -95,7 +95,7 @@ struct ClientOptions {
   // Largest message to send and to receive. The server has a limit of its own
   // (Model.limits.max_message_bytes).
   std::size_t max_message_bytes = std::size_t{64} << 20;
-  // Attempts of one call other than EmbedStream, the first included; 1 switches retries off.
+  // Attempts of one call, the first included; 1 switches retries off.
   // UNAVAILABLE is tried again at the next address, or, with one address, with exponential backoff
   // (50 ms to 1 s, with jitter; gRPC's own, at most 5 attempts); RESOURCE_EXHAUSTED only where the
   // server said when (RetryInfo), after that time and up to half of it again at random. Nothing is
@@ -133,7 +133,9 @@ class Client {
   //
   // `next` runs on a thread of its own; `on_result` on that thread or the caller's, never on two at
   // once. When the stream fails, `next` is not called again, but a call under way is waited for.
-  // Errors: those of the server, for the stream as a whole; nothing is tried again.
+  // UNAVAILABLE before the first result is tried again as `max_attempts` says, if there is one
+  // address and what was sent is no more than `max_message_bytes`; after that nothing is.
+  // Errors: those of the server, for the stream as a whole.
   absl::Status EmbedStream(const EmbedOptions& options, const StreamOptions& stream_options,
                            const ImageSource& next, const ResultSink& on_result);
 

@@ -195,6 +195,18 @@ TEST(Retry, AnUnreachableServerIsNamed) {
   EXPECT_THAT(std::string(results.status().message()), HasSubstr(address));
 }
 
+TEST(EmbedStream, IsOpenedAgainIfTheServerWasNotAvailableForIt) {
+  FakeServer server;
+  server.embedding.Set({.refusals = 2, .refusal = {grpc::UNAVAILABLE, "draining"}});
+  std::vector<Image> images = Images({"A", "BB", "CCC"});
+  int answers = 0;
+  const absl::Status status = ConnectTo(server)->EmbedStream({}, {}, Source(images),
+                                                             [&](const Result&) { ++answers; });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(answers, 3);
+  EXPECT_EQ(server.embedding.calls(), 3);
+}
+
 TEST(EmbedStream, AnswersEachImageOnceWhateverTheOrder) {
   FakeServer server;
   server.embedding.Set({.reverse = 3});

@@ -381,7 +381,8 @@ TEST_F(StreamTest, ManyStreamsAtOnceGetTheirOwnResults) {
         EXPECT_THAT(result.embedding().values(), ElementsAre(client, 0, 0));
       }
       EXPECT_EQ(results, 100);
-      EXPECT_TRUE(stream->Finish().ok());
+      const grpc::Status status = stream->Finish();
+      EXPECT_TRUE(status.ok()) << status.error_code() << " " << status.error_message();
     });
   }
 }

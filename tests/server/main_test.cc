@@ -36,7 +36,9 @@ std::string AwaitAddress(Process& server) {
 }
 
 std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
-  return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  EXPECT_TRUE(channel->WaitForConnected(std::chrono::system_clock::now() + kPatience));
+  return channel;
 }
 
 grpc::Status EmbedOne(const std::string& address, v1::EmbedResponse* response) {

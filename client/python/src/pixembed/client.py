@@ -434,6 +434,7 @@ def _service_config(max_attempts: int) -> str:
             {
                 "name": [
                     {"service": service, "method": "Embed"},
+                    {"service": service, "method": "EmbedStream"},  # until its first result
                     {"service": service, "method": "ListModels"},
                     {"service": service, "method": "GetModel"},
                     {"service": "grpc.health.v1.Health", "method": "Check"},
