@@ -327,7 +327,7 @@ int RunLoadCommand(const std::vector<std::string>& arguments) {
 }
 
 const std::vector<Command>& Commands() {
-  static const auto* const kCommands = new std::vector<Command>{
+  static const auto* const commands = new std::vector<Command>{
       {"embed",
        "FILES...",
        "vectors of images",
@@ -360,7 +360,7 @@ const std::vector<Command>& Commands() {
         "requests", "idle_gap", "json", "model", "pooling", "normalize", "dimensions", "data_type",
         "lane", "expected_fingerprint", "extensions", "timeout"},
        RunLoadCommand}};
-  return *kCommands;
+  return *commands;
 }
 
 std::string Overview() {

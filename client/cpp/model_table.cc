@@ -63,7 +63,7 @@ std::string ModelsAsJson(const std::vector<v1::Model>& models) {
   // The message is ours and whole: there is nothing in it that JSON cannot say.
   const auto status = google::protobuf::util::MessageToJsonString(response, &json, options);
   return status.ok() ? json
-                     : absl::StrCat("{\"error\": \"", std::string(status.message()), "\"}\n");
+                     : absl::StrCat(R"({"error": ")", std::string(status.message()), "\"}\n");
 }
 
 }  // namespace pixembed::client

@@ -5,13 +5,22 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "src/image/byte_reader.h"
 #include "src/image/image.h"
 
 namespace pixembed {
+
+// Columns [begin, end) of a picture.
+struct Columns {
+  int begin = 0;
+  int end = 0;
+  friend bool operator==(const Columns&, const Columns&) = default;
+};
 
 // Stateless, thread-safe. A codec never prints, never exits, and answers every failure with a
 // status that carries a reason; std::bad_alloc may leave it.
@@ -23,8 +32,9 @@ struct Codec {
   // Reads the header, checks size and limits (HeaderFor), decodes nothing.
   absl::StatusOr<ImageHeader> (*read_header)(Bytes bytes, const DecodeLimits& limits);
   // `header` is what read_header answered for the same bytes and limits; the image has its size.
+  // Pixels outside the columns `needed` may be indeterminate; the status does not depend on them.
   absl::StatusOr<Image> (*decode)(Bytes bytes, const ImageHeader& header,
-                                  const DecodeLimits& limits);
+                                  const DecodeLimits& limits, Columns needed);
 };
 
 extern const Codec kBmpCodec;
@@ -43,6 +53,12 @@ absl::Status CheckSize(Format format, std::int64_t width, std::int64_t height,
 // result.
 absl::StatusOr<ImageHeader> HeaderFor(Format format, std::int64_t width, std::int64_t height,
                                       std::size_t working_bytes, const DecodeLimits& limits);
+
+// Decode (image.h) where only some columns of the picture will be looked at; the others may be
+// indeterminate. `needed` is asked once, when the size is known, and may refuse the image: its
+// error is the answer.
+absl::StatusOr<Image> DecodeColumns(std::span<const std::byte> encoded, const DecodeLimits& limits,
+                                    absl::FunctionRef<absl::StatusOr<Columns>(Size size)> needed);
 
 }  // namespace pixembed
 

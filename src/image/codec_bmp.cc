@@ -322,7 +322,8 @@ class RunLengthDecoder {
   std::vector<std::uint8_t> indices_;
 };
 
-absl::StatusOr<Image> DecodeBmp(Bytes bytes, const ImageHeader& header, const DecodeLimits&) {
+absl::StatusOr<Image> DecodeBmp(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
+                                Columns) {
   const absl::StatusOr<Bitmap> read = ReadBitmap(bytes);
   if (!read.ok()) return read.status();
   const Bitmap& bitmap = *read;

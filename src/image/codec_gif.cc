@@ -387,7 +387,8 @@ absl::StatusOr<ImageHeader> ReadGifHeader(Bytes bytes, const DecodeLimits& limit
   return HeaderFor(Format::kGif, frame->width, frame->height, 8 * kTableSize, limits);
 }
 
-absl::StatusOr<Image> DecodeGif(Bytes bytes, const ImageHeader& header, const DecodeLimits&) {
+absl::StatusOr<Image> DecodeGif(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
+                                Columns) {
   const absl::StatusOr<Frame> frame = ReadFirstFrame(bytes);
   if (!frame.ok()) return frame.status();
   if (frame->frame_width == 0 || frame->frame_height == 0) return Corrupt("the frame is empty");

@@ -43,6 +43,10 @@ constexpr int kMaxScans = 500;
 // MAXBLOCK.
 constexpr std::size_t kBlock = 65536;
 
+// Columns around the needed ones that are decoded too. The library lets chroma samples of the
+// neighbouring column into a pixel, and takes the edge of what it decodes for that of the picture.
+constexpr int kMargin = 16;
+
 // Rows offered to the library in one call; it fills as many as its upsampling step gives.
 constexpr int kRowsAtOnce = 8;
 
@@ -219,9 +223,11 @@ class Decompressor {
     if (created_) jpeg_destroy_decompress(&cinfo_);
   }
 
-  // Decodes into `image`. Nothing here has a destructor: the library's failures jump out of it.
-  // `cmyk_row` has room for a row of 4-byte pixels where the image has 4 components.
-  Ending Run(Image& image, int components, std::uint8_t* cmyk_row, const RawMode& cmyk) noexcept {
+  // Decodes columns `needed` into `image`. Nothing here has a destructor: the library's failures
+  // jump out of it. `cmyk_row` has room for a row of 4-byte pixels where the image has 4
+  // components.
+  Ending Run(Image& image, Columns needed, int components, std::uint8_t* cmyk_row,
+             const RawMode& cmyk) noexcept {
     static constexpr Palette kNoPalette = {};
     if (setjmp(error_.jump) != 0) return Ending::kFailed;  // NOLINT(cert-err52-cpp)
     cinfo_.client_data = this;
@@ -243,6 +249,7 @@ class Decompressor {
       cinfo_.err->msg_code = JERR_SOF_DUPLICATE;  // another frame header than the last one counts
       return Ending::kFailed;
     }
+    const int left = components != 4 ? CropColumns(needed, image.width()) : 0;
     while (cinfo_.output_scanline < static_cast<JDIMENSION>(image.height())) {
       const int y = static_cast<int>(cinfo_.output_scanline);
       JSAMPROW rows[kRowsAtOnce];
@@ -250,7 +257,7 @@ class Decompressor {
       int count = 1;
       if (components != 4) {
         count = std::min(kRowsAtOnce, image.height() - y);
-        for (int i = 0; i < count; ++i) rows[i] = image.row(y + i);
+        for (int i = 0; i < count; ++i) rows[i] = image.row(y + i) + std::ptrdiff_t{left} * 3;
       }
       if (jpeg_read_scanlines(&cinfo_, rows, static_cast<JDIMENSION>(count)) == 0) {
         if (!GiveMore()) return Ending::kSuspended;
@@ -271,6 +278,18 @@ class Decompressor {
   }
 
  private:
+  // Has only the columns around `needed` computed (all are still read). The first of them.
+  int CropColumns(Columns needed, int width) {
+    // Smoothing, which a progressive file that lacks scans gets, looks further than the margin.
+    if (cinfo_.progressive_mode != FALSE) return 0;
+    const int begin = std::max(needed.begin - kMargin, 0);
+    const int end = std::min(needed.end + kMargin, width);
+    auto left = static_cast<JDIMENSION>(begin);
+    auto count = static_cast<JDIMENSION>(end - begin);
+    jpeg_crop_scanline(&cinfo_, &left, &count);  // moves `left` down to where a unit begins
+    return static_cast<int>(left);
+  }
+
   struct ErrorManager {
     jpeg_error_mgr base = {};
     std::jmp_buf jump = {};
@@ -323,7 +342,8 @@ class Decompressor {
   bool created_ = false;
 };
 
-absl::StatusOr<Image> DecodeJpeg(Bytes bytes, const ImageHeader& header, const DecodeLimits&) {
+absl::StatusOr<Image> DecodeJpeg(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
+                                 Columns needed) {
   const absl::StatusOr<Frame> frame = ReadFrameHeader(bytes);
   if (!frame.ok()) return frame.status();
   static const RawMode& cmyk = *FindRawMode("CMYK", "CMYK;I");
@@ -331,7 +351,7 @@ absl::StatusOr<Image> DecodeJpeg(Bytes bytes, const ImageHeader& header, const D
   std::vector<std::uint8_t> cmyk_row(
       frame->components == 4 ? static_cast<std::size_t>(header.width) * 4 : 0);
   Decompressor decompressor(bytes);
-  switch (decompressor.Run(image, frame->components, cmyk_row.data(), cmyk)) {
+  switch (decompressor.Run(image, needed, frame->components, cmyk_row.data(), cmyk)) {
     case Ending::kDone:
       return image;
     case Ending::kSuspended:

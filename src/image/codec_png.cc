@@ -642,7 +642,8 @@ absl::StatusOr<Palette> ReadPalette(const ChunkReader& chunks) {
   return palette;
 }
 
-absl::StatusOr<Image> DecodePng(Bytes bytes, const ImageHeader& header, const DecodeLimits&) {
+absl::StatusOr<Image> DecodePng(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
+                                Columns) {
   ChunkReader chunks(bytes);
   if (absl::Status status = ReadToImageData(chunks); !status.ok()) return status;
   const absl::StatusOr<Palette> palette = ReadPalette(chunks);

@@ -997,7 +997,8 @@ absl::StatusOr<ImageHeader> ReadTiffHeader(Bytes bytes, const DecodeLimits& limi
   return HeaderOf(bytes, *directory, *page, limits);
 }
 
-absl::StatusOr<Image> DecodeTiff(Bytes bytes, const ImageHeader& header, const DecodeLimits&) {
+absl::StatusOr<Image> DecodeTiff(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
+                                 Columns) {
   const absl::StatusOr<TiffDirectory> directory = TiffDirectory::ReadFirst(bytes);
   if (!directory.ok()) return directory.status();
   const absl::StatusOr<Page> page = ReadPage(*directory);

@@ -108,7 +108,8 @@ absl::Status Failure(VP8StatusCode code) {
   }
 }
 
-absl::StatusOr<Image> DecodeWebp(Bytes bytes, const ImageHeader& header, const DecodeLimits&) {
+absl::StatusOr<Image> DecodeWebp(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
+                                 Columns) {
   const absl::StatusOr<Demuxer> demuxer = Demux(bytes);
   if (!demuxer.ok()) return demuxer.status();
   const FirstFrame frame(demuxer->get());

@@ -6,6 +6,7 @@
 #include <span>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -95,13 +96,20 @@ absl::StatusOr<ImageHeader> ReadHeader(std::span<const std::byte> encoded,
 }
 
 absl::StatusOr<Image> Decode(std::span<const std::byte> encoded, const DecodeLimits& limits) {
+  return DecodeColumns(encoded, limits, [](Size size) { return Columns{0, size.width}; });
+}
+
+absl::StatusOr<Image> DecodeColumns(std::span<const std::byte> encoded, const DecodeLimits& limits,
+                                    absl::FunctionRef<absl::StatusOr<Columns>(Size size)> needed) {
   const Bytes bytes = AsBytes(encoded);
   const absl::StatusOr<const Codec*> codec = FindCodec(bytes, limits);
   if (!codec.ok()) return codec.status();
   try {
     const absl::StatusOr<ImageHeader> header = (*codec)->read_header(bytes, limits);
     if (!header.ok()) return header.status();
-    return (*codec)->decode(bytes, *header, limits);
+    const absl::StatusOr<Columns> columns = needed({header->height, header->width});
+    if (!columns.ok()) return columns.status();
+    return (*codec)->decode(bytes, *header, limits, *columns);
   } catch (const std::bad_alloc&) {
     return OutOfMemory((*codec)->format);
   }

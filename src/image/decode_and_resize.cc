@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "src/error/error.h"
+#include "src/image/codec.h"
 #include "src/image/image.h"
 #include "src/image/preprocess.h"
 
@@ -41,10 +42,13 @@ absl::Status CheckOutput(const PreprocessSpec& spec, Size input, const DecodeLim
 
 absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
                                       const DecodeLimits& limits, const PreprocessSpec& spec) {
-  absl::StatusOr<Image> image = Decode(encoded, limits);
+  absl::StatusOr<Image> image =
+      DecodeColumns(encoded, limits, [&](Size size) -> absl::StatusOr<Columns> {
+        if (absl::Status s = CheckOutput(spec, size, limits); !s.ok()) return s;
+        return InputColumns(spec, size);
+      });
   if (!image.ok()) return image;
   const Size size = {image->height(), image->width()};
-  if (absl::Status s = CheckOutput(spec, size, limits); !s.ok()) return s;
   if (ResizedSize(spec, size) == size && OutputSize(spec, size) == size) return image;
   try {
     return Resize(*image, spec);

@@ -12,8 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "src/error/error.h"
+#include "src/image/codec.h"
 #include "src/image/image.h"
 #include "src/image/resample.h"
+#include "src/image/taps.h"
 
 namespace pixembed {
 namespace {
@@ -172,6 +174,14 @@ Size ResizedSize(const PreprocessSpec& spec, Size input) {
 
 Size OutputSize(const PreprocessSpec& spec, Size input) {
   return spec.crop.has_value() ? *spec.crop : ResizedSize(spec, input);
+}
+
+Columns InputColumns(const PreprocessSpec& spec, Size input) {
+  const int resized = ResizedSize(spec, input).width;
+  const CropAxis x = CenterCrop(spec.backend, resized, OutputSize(spec, input).width);
+  if (resized == input.width) return {x.from, x.from + x.count};
+  const InputRange range = ComputeInputRange(spec.filter, input.width, resized, x.from, x.count);
+  return {range.begin, range.end};
 }
 
 Image Resize(const Image& image, const PreprocessSpec& spec) {

@@ -4,6 +4,7 @@
 #ifndef PIXEMBED_SRC_IMAGE_PREPROCESS_H_
 #define PIXEMBED_SRC_IMAGE_PREPROCESS_H_
 
+#include "src/image/codec.h"
 #include "src/image/image.h"
 
 namespace pixembed {
@@ -11,6 +12,9 @@ namespace pixembed {
 // The size that an image of `input` has between resize and crop. A side is 0 where longest_edge
 // presses the shorter side of a very long image to nothing; the reference refuses such an image.
 Size ResizedSize(const PreprocessSpec& spec, Size input);
+
+// The columns of an image of `input` that Resize looks at. REQUIRES: as Resize.
+Columns InputColumns(const PreprocessSpec& spec, Size input);
 
 }  // namespace pixembed
 

@@ -232,4 +232,14 @@ std::vector<int> NearestInputs(int input, int output, int begin, int outputs) {
   return inputs;
 }
 
+InputRange ComputeInputRange(Filter filter, int input, int output, int begin, int outputs) {
+  if (filter == Filter::kNearest) {
+    const std::vector<int> inputs = NearestInputs(input, output, begin, outputs);
+    return {inputs.front(), inputs.back() + 1};
+  }
+  const Axis axis(filter, input, output);
+  const Axis::Range last = axis.RangeOf(begin + outputs - 1);
+  return {axis.RangeOf(begin).first, last.first + last.count};
+}
+
 }  // namespace pixembed

@@ -50,6 +50,16 @@ AxisTaps ComputeTaps(Backend backend, Filter filter, int input, int output, int 
 // Source: Pillow 13.0.0 src/libImaging/Geometry.c ImagingScaleAffine.
 std::vector<int> NearestInputs(int input, int output, int begin, int outputs);
 
+// Inputs [begin, end) of an axis.
+struct InputRange {
+  int begin = 0;
+  int end = 0;
+};
+
+// What the taps of outputs [begin, begin + outputs), or for kNearest their inputs, reach from first
+// to last. REQUIRES: as ComputeTaps.
+InputRange ComputeInputRange(Filter filter, int input, int output, int begin, int outputs);
+
 }  // namespace pixembed
 
 #endif  // PIXEMBED_SRC_IMAGE_TAPS_H_

@@ -1,5 +1,7 @@
 // Any bytes through ReadHeader and Decode. What must hold: a failure has a reason and is never
-// INTERNAL; what the header says of size is true; nothing larger than the limits comes out.
+// INTERNAL; what the header says of size is true; nothing larger than the limits comes out;
+// decoding some of the columns gives the same pixels there, and the same answer.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -10,11 +12,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "src/error/error.h"
+#include "src/image/codec.h"
 #include "src/image/image.h"
 
 namespace {
 
+using pixembed::Columns;
 using pixembed::DecodeLimits;
+using pixembed::Size;
 
 // Small, so that a run is short.
 constexpr DecodeLimits kLimits = {
@@ -47,8 +52,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
           "the size is within the limits", header.status());
   Require(header->decoded_bytes >= static_cast<std::size_t>(pixels) * 3,
           "decoded_bytes covers the result", header.status());
+  Columns needed;
+  const auto part = pixembed::DecodeColumns(encoded, kLimits, [&](Size image_size) {
+    needed.begin = data[size - 1] * image_size.width / 256;
+    needed.end = needed.begin + 1 + data[size / 2] * (image_size.width - needed.begin - 1) / 255;
+    return needed;
+  });
+  Require(part.status() == image.status(), "needed columns do not change the answer",
+          part.status());
   if (!image.ok()) return 0;
   Require(image->width() == header->width && image->height() == header->height,
           "the image has the header's size", header.status());
+  for (int y = 0; y < image->height(); ++y) {
+    Require(std::equal(image->row(y) + std::ptrdiff_t{needed.begin} * 3,
+                       image->row(y) + std::ptrdiff_t{needed.end} * 3,
+                       part->row(y) + std::ptrdiff_t{needed.begin} * 3),
+            "the needed columns have the pixels of the whole picture", header.status());
+  }
   return 0;
 }

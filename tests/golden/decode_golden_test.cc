@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
+#include "src/image/codec.h"
 #include "src/image/image.h"
 #include "tests/golden/golden.h"
 
@@ -92,6 +93,29 @@ TEST_P(DecodeGolden, TheHeaderSaysTheSizeThatDecodingGives) {
     EXPECT_EQ(header->height, test_case.rgb->shape[0]) << test_case.name;
     EXPECT_EQ(header->width, test_case.rgb->shape[1]) << test_case.name;
     EXPECT_GE(header->decoded_bytes, test_case.rgb->bytes.size()) << test_case.name;
+  }
+}
+
+// The service decodes only the columns that the crop keeps.
+TEST_P(DecodeGolden, ThePixelsOfTheNeededColumnsAreThoseOfTheWholePicture) {
+  const Weights golden = GoldenTensors("decode.safetensors");
+  for (const Case& test_case : CasesOf(golden, GetParam())) {
+    const absl::StatusOr<Image> whole = Decode(test_case.encoded, kPillowLimits);
+    for (const int part : {3, 8}) {
+      Columns needed;
+      const absl::StatusOr<Image> image =
+          DecodeColumns(test_case.encoded, kPillowLimits, [&](Size size) {
+            return needed = {size.width / part, size.width - (size.width - 1) / part};
+          });
+      ASSERT_EQ(image.status(), whole.status()) << test_case.name;
+      if (!whole.ok()) continue;
+      const std::ptrdiff_t begin = std::ptrdiff_t{needed.begin} * 3;
+      const std::ptrdiff_t end = std::ptrdiff_t{needed.end} * 3;
+      for (int y = 0; y < whole->height(); ++y) {
+        ASSERT_TRUE(std::equal(whole->row(y) + begin, whole->row(y) + end, image->row(y) + begin))
+            << test_case.name << ", row " << y;
+      }
+    }
   }
 }
 

@@ -182,10 +182,12 @@ TEST_P(DecodeFixture, IsTheSameTwice) {
 TEST(Decode, ThreadsDoNotDisturbOneAnother) {
   const std::vector<std::string> names = FixtureNames();
   std::vector<Image> expected;
+  expected.reserve(names.size());
   for (const std::string& name : names) expected.push_back(*Decode(AsBytes(ReadFixture(name)), {}));
   std::vector<int> wrong(4);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(wrong.size());
     for (int& count : wrong) {
       threads.emplace_back([&names, &expected, &count] {
         for (int round = 0; round < 10; ++round) {

@@ -48,6 +48,7 @@ class StreamTest : public ServerTest {
   // The indices of results, in the order of their arrival.
   static std::vector<std::uint64_t> Indices(const std::vector<v1::EmbedResult>& results) {
     std::vector<std::uint64_t> indices;
+    indices.reserve(results.size());
     for (const v1::EmbedResult& result : results) indices.push_back(result.index());
     return indices;
   }
@@ -366,8 +367,10 @@ TEST_F(StreamTest, ManyStreamsAtOnceGetTheirOwnResults) {
   engine_options.max_batch_size = 4;
   engine_options.max_queued_images = 12;
   Start(options, engine_options);
+  constexpr int kClients = 6;
   std::vector<std::jthread> clients;
-  for (int client = 0; client < 6; ++client) {
+  clients.reserve(kClients);
+  for (int client = 0; client < kClients; ++client) {
     clients.emplace_back([this, client] {
       const auto stub = v1::EmbeddingService::NewStub(Connect(address_));
       const auto context = Context();

@@ -318,6 +318,7 @@ TEST_F(UnaryTest, ManyCallersAtOnceAllGetTheirOwnVectors) {
   constexpr int kCallers = 8;
   constexpr int kCalls = 25;
   std::vector<std::jthread> callers;
+  callers.reserve(kCallers);
   for (int caller = 0; caller < kCallers; ++caller) {
     callers.emplace_back([this, caller] {
       const auto stub = v1::EmbeddingService::NewStub(Connect(address_));
