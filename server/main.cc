@@ -80,6 +80,15 @@ void LogConfig(const ServerConfig& config) {
   for (const auto& [flag, value] : config.flags) spdlog::info("--{}={}", flag, value);
 }
 
+// That "auto" means the CPU here surprises on a machine that has a GPU.
+void LogChoice(const ServerConfig& config, const std::vector<Device>& devices) {
+  if (config.device != "auto" || devices.front().kind != Device::Kind::kCpu) return;
+  const auto cuda = CudaDevices();
+  if (!cuda.ok()) {
+    spdlog::info("--device=auto is the CPU: {}", absl::StrCat(cuda.status().message()));
+  }
+}
+
 void LogModel(const ModelSource& source, const Model& model, double seconds) {
   const ModelInfo& info = model.info();
   std::vector<std::string> devices;
@@ -105,6 +114,7 @@ void LogEngine(const EngineOptions& options, double seconds) {
 absl::StatusOr<Models> LoadModels(const ServerConfig& config) {
   absl::StatusOr<std::vector<Device>> devices = ResolveDevices(config.device);
   if (!devices.ok()) return Annotate(devices.status(), "--device");
+  LogChoice(config, *devices);
   const ModelOptions options{.backend = config.backend, .devices = *std::move(devices)};
   Models models;
   for (const ModelSource& source : config.models) {

@@ -19,6 +19,10 @@ absl::StatusOr<std::vector<Device>> ResolveDevices(std::string_view text) {
   return MakeError(Reason::kInvalidOption, "no such device");
 }
 
+absl::StatusOr<std::vector<std::string>> CudaDevices() {
+  return MakeError(Reason::kDeviceFailure, "no driver");
+}
+
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::path& directory,
                                                        const ModelOptions& /*options*/) {
   if (directory.filename() == "missing") {

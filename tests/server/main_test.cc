@@ -151,6 +151,11 @@ TEST(Main, ADeviceThatIsNotThereNamesTheFlag) {
   EXPECT_EQ(server.Wait(), 1);
 }
 
+TEST(Main, SaysWhyAutoIsTheCpu) {
+  Process server(Command({"--model=/models/one", "--listen=127.0.0.1:0"}));
+  EXPECT_THAT(server.AwaitLine("--device=auto is"), HasSubstr("the CPU: no driver"));
+}
+
 TEST(Main, WrongFlagsAreOneClearLineAndExitCode2) {
   Process server(Command({"--model=/models/one", "--coers=2"}));
   EXPECT_EQ(server.ReadAll(), "pixembed-server: --coers does not exist; see --help\n");
