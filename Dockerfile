@@ -25,7 +25,7 @@ FROM debian:bookworm-slim
 COPY deploy/setup.sh deploy/environment.sh /opt/pixembed/deploy/
 RUN PIXEMBED_CACHE=/tmp/pixembed-cache /opt/pixembed/deploy/setup.sh runtime \
     && rm -rf /var/lib/apt/lists/* /tmp/pixembed-cache /opt/pixembed/deploy \
-    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin pixembed
+    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin pixembed
 COPY --from=build /opt/pixembed /opt/pixembed
 ENV PATH=/opt/pixembed/bin:$PATH
 USER 10001:10001

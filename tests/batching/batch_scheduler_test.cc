@@ -35,6 +35,7 @@ struct Ran {
   std::size_t queue = 0;
   std::vector<std::string> items;
   int threads = 0;
+  int worker = 0;
 };
 
 // A scheduler whose batches are recorded and, when told so, held.
@@ -42,7 +43,7 @@ class Harness {
  public:
   explicit Harness(const BatchSchedulerOptions& options) {
     auto scheduler = BatchScheduler<FakeItem>::Start(
-        options, [this](int) { return std::make_unique<Worker>(this); },
+        options, [this](int worker) { return std::make_unique<Worker>(this, worker); },
         [this](Abandoned<FakeItem> abandoned) {
           const std::lock_guard lock(mutex_);
           abandoned_.push_back(std::move(abandoned));
@@ -113,13 +114,14 @@ class Harness {
  private:
   class Worker : public BatchWorker<FakeItem> {
    public:
-    explicit Worker(Harness* harness) : harness_(*harness) {}
+    Worker(Harness* harness, int index) : harness_(*harness), index_(index) {}
     void Run(std::size_t queue, std::vector<FakeItem> items, int threads) override {
-      harness_.OnRun({queue, Names(items), threads});
+      harness_.OnRun({queue, Names(items), threads, index_});
     }
 
    private:
     Harness& harness_;
+    const int index_;
   };
 
   void OnRun(Ran run) {
@@ -158,6 +160,18 @@ TEST(BatchScheduler, ALoneItemIsTakenAtOnce) {
   Harness harness(Options(2));
   harness.Schedule(0, {"a"});
   EXPECT_THAT(harness.AwaitRuns(1)[0].items, ElementsAre("a"));
+}
+
+// Not always the first: it may still be on its way back to waiting. But far from all.
+TEST(BatchScheduler, LoneItemsStayWithTheFirstWorkers) {
+  constexpr int kWorkers = 64;
+  Harness harness(Options(kWorkers));
+  int last = 0;
+  for (std::size_t i = 0; i < 300; ++i) {
+    harness.Schedule(0, {"a"});
+    last = std::max(last, harness.AwaitRuns(i + 1).back().worker);
+  }
+  EXPECT_LT(last, kWorkers / 2);
 }
 
 TEST(BatchScheduler, WaitsOnlyWhileItemsAreAboutToLand) {
