@@ -169,9 +169,14 @@ def leg_serving():
 LEGS = {"preprocess": leg_preprocess, "forward": leg_forward, "serving": leg_serving}
 
 
+def number(value):
+    """Three significant digits, as people write them."""
+    return f"{float(f'{value:.3g}'):,g}"
+
+
 def cell(value):
     """median (min to max)"""
-    return f"{value['median']:.3g} ({value['min']:.3g}–{value['max']:.3g})"
+    return f"{number(value['median'])} ({number(value['min'])}–{number(value['max'])})"
 
 
 def table(head, rows):
