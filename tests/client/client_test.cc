@@ -200,8 +200,8 @@ TEST(EmbedStream, IsOpenedAgainIfTheServerWasNotAvailableForIt) {
   server.embedding.Set({.refusals = 2, .refusal = {grpc::UNAVAILABLE, "draining"}});
   std::vector<Image> images = Images({"A", "BB", "CCC"});
   int answers = 0;
-  const absl::Status status = ConnectTo(server)->EmbedStream({}, {}, Source(images),
-                                                             [&](const Result&) { ++answers; });
+  const absl::Status status =
+      ConnectTo(server)->EmbedStream({}, {}, Source(images), [&](const Result&) { ++answers; });
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(answers, 3);
   EXPECT_EQ(server.embedding.calls(), 3);

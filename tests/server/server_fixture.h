@@ -68,7 +68,8 @@ class ServerTest : public ::testing::Test {
   // One model, "fake", unless `names` has more. Small defaults, so that a test that holds the model
   // knows what is inside: one core, one worker, one image a batch.
   void Start(ServerOptions options = {}, EngineOptions engine_options = {},
-             const std::vector<std::string>& names = {"fake"}, FakeModelOptions model_options = {}) {
+             const std::vector<std::string>& names = {"fake"},
+             FakeModelOptions model_options = {}) {
     std::vector<std::shared_ptr<const Model>> models;
     for (const std::string& name : names) {
       model_options.fingerprint_seed = name;
