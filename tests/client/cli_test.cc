@@ -26,7 +26,7 @@ class Cli : public testing::Test {
     std::string output;  // both streams
   };
 
-  Outcome Run(std::vector<std::string> arguments) {
+  static Outcome Run(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), PIXEMBED_PROGRAM);
     Process process(std::move(arguments));
     std::string output = process.ReadAll();
@@ -34,7 +34,7 @@ class Cli : public testing::Test {
   }
   std::string Address() const { return "--address=" + server_.address(); }
   std::string Write(const std::string& name, const std::string& bytes) const {
-    const std::string path = (directory_.path() / name).string();
+    std::string path = (directory_.path() / name).string();
     std::ofstream(path, std::ios::binary) << bytes;
     return path;
   }

@@ -18,7 +18,6 @@
 namespace pixembed::client {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // Remembers the ids, and whether it was finished; fails when told to.
@@ -41,7 +40,7 @@ class FakeSink final : public VectorSink {
 class EmbedFilesTest : public testing::Test {
  protected:
   std::string Write(const std::string& name, const std::string& bytes) const {
-    const std::string path = (directory_.path() / name).string();
+    std::string path = (directory_.path() / name).string();
     std::ofstream(path, std::ios::binary) << bytes;
     return path;
   }

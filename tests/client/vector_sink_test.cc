@@ -69,8 +69,9 @@ TEST_F(VectorFile, NpyHoldsTheVectorsInOrderAndTheIdsBeside) {
   EXPECT_THAT(bytes.substr(10, 118),
               StartsWith("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }"));
   EXPECT_EQ(bytes[127], '\n');
-  const std::vector<float> expected = {1, 2, 3, 4};
-  EXPECT_EQ(std::memcmp(bytes.data() + 128, expected.data(), 16), 0);
+  std::vector<float> rows(4);
+  std::memcpy(rows.data(), bytes.data() + 128, 16);
+  EXPECT_EQ(rows, (std::vector<float>{1, 2, 3, 4}));
 
   const auto ids = nlohmann::json::parse(Read(Path("v.ids.json")));
   EXPECT_EQ(ids, nlohmann::json({{"ids", {"a \"quoted\".png", "c.png"}}, {"fingerprint", "f"}}));

@@ -32,7 +32,7 @@ class ListenTest : public ServerTest {
   std::string Refusal(const std::string& address) {
     const auto server = StartOn({address});
     EXPECT_EQ(ReasonOf(server.status()), Reason::kInvalidOption) << address;
-    const std::string text(server.status().message());
+    std::string text(server.status().message());
     EXPECT_THAT(text, HasSubstr("cannot listen on " + address + ": "));
     EXPECT_THAT(text, HasSubstr("--listen"));
     return text;

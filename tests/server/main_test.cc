@@ -20,7 +20,6 @@ namespace {
 
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
-using ::testing::SizeIs;
 using ::testing::StartsWith;
 
 std::vector<std::string> Command(std::vector<std::string> flags) {

@@ -2,17 +2,15 @@
 #ifndef PIXEMBED_TESTS_SERVER_PROCESS_H_
 #define PIXEMBED_TESTS_SERVER_PROCESS_H_
 
-#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <string>
 #include <utility>
 #include <vector>
-
-extern char** environ;
 
 namespace pixembed {
 
@@ -74,6 +72,7 @@ class Process {
  private:
   static std::vector<char*> Pointers(std::vector<std::string>& texts) {
     std::vector<char*> pointers;
+    pointers.reserve(texts.size() + 1);
     for (std::string& text : texts) pointers.push_back(text.data());
     pointers.push_back(nullptr);
     return pointers;
