@@ -95,7 +95,7 @@ struct ClientOptions {
   // Largest message to send and to receive. The server has a limit of its own
   // (Model.limits.max_message_bytes).
   std::size_t max_message_bytes = std::size_t{64} << 20;
-  // Attempts of one call, the first included; 1 switches retries off.
+  // Attempts of one call, the first included; 1 switches retries off. For a stream see EmbedStream.
   // UNAVAILABLE is tried again at the next address, or, with one address, with exponential backoff
   // (50 ms to 1 s, with jitter; gRPC's own, at most 5 attempts); RESOURCE_EXHAUSTED only where the
   // server said when (RetryInfo), after that time and up to half of it again at random. Nothing is

@@ -1,7 +1,5 @@
 // The program: how it starts, what it says when it cannot, how it ends.
 #include <gmock/gmock.h>
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
 
 #include <csignal>
@@ -32,12 +30,6 @@ std::string AwaitAddress(Process& server) {
   const std::string line = server.AwaitLine("serving on ");
   const std::size_t start = line.find("serving on ") + 11;
   return line.substr(start, line.size() - start - 1);
-}
-
-std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
-  auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
-  EXPECT_TRUE(channel->WaitForConnected(std::chrono::system_clock::now() + kPatience));
-  return channel;
 }
 
 grpc::Status EmbedOne(const std::string& address, v1::EmbedResponse* response) {

@@ -63,6 +63,19 @@ inline void AwaitStop(const std::stop_token& stop) {
   stopped.get_future().wait();
 }
 
+// A channel that is connected. gRPC 1.51 reads the errno of connect() only after other calls that
+// may change it, takes a connection that succeeds for one that failed (about 1 in 200 where
+// threads connect at once), and fails the calls that wait for it.
+inline std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(std::numeric_limits<int>::max());
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  EXPECT_TRUE(channel->WaitForConnected(std::chrono::system_clock::now() + kPatience));
+  return channel;
+}
+
 class ServerTest : public ::testing::Test {
  protected:
   // One model, "fake", unless `names` has more. Small defaults, so that a test that holds the model
@@ -89,20 +102,6 @@ class ServerTest : public ::testing::Test {
     address_ = server_->addresses().front();
     channel_ = Connect(address_);
     stub_ = v1::EmbeddingService::NewStub(channel_);
-  }
-
-  // A channel that is connected. gRPC 1.51 reads the errno of connect() only after other calls that
-  // may change it, takes a connection that succeeds for one that failed (about 1 in 200 where
-  // threads connect at once), and fails the calls that wait for it.
-  static std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
-    grpc::ChannelArguments arguments;
-    arguments.SetMaxReceiveMessageSize(std::numeric_limits<int>::max());
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own
-    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-    auto channel =
-        grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-    EXPECT_TRUE(channel->WaitForConnected(std::chrono::system_clock::now() + kPatience));
-    return channel;
   }
 
   static std::unique_ptr<grpc::ClientContext> Context() {
