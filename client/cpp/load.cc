@@ -60,7 +60,14 @@ absl::Status CheckOptions(const LoadOptions& options) {
 class Budget {
  public:
   explicit Budget(const LoadOptions& options)
-      : requests_(options.requests), end_(Clock::now() + options.duration) {}
+      : requests_(options.requests), duration_(options.duration) {}
+
+  // Starts the time, once, and returns when that was.
+  Clock::time_point Begin() {
+    const Clock::time_point start = Clock::now();
+    end_ = start + duration_;
+    return start;
+  }
 
   // Whether one more may be sent.
   bool Take() {
@@ -72,7 +79,8 @@ class Budget {
 
  private:
   const std::uint64_t requests_;  // 0: by time
-  const Clock::time_point end_;
+  const Clock::duration duration_;
+  Clock::time_point end_;
   std::uint64_t taken_ = 0;
 };
 
@@ -112,7 +120,7 @@ class UnaryLoad {
   }
 
   absl::StatusOr<LoadReport> Run() {
-    const Clock::time_point start = Clock::now();
+    const Clock::time_point start = budget_.Begin();
     for (int i = 0; i < options_.concurrency; ++i) {
       slots_.emplace_back().stub = stubs_[i % stubs_.size()].get();
       Send(slots_.back());
@@ -240,7 +248,7 @@ class StreamLoad {
       : channels_(channels), options_(options), budget_(options) {}
 
   absl::StatusOr<LoadReport> Run() {
-    const Clock::time_point start = Clock::now();
+    const Clock::time_point start = budget_.Begin();
     std::vector<std::thread> threads;
     for (const NamedChannel& named : channels_) {
       threads.emplace_back([this, &named] { RunStream(named); });

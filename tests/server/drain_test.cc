@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <future>
+#include <latch>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -154,8 +155,10 @@ TEST_F(DrainTest, UnderLoadEveryCallIsAnsweredOrRefusedAndNothingAcceptedIsLost)
   engine_options.max_batch_size = 4;
   Start(options, engine_options);
   std::atomic<std::uint64_t> vectors = 0;
+  constexpr int kStreams = 4;
+  std::latch streams_begun(kStreams);
   std::vector<std::jthread> callers;
-  for (int caller = 0; caller < 4; ++caller) {
+  for (int caller = 0; caller < kStreams; ++caller) {
     callers.emplace_back([&, caller] {
       const auto stub = v1::EmbeddingService::NewStub(Connect(address_));
       for (;;) {
@@ -180,12 +183,20 @@ TEST_F(DrainTest, UnderLoadEveryCallIsAnsweredOrRefusedAndNothingAcceptedIsLost)
         while (stream->Write(Request({SolidImage(caller)}))) {
         }
       });
-      for (v1::EmbedResult result; stream->Read(&result); ++vectors) {
+      std::uint64_t results = 0;
+      for (v1::EmbedResult result; stream->Read(&result); ++results) {
         EXPECT_TRUE(result.has_embedding());
+        if (results == 0) streams_begun.count_down();
       }
+      if (results == 0) {
+        ADD_FAILURE() << "a stream ended before its first result";
+        streams_begun.count_down();
+      }
+      vectors += results;
       EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
     });
   }
+  streams_begun.wait();
   engine_->AwaitSubmitted(300);
   server_->AnnounceDrain();
   engine_->AwaitSubmitted(engine_->submitted() + 100);  // served on
