@@ -1,5 +1,6 @@
 #include "server/embed_options.h"
 
+#include <algorithm>
 #include <bit>
 #include <chrono>
 #include <cstddef>
@@ -8,6 +9,8 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -96,9 +99,39 @@ absl::StatusOr<Lane> ReadLane(v1::Lane lane, Lane default_lane) {
   }
 }
 
-absl::StatusOr<OutputSpec> ReadOutput(const v1::EmbedOptions& options) {
+// Indices from the end become indices from the beginning; ascending.
+// Errors: INVALID_OPTION, for one out of range or named twice.
+absl::StatusOr<std::vector<int>> ReadLayers(const v1::EmbedOptions& options,
+                                            const ModelInfo& model) {
+  const int count = model.hidden_states;
+  std::vector<int> layers;
+  for (const std::int32_t index : options.layers()) {
+    if (count == 0) {
+      return MakeError(Reason::kInvalidOption,
+                       absl::StrCat("options.layers has ", index,
+                                    "; this model gives its last_hidden_state only"));
+    }
+    if (index < -count || index >= count) {
+      return MakeError(
+          Reason::kInvalidOption,
+          absl::StrCat("options.layers has ", index, "; the model has ", count,
+                       " hidden states: ", -count, " to ", count - 1, " are possible"));
+    }
+    layers.push_back(index < 0 ? index + count : index);
+  }
+  std::ranges::sort(layers);
+  if (const auto twice = std::ranges::adjacent_find(layers); twice != layers.end()) {
+    return MakeError(Reason::kInvalidOption,
+                     absl::StrCat("options.layers names hidden state ", *twice, " twice"));
+  }
+  return layers;
+}
+
+absl::StatusOr<OutputSpec> ReadOutput(const v1::EmbedOptions& options, const ModelInfo& model) {
   const absl::StatusOr<Pooling> pooling = ReadPooling(options.pooling());
   if (!pooling.ok()) return pooling.status();
+  absl::StatusOr<std::vector<int>> layers = ReadLayers(options, model);
+  if (!layers.ok()) return layers.status();
   const absl::StatusOr<DataType> data_type = ReadDataType(options.data_type());
   if (!data_type.ok()) return data_type.status();
   constexpr std::uint32_t kMaxDimensions = std::numeric_limits<int>::max();
@@ -108,18 +141,19 @@ absl::StatusOr<OutputSpec> ReadOutput(const v1::EmbedOptions& options) {
                                   kMaxDimensions, " can be asked for"));
   }
   return OutputSpec{.pooling = *pooling,
+                    .layers = *std::move(layers),
                     .normalize = options.normalize(),
                     .dimensions = static_cast<int>(options.dimensions()),
                     .data_type = *data_type};
 }
 
 absl::Status CheckFingerprint(const std::string& expected, const EmbedPlan& plan) {
-  const std::string& actual = plan.fingerprint();
+  const std::string& actual = plan.fingerprint;
   if (expected.empty() || expected == actual) return absl::OkStatus();
   absl::Status status =
       MakeError(Reason::kFingerprintMismatch,
                 absl::StrCat("model \"", plan.model->name(), "\" has fingerprint ", actual,
-                             " for this pooling; options.expected_fingerprint is ", expected));
+                             " for these options; options.expected_fingerprint is ", expected));
   status = WithMetadata(std::move(status), "expected", expected);
   return WithMetadata(std::move(status), "actual", actual);
 }
@@ -147,16 +181,17 @@ absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string
                                    const v1::EmbedOptions& options, Lane default_lane) {
   const absl::StatusOr<const ServedModel*> served = models.Find(model);
   if (!served.ok()) return served.status();
-  const absl::StatusOr<OutputSpec> output = ReadOutput(options);
+  const absl::StatusOr<OutputSpec> output = ReadOutput(options, (*served)->model().info());
   if (!output.ok()) return output.status();
   const absl::StatusOr<Lane> lane = ReadLane(options.lane(), default_lane);
   if (!lane.ok()) return lane.status();
   if (absl::Status status = (*served)->model().CheckOutput(*output); !status.ok()) return status;
-  const EmbedPlan plan{.model = *served,
-                       .output = *output,
-                       .lane = *lane,
-                       .packed = options.packed(),
-                       .ordered = options.ordered()};
+  EmbedPlan plan{.model = *served,
+                 .output = *output,
+                 .lane = *lane,
+                 .packed = options.packed(),
+                 .ordered = options.ordered(),
+                 .fingerprint = (*served)->Fingerprint({output->pooling, output->layers})};
   if (absl::Status status = CheckFingerprint(options.expected_fingerprint(), plan); !status.ok()) {
     return status;
   }

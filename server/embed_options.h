@@ -22,8 +22,7 @@ struct EmbedPlan {
   Lane lane = Lane::kOnline;
   bool packed = false;   // FLOAT32 as bytes
   bool ordered = false;  // EmbedStream: in the order of the images
-
-  const std::string& fingerprint() const { return model->fingerprint(output.pooling); }
+  std::string fingerprint;
 };
 
 // The plan that a request asks for. `default_lane` stands for LANE_UNSPECIFIED.

@@ -190,7 +190,7 @@ Task EmbedStream::Write(Arrival arrival) {
     result.set_index(arrival.index);
     result.set_id(std::move(arrival.id));
     SetOutcome(arrival.outcome, *plan_, engine_.RetryDelay(), result);
-    if (arrival.outcome.ok()) result.set_fingerprint(plan_->fingerprint());
+    if (arrival.outcome.ok()) result.set_fingerprint(plan_->fingerprint);
     const grpc::ByteBuffer message = SerializeMessage(result);
     const bool written = co_await call_.Write(message);
     broken_ = !written;

@@ -86,7 +86,7 @@ Task EmbeddingService::Embed(Call& call) {
   }
   v1::EmbedResponse response;
   response.set_model(admitted->plan.model->name());
-  response.set_fingerprint(admitted->plan.fingerprint());
+  response.set_fingerprint(admitted->plan.fingerprint);
   for (std::size_t i = 0; i < admitted->images; ++i) response.add_results()->set_index(i);
   for (std::size_t left = admitted->images; left > 0;) {
     co_await admitted->outbox->Wait();
@@ -121,7 +121,7 @@ Task EmbeddingService::EmbedBatch(Call& call) {
       result.set_index(arrival.index);
       result.set_id(std::move(arrival.id));
       SetOutcome(arrival.outcome, admitted->plan, engine_.RetryDelay(), result);
-      if (arrival.outcome.ok()) result.set_fingerprint(admitted->plan.fingerprint());
+      if (arrival.outcome.ok()) result.set_fingerprint(admitted->plan.fingerprint);
       const grpc::ByteBuffer message = SerializeMessage(result);
       listening = co_await call.Write(message);
     }

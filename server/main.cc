@@ -100,7 +100,7 @@ void LogModel(const ModelSource& source, const Model& model, double seconds) {
   spdlog::info("model {}: {} on {}, kernels: {}; loaded in {:.2f} s", source.name, info.precision,
                absl::StrJoin(devices, ", "), info.kernels, seconds);
   spdlog::info("model {}: fingerprint of mean pooling {}", source.name,
-               model.Fingerprint(Pooling::kMean));
+               model.Fingerprint({.pooling = Pooling::kMean}));
 }
 
 void LogEngine(const EngineOptions& options, double seconds) {

@@ -79,7 +79,8 @@ ServedModel::ServedModel(std::string name, std::size_t index, std::shared_ptr<co
   for (const PoolingRow& row : kPoolings) {
     if (!model_->CheckOutput({.pooling = row.pooling}).ok()) continue;
     const std::string& fingerprint =
-        fingerprints_.emplace(row.pooling, model_->Fingerprint(row.pooling)).first->second;
+        fingerprints_.emplace(row.pooling, model_->Fingerprint({.pooling = row.pooling}))
+            .first->second;
     description_.add_poolings(row.api);
     (*description_.mutable_fingerprints())[std::string(PoolingName(row.pooling))] = fingerprint;
   }
@@ -88,6 +89,11 @@ ServedModel::ServedModel(std::string name, std::size_t index, std::shared_ptr<co
   description_.set_precision(info.precision);
   for (const Device& device : model_->devices()) description_.add_devices(DeviceName(device));
   description_.set_parameters(info.parameters);
+  description_.set_hidden_states(static_cast<std::uint32_t>(info.hidden_states));
+}
+
+std::string ServedModel::Fingerprint(const VectorSpace& space) const {
+  return space.layers.empty() ? fingerprints_.at(space.pooling) : model_->Fingerprint(space);
 }
 
 absl::StatusOr<const ServedModel*> ServedModels::Find(std::string_view name) const {

@@ -36,8 +36,8 @@ class ServedModel {
   const std::string& name() const { return description_.name(); }
   std::size_t index() const { return index_; }
   const Model& model() const { return *model_; }
-  // REQUIRES: the model has this pooling.
-  const std::string& fingerprint(Pooling pooling) const { return fingerprints_.at(pooling); }
+  // REQUIRES: the model has such vectors.
+  std::string Fingerprint(const VectorSpace& space) const;
   const v1::Model& description() const { return description_; }
 
  private:

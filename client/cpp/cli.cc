@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -45,6 +46,10 @@ ABSL_FLAG(absl::Duration, timeout, absl::Seconds(60),
           "time limit of a call, its repetitions included; 0 is none. A stream has none");
 ABSL_FLAG(std::string, model, "", "name of the model; empty is the server's first");
 ABSL_FLAG(std::string, pooling, "mean", "mean, cls or max");
+ABSL_FLAG(
+    std::vector<std::string>, layers, {},
+    "which hidden states are pooled, as transformers numbers them: \"-1\", or \"3,-1\" for their "
+    "mean; empty is last_hidden_state");
 ABSL_FLAG(bool, normalize, false, "scale each vector to length 1");
 ABSL_FLAG(std::uint32_t, dimensions, 0, "keep the first so many dimensions; 0 keeps all");
 ABSL_FLAG(
@@ -122,6 +127,19 @@ absl::StatusOr<Enum> ParseEnum(std::string_view flag, const std::string& text,
       absl::StrCat("--", std::string(flag), "=", text, ": there is ", absl::StrJoin(names, ", ")));
 }
 
+absl::StatusOr<std::vector<int>> ParseLayers(const std::vector<std::string>& texts) {
+  std::vector<int> layers;
+  for (const std::string& text : texts) {
+    int layer = 0;
+    if (!absl::SimpleAtoi(text, &layer)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--layers has \"", text, "\", which is no whole number"));
+    }
+    layers.push_back(layer);
+  }
+  return layers;
+}
+
 absl::StatusOr<EmbedOptions> EmbedOptionsOfFlags() {
   const auto pooling = ParseEnum<v1::Pooling>("pooling", absl::GetFlag(FLAGS_pooling), "POOLING_");
   const auto data_type =
@@ -132,11 +150,14 @@ absl::StatusOr<EmbedOptions> EmbedOptionsOfFlags() {
   absl::Status status = pooling.status();
   status.Update(data_type.status());
   status.Update(lane.status());
+  const auto layers = ParseLayers(absl::GetFlag(FLAGS_layers));
+  status.Update(layers.status());
   if (!status.ok()) {
     return status;
   }
   return EmbedOptions{.model = absl::GetFlag(FLAGS_model),
                       .pooling = *pooling,
+                      .layers = *layers,
                       .normalize = absl::GetFlag(FLAGS_normalize),
                       .dimensions = absl::GetFlag(FLAGS_dimensions),
                       .data_type = *data_type,
@@ -335,7 +356,7 @@ const std::vector<Command>& Commands() {
        "standard input. They go through one stream in bounded memory; results keep their order.\n"
        "Images that failed are listed at the end with their reasons; the exit code is then 1.\n"
        "An output file appears under its name only when it is complete.",
-       {"address", "model", "pooling", "normalize", "dimensions", "data_type", "lane",
+       {"address", "model", "pooling", "layers", "normalize", "dimensions", "data_type", "lane",
         "expected_fingerprint", "output", "neighbours", "extensions", "files_from",
         "max_in_flight_images", "timeout"},
        RunEmbed},
@@ -357,8 +378,8 @@ const std::vector<Command>& Commands() {
        "Keeps --concurrency requests on their way, repeats none, and reports images/s and\n"
        "percentiles of the latency. A server that refuses for a while is asked again when it said.",
        {"address", "channels", "concurrency", "images_per_request", "stream", "duration",
-        "requests", "idle_gap", "json", "model", "pooling", "normalize", "dimensions", "data_type",
-        "lane", "expected_fingerprint", "extensions", "timeout"},
+        "requests", "idle_gap", "json", "model", "pooling", "layers", "normalize", "dimensions",
+        "data_type", "lane", "expected_fingerprint", "extensions", "timeout"},
        RunLoadCommand}};
   return *commands;
 }

@@ -57,11 +57,14 @@ struct Result {
   std::string fingerprint = {};
 };
 
-// What to compute. The server applies: pool, truncate to `dimensions`, normalize, convert.
+// What to compute. The server applies: select layers, pool, truncate to `dimensions`, normalize, convert.
 struct EmbedOptions {
   // Empty: the server's first model.
   std::string model = {};
   v1::Pooling pooling = v1::POOLING_MEAN;
+  // Which hidden states are pooled: indices into transformers' output_hidden_states, negative ones
+  // from the end; several: their mean. Empty: last_hidden_state.
+  std::vector<int> layers = {};
   // Scale each vector to length 1.
   bool normalize = false;
   // Keep the first so many dimensions; 0 keeps all.

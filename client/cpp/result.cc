@@ -132,6 +132,7 @@ void SetOptions(const EmbedOptions& options, bool ordered, v1::EmbedRequest& req
   request.set_model(options.model);
   v1::EmbedOptions& message = *request.mutable_options();
   message.set_pooling(options.pooling);
+  message.mutable_layers()->Add(options.layers.begin(), options.layers.end());
   message.set_normalize(options.normalize);
   message.set_dimensions(options.dimensions);
   message.set_data_type(options.data_type);

@@ -4,7 +4,7 @@
 
 #include <array>
 #include <cstddef>
-#include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,87 +14,85 @@
 #include <string_view>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/image/image.h"
 #include "src/model/model.h"
+#include "src/model/weights.h"
 
 namespace pixembed {
 namespace {
 
-// SHA-256 over fields, each preceded by its length, so that no two lists of fields give the same
-// stream of bytes.
-class Digest {
- public:
-  Digest() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
-    if (context_ == nullptr || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1) {
-      throw std::runtime_error("libcrypto gives no SHA-256");
-    }
+std::string Sha256(std::span<const std::byte> bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int size = 0;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
+    throw std::runtime_error("libcrypto gives no SHA-256");
   }
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(digest.data()), size));
+}
 
-  void Add(std::span<const std::byte> field) {
-    AddInt(static_cast<std::int64_t>(field.size()));
-    EVP_DigestUpdate(context_.get(), field.data(), field.size());
-  }
-  void Add(std::string_view field) { Add(std::as_bytes(std::span(field.data(), field.size()))); }
-  void AddInt(std::int64_t value) { EVP_DigestUpdate(context_.get(), &value, sizeof(value)); }
-  void AddDouble(double value) { EVP_DigestUpdate(context_.get(), &value, sizeof(value)); }
-  void AddSize(std::optional<Size> size) {
-    AddInt(size.has_value() ? 1 : 0);
-    AddInt(size.value_or(Size{}).height);
-    AddInt(size.value_or(Size{}).width);
-  }
+std::string Sha256(std::string_view text) {
+  return Sha256(std::as_bytes(std::span(text.data(), text.size())));
+}
 
-  std::string Hex() {
-    std::array<char, EVP_MAX_MD_SIZE> bytes{};
-    unsigned int size = 0;
-    EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(bytes.data()), &size);
-    return absl::BytesToHexString(absl::string_view(bytes.data(), size));
-  }
+// Views of the standard library, as Abseil of this age takes them.
+absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
- private:
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
-};
+// 17 digits tell every double from every other.
+std::string NumberText(double number) { return absl::StrFormat("%.17g", number); }
 
-void AddPreprocess(const PreprocessSpec& spec, Digest& digest) {
-  digest.Add(BackendName(spec.backend));
-  const ResizeTarget resize = spec.resize.value_or(ResizeTarget{});
-  digest.AddInt(spec.resize.has_value() ? 1 : 0);
-  digest.AddSize(resize.exact);
-  digest.AddInt(resize.shortest_edge);
-  digest.AddInt(resize.longest_edge);
-  digest.AddInt(static_cast<std::int64_t>(spec.filter));
-  digest.AddSize(spec.crop);
-  digest.AddInt(spec.rescale ? 1 : 0);
-  digest.AddDouble(spec.rescale_factor);
-  digest.AddInt(spec.normalize ? 1 : 0);
-  for (const double mean : spec.mean) digest.AddDouble(mean);
-  for (const double deviation : spec.std) digest.AddDouble(deviation);
+std::string SideText(Size size) { return absl::StrCat(size.height, "x", size.width); }
+
+std::string ResizeText(const std::optional<ResizeTarget>& resize) {
+  if (!resize.has_value()) return "none";
+  if (resize->exact.has_value()) return SideText(*resize->exact);
+  return absl::StrCat("shortest_edge:", resize->shortest_edge,
+                      ",longest_edge:", resize->longest_edge);
+}
+
+std::string ProcessorText(const PreprocessSpec& spec) {
+  const auto append = [](std::string* out, double number) { out->append(NumberText(number)); };
+  std::string text = absl::StrCat("backend=", View(BackendName(spec.backend)),
+                                  " resize=", ResizeText(spec.resize));
+  // What is not used must not tell spaces apart.
+  if (spec.resize.has_value()) absl::StrAppend(&text, " filter=", View(FilterName(spec.filter)));
+  absl::StrAppend(&text, " crop=", spec.crop.has_value() ? SideText(*spec.crop) : "none");
+  absl::StrAppend(&text, " rescale=", spec.rescale ? NumberText(spec.rescale_factor) : "none");
+  if (!spec.normalize) return absl::StrCat(text, " normalize=none");
+  return absl::StrCat(text, " mean=", absl::StrJoin(spec.mean, ",", append),
+                      " std=", absl::StrJoin(spec.std, ",", append));
 }
 
 }  // namespace
 
 std::string DigestWeights(const std::map<std::string, const Tensor*, std::less<>>& tensors) {
-  Digest digest;
+  std::string lines;
   for (const auto& [name, tensor] : tensors) {
-    digest.Add(name);
-    digest.Add(TensorTypeName(tensor->type));
-    digest.AddInt(static_cast<std::int64_t>(tensor->shape.size()));
-    for (const std::int64_t size : tensor->shape) digest.AddInt(size);
-    digest.Add(tensor->bytes);
+    absl::StrAppend(&lines, Sha256(tensor->bytes), " ", View(TensorTypeName(tensor->type)), " ",
+                    ShapeText(tensor->shape), " ", name, "\n");
   }
-  return digest.Hex();
+  return Sha256(lines);
 }
 
-std::string Fingerprint(const FingerprintParts& parts) {
-  Digest digest;
-  digest.AddInt(kNumericsVersion);
-  digest.Add(parts.weights_digest);
-  digest.Add(parts.architecture);
-  AddPreprocess(parts.preprocess, digest);
-  digest.Add(PoolingName(parts.pooling));
-  digest.Add(parts.precision);
-  return digest.Hex();
+std::string FingerprintText(const FingerprintParts& parts) {
+  std::string text = absl::StrCat("numerics ", kNumericsVersion, "\n",                  //
+                                  "weights ", parts.weights_digest, "\n",               //
+                                  "architecture ", parts.architecture, "\n",            //
+                                  "processor ", ProcessorText(parts.preprocess), "\n",  //
+                                  "precision ", parts.precision, "\n",                  //
+                                  "pooling ", View(PoolingName(parts.space.pooling)), "\n");
+  // Lines of what is not the default come after those that are always there.
+  if (!parts.space.layers.empty()) {
+    absl::StrAppend(&text, "layers ", absl::StrJoin(parts.space.layers, ","), "\n");
+  }
+  return text;
 }
+
+std::string Fingerprint(const FingerprintParts& parts) { return Sha256(FingerprintText(parts)); }
 
 }  // namespace pixembed

@@ -21,14 +21,19 @@ struct FingerprintParts {
   std::string weights_digest;  // of DigestWeights
   std::string architecture;    // NetworkInfo::architecture
   PreprocessSpec preprocess;   // with its backend
-  Pooling pooling = Pooling::kMean;
+  VectorSpace space;
   std::string precision;  // "float32"
 };
 
-// SHA-256 over name, type, shape and bytes of every tensor, 64 hexadecimal digits.
+// 64 hexadecimal digits: SHA-256 over a line per tensor, in the order of the names: SHA-256 of its
+// bytes, type, shape, name.
 std::string DigestWeights(const std::map<std::string, const Tensor*, std::less<>>& tensors);
 
-// SHA-256 over all parts and kNumericsVersion, 64 hexadecimal digits.
+// The text that a fingerprint is taken over: a line per part. docs/fingerprint.md describes it, so
+// that others can compute it; the same on every host.
+std::string FingerprintText(const FingerprintParts& parts);
+
+// SHA-256 of FingerprintText, 64 hexadecimal digits.
 std::string Fingerprint(const FingerprintParts& parts);
 
 }  // namespace pixembed

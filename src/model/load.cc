@@ -59,9 +59,9 @@ class TorchModel final : public Model {
 
   const ModelInfo& info() const override { return info_; }
 
-  std::string Fingerprint(Pooling pooling) const override {
+  std::string Fingerprint(const VectorSpace& space) const override {
     FingerprintParts parts = fingerprint_;
-    parts.pooling = pooling;
+    parts.space = space;
     return pixembed::Fingerprint(parts);
   }
 
@@ -71,6 +71,7 @@ class TorchModel final : public Model {
                        absl::StrCat("pooling is cls, but a ", info_.model_type,
                                     " model has no class token; mean and max are possible"));
     }
+    if (absl::Status status = CheckLayers(spec.layers); !status.ok()) return status;
     if (spec.dimensions < 0 || spec.dimensions > info_.dimension) {
       return MakeError(
           Reason::kInvalidOption,
@@ -96,6 +97,23 @@ class TorchModel final : public Model {
   }
 
  private:
+  absl::Status CheckLayers(std::span<const int> layers) const {
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      if (layers[i] < 0 || layers[i] >= info_.hidden_states) {
+        return MakeError(
+            Reason::kInvalidOption,
+            absl::StrCat("layers has ", layers[i], "; the model has ", info_.hidden_states,
+                         " hidden states, 0 to ", info_.hidden_states - 1, " are possible"));
+      }
+      if (i > 0 && layers[i] <= layers[i - 1]) {
+        return MakeError(Reason::kInvalidOption,
+                         absl::StrCat("layers has ", layers[i], " after ", layers[i - 1],
+                                      "; each may come once, in ascending order"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
   ModelInfo info_;
   FingerprintParts fingerprint_;
   std::vector<Replica> replicas_;
@@ -172,6 +190,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
   info.tokens = network.tokens;
   info.dimension = network.dimension;
   info.has_cls = network.has_cls;
+  info.hidden_states = network.hidden_states;
   info.parameters = parameters;
   info.precision = "float32";
   info.kernels = absl::StrJoin(kernels, "; ");

@@ -40,13 +40,23 @@ enum class DataType {
 };
 
 // What one image's answer shall look like. Applied in this order:
-// pool -> truncate to `dimensions` -> L2-normalize -> convert to `data_type`.
+// select layers -> pool -> truncate to `dimensions` -> L2-normalize -> convert to `data_type`.
 struct OutputSpec {
   Pooling pooling = Pooling::kMean;
+  // What is pooled. Empty: last_hidden_state. Otherwise, as the elements of transformers'
+  // output_hidden_states: 0 is what the first block gets, i what block i gives; several: their
+  // mean, element by element. Ascending, each once.
+  std::vector<int> layers = {};
   bool normalize = false;
   int dimensions = 0;  // 0: all
   DataType data_type = DataType::kFloat32;
   friend bool operator==(const OutputSpec&, const OutputSpec&) = default;
+};
+
+// What decides which space a vector lies in, beside the model.
+struct VectorSpace {
+  Pooling pooling = Pooling::kMean;
+  std::vector<int> layers = {};  // as in OutputSpec
 };
 
 // One vector.
@@ -89,6 +99,8 @@ struct ModelInfo {
   int tokens = 0;        // rows of last_hidden_state
   int dimension = 0;     // columns of last_hidden_state
   bool has_cls = false;  // Pooling::kCls is available
+  // OutputSpec::layers may name 0 to this, not included. 0: only last_hidden_state is to be had.
+  int hidden_states = 0;
   std::int64_t parameters = 0;
   std::string precision;  // "float32"
   std::string kernels;    // what computes, for the log: "ATen AVX2, MKL"
@@ -122,10 +134,10 @@ class Model {
 
   virtual const ModelInfo& info() const = 0;
 
-  // Names the space that vectors of this pooling live in: 64 hexadecimal digits, SHA-256 over
-  // weights, architecture, processor, backend, pooling, precision and numerics version. Two answers
-  // with different fingerprints must not meet in one index.
-  virtual std::string Fingerprint(Pooling pooling) const = 0;
+  // Names the space that such vectors live in: 64 hexadecimal digits, SHA-256 over weights,
+  // architecture, processor, backend, pooling, layers, precision and numerics version. Two answers
+  // with different fingerprints must not meet in one index. REQUIRES: CheckOutput has no objection.
+  virtual std::string Fingerprint(const VectorSpace& space) const = 0;
 
   // Whether the model can give such an answer.
   // Errors: INVALID_OPTION (INVALID_ARGUMENT) names the field, its value and what is possible.

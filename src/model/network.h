@@ -4,8 +4,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "src/image/image.h"
 
@@ -19,8 +20,17 @@ struct NetworkInfo {
   int tokens = 0;
   int dimension = 0;
   bool has_cls = false;
+  // Elements of transformers' output_hidden_states: 0 is what the first block gets, i what block i
+  // gives, the last one before any final norm. 0: the network does not give them.
+  int hidden_states = 0;
   // Every number of the architecture, as text, for the fingerprint.
   std::string architecture;
+};
+
+// What a pass gives. All [N, tokens, dimension] float32.
+struct HiddenStates {
+  at::Tensor last;                 // last_hidden_state
+  std::vector<at::Tensor> layers;  // those that were asked for, in their order
 };
 
 // Immutable, thread-safe.
@@ -36,8 +46,8 @@ class Network {
   // `patches`: [N, P, 3 * patch.height * patch.width] float32, normalized pixels, each patch in the
   // order (channel, y, x). That is the order of a convolution's weight, so that the embedding is
   // one matrix product, and [N, 3, H, W] itself where patch == input.
-  // Returns the last hidden state: [N, tokens, dimension] float32.
-  virtual at::Tensor Forward(const at::Tensor& patches) const = 0;
+  // `layers`: indices in [0, info().hidden_states), ascending. What nobody asks for costs nothing.
+  virtual HiddenStates Forward(const at::Tensor& patches, std::span<const int> layers) const = 0;
 };
 
 }  // namespace pixembed

@@ -1,28 +1,66 @@
 #include "src/model/runner.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/mean.h>
+#include <ATen/ops/stack.h>
 #include <c10/core/Device.h>
 
-#include <array>
+#include <algorithm>
 #include <cstddef>
-#include <cstdint>
+#include <map>
 #include <span>
+#include <tuple>
 #include <vector>
 
 #include "src/model/model.h"
+#include "src/model/network.h"
 #include "src/model/output.h"
 #include "src/model/pooling.h"
 
 namespace pixembed {
+namespace {
 
-std::vector<Embedding> Finish(const at::Tensor& hidden, std::span<const OutputSpec> specs) {
-  constexpr std::size_t kPoolings = 3;
-  std::array<at::Tensor, kPoolings> pooled;  // made for those that are asked for
+// Every layer that a spec asks for, once, ascending.
+std::vector<int> LayersOf(std::span<const OutputSpec> specs) {
+  std::vector<int> layers;
+  for (const OutputSpec& spec : specs) {
+    layers.insert(layers.end(), spec.layers.begin(), spec.layers.end());
+  }
+  std::ranges::sort(layers);
+  const auto repeated = std::ranges::unique(layers);
+  layers.erase(repeated.begin(), repeated.end());
+  return layers;
+}
+
+// [N, T, D]: one state, or the mean of several. `given` are the layers of `states.layers`.
+at::Tensor Select(const HiddenStates& states, std::span<const int> given,
+                  std::span<const int> wanted) {
+  if (wanted.empty()) return states.last;
+  std::vector<at::Tensor> selected;
+  selected.reserve(wanted.size());
+  for (const int layer : wanted) {
+    const auto place = std::ranges::lower_bound(given, layer) - given.begin();
+    selected.push_back(states.layers[static_cast<std::size_t>(place)]);
+  }
+  return selected.size() == 1 ? selected.front() : at::mean(at::stack(selected), 0);
+}
+
+}  // namespace
+
+std::vector<Embedding> RunNetwork(const Network& network, const at::Tensor& patches,
+                                  std::span<const OutputSpec> specs) {
+  const std::vector<int> layers = LayersOf(specs);
+  const HiddenStates states = network.Forward(patches, layers);
+  // [N, D] on the CPU, made for what is asked for.
+  std::map<std::tuple<Pooling, std::vector<int>>, at::Tensor> pooled;
   std::vector<Embedding> embeddings;
   embeddings.reserve(specs.size());
   for (std::size_t i = 0; i < specs.size(); ++i) {
-    at::Tensor& rows = pooled.at(static_cast<std::size_t>(specs[i].pooling));
-    if (!rows.defined()) rows = Pool(specs[i].pooling, hidden).to(c10::kCPU).contiguous();
+    at::Tensor& rows = pooled[{specs[i].pooling, specs[i].layers}];
+    if (!rows.defined()) {
+      const at::Tensor hidden = Select(states, layers, specs[i].layers);
+      rows = Pool(specs[i].pooling, hidden).to(c10::kCPU).contiguous();
+    }
     const auto width = static_cast<std::size_t>(rows.size(1));
     embeddings.push_back(
         MakeEmbedding({rows.const_data_ptr<float>() + i * width, width}, specs[i]));

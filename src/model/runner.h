@@ -28,9 +28,10 @@ std::unique_ptr<Runner> NewCpuRunner(RunnerParts parts);
 // Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
 absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ordinal);
 
-// Pools `hidden` [N, T, D] and finishes each vector as its spec asks.
-// REQUIRES: specs.size() == N.
-std::vector<Embedding> Finish(const at::Tensor& hidden, std::span<const OutputSpec> specs);
+// Runs `network` on the patches of a batch, pools the hidden states that each spec asks for and
+// finishes its vector. REQUIRES: specs.size() == patches.size(0).
+std::vector<Embedding> RunNetwork(const Network& network, const at::Tensor& patches,
+                                  std::span<const OutputSpec> specs);
 
 // What FillPatchRow does, by tensor operations on any device: `images` [N, H, W, 3] uint8, `table`
 // [3 * 256] float32 (PixelTable::values) -> the patches that Network::Forward takes.

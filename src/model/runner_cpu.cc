@@ -42,7 +42,7 @@ class CpuRunner final : public Runner {
       const c10::InferenceMode inference;
       UseThreads(threads);
       const ActivationCache::Use use(cache_);
-      return Finish(parts_.network->Forward(Patches(images)), specs);
+      return RunNetwork(*parts_.network, Patches(images), specs);
     });
   }
 

@@ -52,8 +52,8 @@ class CudaRunner final : public Runner {
       const c10::StreamGuard guard(stream_);
       const at::Tensor patches =
           GatherPatches(Upload(images), table_, parts_.network->info().patch);
-      // Finish waits for the stream, so that the staging memory is free again after it.
-      return Finish(parts_.network->Forward(patches), specs);
+      // Copies the vectors, and so waits for the stream: the staging memory is free again after it.
+      return RunNetwork(*parts_.network, patches, specs);
     });
   }
 

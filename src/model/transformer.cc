@@ -4,7 +4,9 @@
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <utility>
 
 #include "src/model/layers.h"
@@ -13,7 +15,9 @@
 namespace pixembed {
 
 VisionTransformer::VisionTransformer(NetworkInfo info, TransformerParts parts)
-    : info_(std::move(info)), parts_(std::move(parts)) {}
+    : info_(std::move(info)), parts_(std::move(parts)) {
+  info_.hidden_states = static_cast<int>(parts_.blocks.size()) + 1;
+}
 
 at::Tensor VisionTransformer::Embed(const at::Tensor& patches) const {
   at::Tensor embedded = parts_.projection.Forward(patches);
@@ -28,11 +32,24 @@ at::Tensor VisionTransformer::Embed(const at::Tensor& patches) const {
   return x;
 }
 
-at::Tensor VisionTransformer::Forward(const at::Tensor& patches) const {
+HiddenStates VisionTransformer::Forward(const at::Tensor& patches,
+                                        std::span<const int> layers) const {
+  HiddenStates states;
+  const auto keep = [&](int layer, const at::Tensor& x) {
+    const std::size_t next = states.layers.size();
+    // A copy: the blocks work in place.
+    if (next < layers.size() && layers[next] == layer) states.layers.push_back(x.clone());
+  };
   at::Tensor x = Embed(patches);
   if (parts_.norm_before.weight.defined()) x = parts_.norm_before.Forward(x);
-  for (const Block& block : parts_.blocks) block.Forward(x);
-  return parts_.norm_after.weight.defined() ? parts_.norm_after.Forward(x) : x;
+  int layer = 0;
+  for (const Block& block : parts_.blocks) {
+    keep(layer++, x);
+    block.Forward(x);
+  }
+  keep(layer, x);
+  states.last = parts_.norm_after.weight.defined() ? parts_.norm_after.Forward(x) : x;
+  return states;
 }
 
 }  // namespace pixembed

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <span>
 #include <vector>
 
 #include "src/model/layers.h"
@@ -27,7 +28,7 @@ class VisionTransformer final : public Network {
   VisionTransformer(NetworkInfo info, TransformerParts parts);
 
   const NetworkInfo& info() const override { return info_; }
-  at::Tensor Forward(const at::Tensor& patches) const override;
+  HiddenStates Forward(const at::Tensor& patches, std::span<const int> layers) const override;
 
  private:
   at::Tensor Embed(const at::Tensor& patches) const;

@@ -62,7 +62,9 @@ class NullModel : public Model {
     info_.kernels = "none";
   }
   const ModelInfo& info() const override { return info_; }
-  std::string Fingerprint(Pooling /*pooling*/) const override { return std::string(64, '0'); }
+  std::string Fingerprint(const VectorSpace& /*space*/) const override {
+    return std::string(64, '0');
+  }
   absl::Status CheckOutput(const OutputSpec& /*spec*/) const override { return absl::OkStatus(); }
   std::span<const Device> devices() const override { return devices_; }
   absl::StatusOr<std::unique_ptr<Runner>> NewRunner(const Device& /*device*/) const override {

@@ -108,6 +108,7 @@ TEST(Embed, SendsItsOptions) {
   FakeServer server;
   ASSERT_TRUE(ConnectTo(server)
                   ->Embed(Images({"A"}), {.pooling = v1::POOLING_CLS,
+                                          .layers = {2, -1},
                                           .normalize = true,
                                           .dimensions = 3,
                                           .data_type = v1::DATA_TYPE_INT8,
@@ -116,6 +117,7 @@ TEST(Embed, SendsItsOptions) {
                   .ok());
   const v1::EmbedOptions options = server.embedding.last_options();
   EXPECT_EQ(options.pooling(), v1::POOLING_CLS);
+  EXPECT_THAT(options.layers(), ElementsAre(2, -1));
   EXPECT_TRUE(options.normalize());
   EXPECT_EQ(options.dimensions(), 3);
   EXPECT_EQ(options.data_type(), v1::DATA_TYPE_INT8);

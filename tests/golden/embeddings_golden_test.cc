@@ -118,11 +118,23 @@ double Cosine(std::span<const float> a, std::span<const float> b) {
   return ab / std::sqrt(aa * bb);
 }
 
+// [tokens, dimension] -> [dimension].
+std::vector<float> MeanOverTokens(std::span<const float> hidden, std::size_t dimension) {
+  std::vector<double> sums(dimension);
+  for (std::size_t i = 0; i < hidden.size(); ++i) sums[i % dimension] += hidden[i];
+  std::vector<float> mean;
+  for (const double sum : sums) {
+    mean.push_back(static_cast<float>(sum * static_cast<double>(dimension) /
+                                      static_cast<double>(hidden.size())));
+  }
+  return mean;
+}
+
 std::vector<std::vector<float>> EmbedAll(Runner& runner, std::span<const Image> images,
-                                         Pooling pooling) {
+                                         const OutputSpec& spec) {
   std::vector<const Image*> pointers;
   for (const Image& image : images) pointers.push_back(&image);
-  const std::vector<OutputSpec> specs(images.size(), OutputSpec{.pooling = pooling});
+  const std::vector<OutputSpec> specs(images.size(), spec);
   const auto embeddings = runner.Embed(pointers, specs, /*threads=*/1);
   EXPECT_TRUE(embeddings.ok()) << embeddings.status();
   std::vector<std::vector<float>> vectors;
@@ -165,12 +177,44 @@ TEST_P(EmbeddingsGolden, EveryPoolingIsTheReferences) {
   for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
     if (!loaded.model->CheckOutput({.pooling = pooling}).ok()) continue;
     const auto expected = Rows<float>(loaded.expected, PoolingName(pooling));
-    const auto actual = EmbedAll(*loaded.runner, images, pooling);
+    const auto actual = EmbedAll(*loaded.runner, images, {.pooling = pooling});
     ASSERT_EQ(actual.size(), expected.size());
     for (std::size_t i = 0; i < actual.size(); ++i) {
       EXPECT_LE(LargestDifference(actual[i], expected[i]), kTinyTolerance)
           << PoolingName(pooling) << " of image " << i;
     }
+  }
+}
+
+// The mean over the tokens of each layer, and of all layers at once.
+TEST_P(EmbeddingsGolden, EveryHiddenStateIsTheReferences) {
+  const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
+  Loaded loaded;
+  ASSERT_NO_FATAL_FAILURE(Load(GoldenPath(folder), folder + "/expected.safetensors", loaded));
+  const std::vector<Image> images = Images(loaded.expected, loaded.model->info().input);
+  const int count = loaded.model->info().hidden_states;
+  ASSERT_GT(count, 0);
+  EXPECT_EQ(loaded.expected.Find(absl::StrCat("hidden_states.", count)), nullptr);
+  std::vector<std::vector<double>> sums(images.size());
+  OutputSpec all;
+  for (int layer = 0; layer < count; ++layer) {
+    const auto states = Rows<float>(loaded.expected, absl::StrCat("hidden_states.", layer));
+    const auto actual = EmbedAll(*loaded.runner, images, {.layers = {layer}});
+    ASSERT_EQ(actual.size(), states.size());
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+      const std::vector<float> expected = MeanOverTokens(states[i], actual[i].size());
+      EXPECT_LE(LargestDifference(actual[i], expected), kTinyTolerance)
+          << "layer " << layer << " of image " << i;
+      sums[i].resize(expected.size());
+      for (std::size_t d = 0; d < expected.size(); ++d) sums[i][d] += expected[d];
+    }
+    all.layers.push_back(layer);
+  }
+  const auto actual = EmbedAll(*loaded.runner, images, all);
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    std::vector<float> expected;
+    for (const double sum : sums[i]) expected.push_back(static_cast<float>(sum / count));
+    EXPECT_LE(LargestDifference(actual[i], expected), kTinyTolerance) << "image " << i;
   }
 }
 
@@ -209,7 +253,7 @@ TEST(RealModelGolden, EncodedPhotosGiveTheReferencesVectors) {
   }
   for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
     const auto expected = Rows<float>(loaded.expected, PoolingName(pooling));
-    const auto actual = EmbedAll(*loaded.runner, images, pooling);
+    const auto actual = EmbedAll(*loaded.runner, images, {.pooling = pooling});
     ASSERT_EQ(actual.size(), expected.size());
     for (std::size_t i = 0; i < actual.size(); ++i) {
       EXPECT_LE(LargestDifference(actual[i], expected[i]), kRealTolerance)

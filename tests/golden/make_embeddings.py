@@ -5,7 +5,7 @@ usage: make_embeddings.py OUT_DIR         PIXEMBED_MODEL: the default model; PIX
 
 OUT_DIR/embeddings/CASE/ is a Hugging Face directory as its own library writes it, with
 expected.safetensors: images [N, H, W, 3] uint8 (between crop and rescale), pixel_values [N, 3, H, W],
-last_hidden_state [N, tokens, hidden], mean, max and, where there is a class token, cls [N, hidden].
+last_hidden_state and hidden_states.I [N, tokens, hidden], mean, max and, where there is a class token, cls [N, hidden].
 OUT_DIR/embeddings/dinov2-s14/ has, for the real model, the same file with the photos as they were
 encoded (encoded.I) and `directory`, where the model lies. The test is embeddings_golden_test.cc.
 """
@@ -152,7 +152,8 @@ def expected(directory: pathlib.Path, reference: typing.Any, images: list[PIL.Im
     levels = processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
     inputs = processor(images, return_tensors="pt")
     with torch.no_grad():
-        hidden = model(**inputs).last_hidden_state
+        output = model(**inputs, output_hidden_states=True)
+    hidden = output.last_hidden_state
     tensors = {
         "images": levels.to(torch.uint8).permute(0, 2, 3, 1),
         "pixel_values": inputs["pixel_values"],
@@ -160,6 +161,8 @@ def expected(directory: pathlib.Path, reference: typing.Any, images: list[PIL.Im
         "mean": hidden.mean(1),
         "max": hidden.amax(1),
     }
+    for i, state in enumerate(output.hidden_states):
+        tensors[f"hidden_states.{i}"] = state
     if cls:
         tensors["cls"] = hidden[:, 0]
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -184,6 +187,7 @@ def make_real(out: pathlib.Path) -> None:
     (directory / "directory").write_text(str(model))
     images = [PIL.Image.open(photos / photo).convert("RGB") for photo in PHOTOS]
     tensors = expected(model, AutoModel, images, cls=True)
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("hidden_states.")}
     for i, photo in enumerate(PHOTOS):
         tensors[f"encoded.{i}"] = torch.from_numpy(np.fromfile(photos / photo, dtype=np.uint8))
     save_file(tensors, directory / "expected.safetensors")

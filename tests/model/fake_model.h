@@ -8,7 +8,8 @@
 //   model->LetGo();                   // all of them, and those to come, go on
 //   model->FailNext(MakeError(Reason::kDeviceFailure, "no"));
 //
-// What an image's vector will be: FakeModel::VectorOf(image).
+// What an image's vector will be: FakeModel::VectorOf(image); for each of OutputSpec::layers its
+// index plus 1, times 1000, is added to the first number.
 #ifndef PIXEMBED_TESTS_MODEL_FAKE_MODEL_H_
 #define PIXEMBED_TESTS_MODEL_FAKE_MODEL_H_
 
@@ -103,6 +104,7 @@ class FakeModel : public Model {
     info_.preprocess.resize = ResizeTarget{.exact = options_.input};
     info_.input = options_.input;
     info_.tokens = 1;
+    info_.hidden_states = 3;
     info_.dimension = options_.dimension;
     info_.parameters = 1;
     info_.precision = "float32";
@@ -111,9 +113,10 @@ class FakeModel : public Model {
 
   const ModelInfo& info() const override { return info_; }
 
-  std::string Fingerprint(Pooling pooling) const override {
-    // 64 hexadecimal digits, different for each seed and pooling.
-    const std::string text = options_.fingerprint_seed + std::string(PoolingName(pooling));
+  std::string Fingerprint(const VectorSpace& space) const override {
+    // 64 hexadecimal digits, different for each seed and space.
+    std::string text = options_.fingerprint_seed + std::string(PoolingName(space.pooling));
+    for (const int layer : space.layers) text += "," + std::to_string(layer);
     std::uint64_t hash = 14695981039346656037U;
     std::string digits;
     while (digits.size() < 64) {
@@ -228,6 +231,8 @@ class FakeModel : public Model {
     for (std::size_t i = 0; i < images.size(); ++i) {
       std::vector<float> vector = VectorOf(*images[i]);
       call.first_means.push_back(vector.at(0));
+      for (const int layer : specs[i].layers)
+        vector.at(0) += 1000.0F * static_cast<float>(layer + 1);
       embeddings.push_back(Convert(std::move(vector), specs[i]));
     }
     const absl::Status status = Begin(std::move(call));

@@ -45,13 +45,53 @@ TEST(Fingerprint, IsSixtyFourHexadecimalDigits) {
   EXPECT_EQ(fingerprint, Fingerprint({}));
 }
 
+// docs/fingerprint.md, line for line: others compute it too.
+TEST(Fingerprint, IsTakenOverTheDocumentedText) {
+  FingerprintParts parts;
+  parts.weights_digest = "0123";
+  parts.architecture = "width=32 layers=2";
+  parts.preprocess.resize = ResizeTarget{.exact = {}, .shortest_edge = 256};
+  parts.preprocess.filter = Filter::kBicubic;
+  parts.preprocess.crop = Size{224, 200};
+  parts.preprocess.mean = {0.1, 0.5, 1.0 / 3};
+  parts.precision = "float32";
+  parts.space = {.pooling = Pooling::kMax, .layers = {0, 2}};
+  const std::string text = FingerprintText(parts);
+  EXPECT_EQ(text,
+            "numerics 1\n"
+            "weights 0123\n"
+            "architecture width=32 layers=2\n"
+            "processor backend=torchvision resize=shortest_edge:256,longest_edge:0 filter=bicubic "
+            "crop=224x200 rescale=0.0039215686274509803 "
+            "mean=0.10000000000000001,0.5,0.33333333333333331 std=0.5,0.5,0.5\n"
+            "precision float32\n"
+            "pooling max\n"
+            "layers 0,2\n");
+}
+
+TEST(Fingerprint, IgnoresWhatTheProcessorDoesNotUse) {
+  FingerprintParts parts;
+  parts.preprocess.resize.reset();
+  parts.preprocess.rescale = false;
+  parts.preprocess.normalize = false;
+  const std::string fingerprint = Fingerprint(parts);
+  parts.preprocess.filter = Filter::kBicubic;
+  parts.preprocess.rescale_factor = 7;
+  parts.preprocess.mean[0] = 7;
+  EXPECT_EQ(Fingerprint(parts), fingerprint);
+}
+
 TEST(Fingerprint, ChangesWithEveryIngredient) {
   const std::vector<std::function<void(FingerprintParts&)>> changes = {
       [](FingerprintParts&) {},
       [](FingerprintParts& parts) { parts.weights_digest = "x"; },
       [](FingerprintParts& parts) { parts.architecture = "x"; },
       [](FingerprintParts& parts) { parts.precision = "x"; },
-      [](FingerprintParts& parts) { parts.pooling = Pooling::kCls; },
+      [](FingerprintParts& parts) { parts.space.pooling = Pooling::kCls; },
+      [](FingerprintParts& parts) { parts.space.layers = {1}; },
+      [](FingerprintParts& parts) {
+        parts.space.layers = {1, 2};
+      },
       [](FingerprintParts& parts) { parts.preprocess.backend = Backend::kPil; },
       [](FingerprintParts& parts) { parts.preprocess.resize = ResizeTarget{}; },
       [](FingerprintParts& parts) {
@@ -66,7 +106,10 @@ TEST(Fingerprint, ChangesWithEveryIngredient) {
       [](FingerprintParts& parts) {
         parts.preprocess.resize = ResizeTarget{.exact = {}, .longest_edge = 9};
       },
-      [](FingerprintParts& parts) { parts.preprocess.filter = Filter::kBicubic; },
+      [](FingerprintParts& parts) {
+        parts.preprocess.resize = ResizeTarget{};
+        parts.preprocess.filter = Filter::kBicubic;
+      },
       [](FingerprintParts& parts) {
         parts.preprocess.crop = Size{7, 8};
       },

@@ -261,6 +261,18 @@ TEST(Model, RefusesOutputsThatItCannotGive) {
   }
 }
 
+TEST(Model, LayersAreCheckedAgainstItsHiddenStates) {
+  const auto model = MustLoad({});
+  ASSERT_NE(model, nullptr);
+  const int count = model->info().hidden_states;
+  EXPECT_TRUE(model->CheckOutput({.layers = {0, count - 1}}).ok());
+  for (const std::vector<int>& layers : {std::vector<int>{count}, {-1}, {1, 1}, {1, 0}}) {
+    const absl::Status status = model->CheckOutput({.layers = layers});
+    EXPECT_EQ(ReasonOf(status), Reason::kInvalidOption);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(std::to_string(layers.back())));
+  }
+}
+
 TEST(Model, RefusesARunnerOnADeviceThatItWasNotLoadedOn) {
   const auto model = MustLoad({});
   ASSERT_NE(model, nullptr);
@@ -274,9 +286,9 @@ TEST(Model, TheFingerprintNamesTheVectorSpace) {
   const TinyModel tiny;
   const auto model = MustLoad(tiny);
   ASSERT_NE(model, nullptr);
-  const std::string fingerprint = model->Fingerprint(Pooling::kMean);
+  const std::string fingerprint = model->Fingerprint({.pooling = Pooling::kMean});
   EXPECT_EQ(fingerprint.size(), 64U);
-  EXPECT_EQ(fingerprint, MustLoad(tiny)->Fingerprint(Pooling::kMean));
+  EXPECT_EQ(fingerprint, MustLoad(tiny)->Fingerprint({.pooling = Pooling::kMean}));
 
   TinyModel other_weights = tiny;
   other_weights.seed = 2;
@@ -288,19 +300,20 @@ TEST(Model, TheFingerprintNamesTheVectorSpace) {
                                     R"(, "image_mean": [0.4, 0.5, 0.5]})");
   std::set<std::string> fingerprints = {
       fingerprint,
-      model->Fingerprint(Pooling::kCls),
-      model->Fingerprint(Pooling::kMax),
-      MustLoad(other_weights)->Fingerprint(Pooling::kMean),
-      MustLoad(other_heads)->Fingerprint(Pooling::kMean),
-      MustLoad(other_processor)->Fingerprint(Pooling::kMean),
+      model->Fingerprint({.pooling = Pooling::kCls}),
+      model->Fingerprint({.pooling = Pooling::kMax}),
+      model->Fingerprint({.layers = {0}}),
+      MustLoad(other_weights)->Fingerprint({.pooling = Pooling::kMean}),
+      MustLoad(other_heads)->Fingerprint({.pooling = Pooling::kMean}),
+      MustLoad(other_processor)->Fingerprint({.pooling = Pooling::kMean}),
   };
-  EXPECT_EQ(fingerprints.size(), 6U);
+  EXPECT_EQ(fingerprints.size(), 7U);
 
   const TemporaryDirectory directory;
   tiny.Write(directory.path());
   const auto pil = LoadModel(directory.path(), {.backend = Backend::kPil});
   ASSERT_TRUE(pil.ok()) << pil.status();
-  EXPECT_TRUE(fingerprints.insert((*pil)->Fingerprint(Pooling::kMean)).second);
+  EXPECT_TRUE(fingerprints.insert((*pil)->Fingerprint({.pooling = Pooling::kMean})).second);
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ TEST_F(StreamTest, EveryImageOfEveryRequestComesBackOnceWithItsIndexIdAndFingerp
     EXPECT_EQ(results[i].index(), i);
     EXPECT_EQ(results[i].id(), "image " + std::to_string(i % 2));
     EXPECT_THAT(results[i].embedding().values(), ElementsAre(i / 2 + (i % 2) * 100, 0, 0));
-    EXPECT_EQ(results[i].fingerprint(), models_[0]->Fingerprint(Pooling::kMean));
+    EXPECT_EQ(results[i].fingerprint(), models_[0]->Fingerprint({.pooling = Pooling::kMean}));
   }
 }
 
@@ -217,7 +217,7 @@ TEST_F(StreamTest, LaterRequestsMayRepeatModelAndOptionsOrLeaveThemEmpty) {
   const std::vector<v1::EmbedResult> results = ReadAll();
   ASSERT_THAT(results, SizeIs(3));
   for (const v1::EmbedResult& result : results) {
-    EXPECT_EQ(result.fingerprint(), models_[1]->Fingerprint(Pooling::kMax));
+    EXPECT_EQ(result.fingerprint(), models_[1]->Fingerprint({.pooling = Pooling::kMax}));
   }
   EXPECT_TRUE(stream_->Finish().ok());
 }
@@ -267,7 +267,7 @@ TEST_F(StreamTest, AFirstRequestWithoutImagesOnlySetsTheOptions) {
   stream_->WritesDone();
   const std::vector<v1::EmbedResult> results = ReadAll();
   ASSERT_THAT(results, SizeIs(1));
-  EXPECT_EQ(results[0].fingerprint(), models_[0]->Fingerprint(Pooling::kMax));
+  EXPECT_EQ(results[0].fingerprint(), models_[0]->Fingerprint({.pooling = Pooling::kMax}));
   EXPECT_TRUE(stream_->Finish().ok());
 }
 

@@ -56,7 +56,7 @@ TEST_F(UnaryTest, EmbedReturnsAVectorPerImageInTheOrderOfTheImages) {
       Embed(Request({SolidImage(1), SolidImage(2, 20, 200), SolidImage(3)}), &response).ok());
   ASSERT_THAT(response.results(), SizeIs(3));
   EXPECT_EQ(response.model(), "fake");
-  EXPECT_EQ(response.fingerprint(), models_[0]->Fingerprint(Pooling::kMean));
+  EXPECT_EQ(response.fingerprint(), models_[0]->Fingerprint({.pooling = Pooling::kMean}));
   for (int i = 0; i < 3; ++i) {
     const v1::EmbedResult& result = response.results(i);
     EXPECT_EQ(result.index(), i);
@@ -90,7 +90,7 @@ TEST_F(UnaryTest, EmbedBatchSendsEachResultWithItsIndexIdAndFingerprint) {
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(by_index[i].id(), "image " + std::to_string(i));
     EXPECT_THAT(by_index[i].embedding().values(), ElementsAre(10 + i, 0, 0));
-    EXPECT_EQ(by_index[i].fingerprint(), models_[0]->Fingerprint(Pooling::kMean));
+    EXPECT_EQ(by_index[i].fingerprint(), models_[0]->Fingerprint({.pooling = Pooling::kMean}));
   }
 }
 
@@ -124,7 +124,27 @@ TEST_F(UnaryTest, OptionsReachTheModelAndShapeTheAnswer) {
                               .dimensions = 2,
                               .data_type = DataType::kFloat32}));
   EXPECT_THAT(response.results(0).embedding().values(), ElementsAre(0.6F, 0.8F));
-  EXPECT_EQ(response.fingerprint(), models_[0]->Fingerprint(Pooling::kMax));
+  EXPECT_EQ(response.fingerprint(), models_[0]->Fingerprint({.pooling = Pooling::kMax}));
+}
+
+TEST_F(UnaryTest, LayersAreCountedFromBothEndsAndHaveAFingerprintOfTheirOwn) {
+  Start();
+  v1::EmbedOptions options;
+  options.add_layers(-1);
+  options.add_layers(0);
+  v1::EmbedResponse response;
+  ASSERT_TRUE(EmbedWith(options, &response).ok());
+  EXPECT_THAT(engine_->last().output.layers, ElementsAre(0, 2));
+  const std::string fingerprint = models_[0]->Fingerprint({.layers = {0, 2}});
+  EXPECT_EQ(response.fingerprint(), fingerprint);
+  EXPECT_NE(fingerprint, models_[0]->Fingerprint({}));
+  // The fake adds 1000 and 3000.
+  v1::EmbedResponse last;
+  ASSERT_TRUE(EmbedWith({}, &last).ok());
+  EXPECT_FLOAT_EQ(response.results(0).embedding().values(0),
+                  last.results(0).embedding().values(0) + 4000);
+  options.set_expected_fingerprint(fingerprint);
+  EXPECT_TRUE(Refusal(options).ok());
 }
 
 TEST_F(UnaryTest, PackedFloatsAreLittleEndianBytes) {
@@ -184,11 +204,11 @@ TEST_F(UnaryTest, EachModelAnswersUnderItsNameAndTheFirstWithoutOne) {
   v1::EmbedResponse response;
   ASSERT_TRUE(Embed(request, &response).ok());
   EXPECT_EQ(response.model(), "first");
-  EXPECT_EQ(response.fingerprint(), models_[0]->Fingerprint(Pooling::kMean));
+  EXPECT_EQ(response.fingerprint(), models_[0]->Fingerprint({.pooling = Pooling::kMean}));
   request.set_model("second");
   ASSERT_TRUE(Embed(request, &response).ok());
   EXPECT_EQ(response.model(), "second");
-  EXPECT_EQ(response.fingerprint(), models_[1]->Fingerprint(Pooling::kMean));
+  EXPECT_EQ(response.fingerprint(), models_[1]->Fingerprint({.pooling = Pooling::kMean}));
 }
 
 TEST_F(UnaryTest, WrongOptionsAreInvalidArgumentWithFieldAndValue) {
@@ -207,6 +227,10 @@ TEST_F(UnaryTest, WrongOptionsAreInvalidArgumentWithFieldAndValue) {
       {[](v1::EmbedOptions& o) { o.set_dimensions(4); }, "4"},
       {[](v1::EmbedOptions& o) { o.set_dimensions(4'000'000'000); }, "4000000000"},
       {[](v1::EmbedOptions& o) { o.set_data_type(v1::DATA_TYPE_BINARY); }, "data_type"},
+      {[](v1::EmbedOptions& o) { o.add_layers(3); }, "options.layers has 3; the model has 3"},
+      {[](v1::EmbedOptions& o) { o.add_layers(-4); }, "options.layers has -4"},
+      {[](v1::EmbedOptions& o) { o.add_layers(1), o.add_layers(-2); },
+       "names hidden state 1 twice"},
   };
   for (const Case& wrong : cases) {
     v1::EmbedOptions options;
@@ -234,7 +258,7 @@ TEST_F(UnaryTest, AnotherFingerprintIsFailedPreconditionWithBoth) {
   const grpc::Status status = Refusal(options);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
   EXPECT_EQ(ReasonIn(status), "FINGERPRINT_MISMATCH");
-  const std::string actual = models_[0]->Fingerprint(Pooling::kMean);
+  const std::string actual = models_[0]->Fingerprint({.pooling = Pooling::kMean});
   EXPECT_THAT(status.error_message(), HasSubstr("0123"));
   EXPECT_THAT(status.error_message(), HasSubstr(actual));
   const auto info = DetailOf<google::rpc::ErrorInfo>(DetailsOf(status));
@@ -247,7 +271,7 @@ TEST_F(UnaryTest, TheExpectedFingerprintIsTheOneOfTheChosenPooling) {
   Start();
   v1::EmbedOptions options;
   options.set_pooling(v1::POOLING_MAX);
-  options.set_expected_fingerprint(models_[0]->Fingerprint(Pooling::kMax));
+  options.set_expected_fingerprint(models_[0]->Fingerprint({.pooling = Pooling::kMax}));
   EXPECT_TRUE(Refusal(options).ok());
 }
 
@@ -279,8 +303,8 @@ TEST_F(UnaryTest, ModelsAreDescribedWithPoolingsFingerprintsPreprocessingAndLimi
   EXPECT_EQ(model.dimension(), 3);
   EXPECT_EQ(model.tokens(), 1);
   EXPECT_THAT(model.poolings(), ElementsAre(v1::POOLING_MEAN, v1::POOLING_MAX));
-  EXPECT_EQ(model.fingerprints().at("mean"), models_[1]->Fingerprint(Pooling::kMean));
-  EXPECT_EQ(model.fingerprints().at("max"), models_[1]->Fingerprint(Pooling::kMax));
+  EXPECT_EQ(model.fingerprints().at("mean"), models_[1]->Fingerprint({.pooling = Pooling::kMean}));
+  EXPECT_EQ(model.fingerprints().at("max"), models_[1]->Fingerprint({.pooling = Pooling::kMax}));
   EXPECT_EQ(model.preprocessing().processor_type(), "FakeImageProcessor");
   EXPECT_EQ(model.preprocessing().backend(), "torchvision");
   EXPECT_EQ(model.preprocessing().resize(), "8x8");

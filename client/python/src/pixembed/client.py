@@ -9,7 +9,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, overload
@@ -128,6 +128,7 @@ class Client:
         *,
         model: str = "",
         pooling: Pooling = "mean",
+        layers: Sequence[int] = (),
         normalize: bool = False,
         dimensions: int = 0,
         data_type: DataType = "float32",
@@ -143,6 +144,7 @@ class Client:
         *,
         model: str = "",
         pooling: Pooling = "mean",
+        layers: Sequence[int] = (),
         normalize: bool = False,
         dimensions: int = 0,
         data_type: DataType = "float32",
@@ -157,6 +159,7 @@ class Client:
         *,
         model: str = "",
         pooling: Pooling = "mean",
+        layers: Sequence[int] = (),
         normalize: bool = False,
         dimensions: int = 0,
         data_type: DataType = "float32",
@@ -165,6 +168,9 @@ class Client:
         errors: Literal["raise", "return"] = "raise",
     ) -> Vectors | Embeddings:
         """Vectors of a batch, [N, D] float32, in the order of the images.
+
+        `layers`: which hidden states are pooled, as transformers numbers output_hidden_states;
+        several: their mean; none: last_hidden_state.
 
         A batch too large for one request goes through a stream, in the lane "online" unless told
         otherwise. Raises EmbedError when an image failed (errors="return" returns Embeddings
@@ -175,6 +181,7 @@ class Client:
         data = [_encoded(image) for image in images]
         options = _options(
             pooling=pooling,
+            layers=layers,
             normalize=normalize,
             dimensions=dimensions,
             data_type=data_type,
@@ -204,6 +211,7 @@ class Client:
         *,
         model: str = "",
         pooling: Pooling = "mean",
+        layers: Sequence[int] = (),
         normalize: bool = False,
         dimensions: int = 0,
         data_type: DataType = "float32",
@@ -222,6 +230,7 @@ class Client:
             model,
             _options(
                 pooling=pooling,
+                layers=layers,
                 normalize=normalize,
                 dimensions=dimensions,
                 data_type=data_type,
@@ -482,6 +491,7 @@ def _enum(kind: Any, prefix: str, name: str, value: str) -> str:
 def _options(
     *,
     pooling: str,
+    layers: Sequence[int],
     normalize: bool,
     dimensions: int,
     data_type: str,
@@ -493,6 +503,7 @@ def _options(
         raise ValueError(f"dimensions is {dimensions}; it must not be negative")
     return embedding_pb2.EmbedOptions(
         pooling=_enum(embedding_pb2.Pooling, "POOLING_", "pooling", pooling),
+        layers=layers,
         normalize=normalize,
         dimensions=dimensions,
         data_type=_enum(embedding_pb2.DataType, "DATA_TYPE_", "data_type", data_type),
