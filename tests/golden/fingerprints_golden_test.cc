@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <string_view>
 
@@ -26,7 +27,43 @@ struct Pinned {
 void PrintTo(const Pinned& pinned, std::ostream* out) { *out << pinned.model; }
 
 const Pinned kPinned[] = {
-    {"vit", Backend::kTorchvision, {}, ""},
+    {"vit",
+     Backend::kTorchvision,
+     {},
+     "b34e410453b612b7fad6dd2a54e623dfcbdfe1b203c3e30230356672680362ff"},
+    {"vit", Backend::kPil, {}, "9306c7544a125929d6aa4d06a8bc044e11330190b82b7671f3bad2ebd1f6b69a"},
+    {"vit",
+     Backend::kTorchvision,
+     {.pooling = Pooling::kCls},
+     "94785bcc359552dfe36c9e280c942dbc476084175a729ac112d3979a4d63d1a1"},
+    {"vit",
+     Backend::kTorchvision,
+     {.layers = {0, 2}},
+     "a02717dc6da7afe7339cfa5804e94780c332e4f59b30da933af4a853eff18e4f"},
+    {"deit",
+     Backend::kTorchvision,
+     {},
+     "6a655009715e1752e72b5a8886cb98577c56372ad8dde351f25c4e5a453a34c1"},
+    {"dinov2",
+     Backend::kTorchvision,
+     {},
+     "95887472e5ea4b3ae6673a1deb2479e61b987dad1df0eeaa0518c2c3ed0dd85b"},
+    {"dinov2_with_registers",
+     Backend::kTorchvision,
+     {},
+     "19fe9bbe8159cf016e1a7c98a8b78d0a33cb4b7ccb3996e5acfce5c024da4ca9"},
+    {"clip",
+     Backend::kTorchvision,
+     {},
+     "ede4c379512e5a97b7344e21f8d1a143479797193fcc21adad49198c35d7850e"},
+    {"siglip",
+     Backend::kTorchvision,
+     {},
+     "fe0eb71888bbc8710466d4345aa9311af8a30a2645b59bba064124cba8b28cc5"},
+    {"dinov2-s14",
+     Backend::kTorchvision,
+     {},
+     "5773cf470635a6fd6e95c2e2aa4d478b4a1692b7e03a2cbba03d4932c598bff1"},
 };
 
 std::filesystem::path DirectoryOf(std::string_view model) {
