@@ -57,7 +57,8 @@ struct Result {
   std::string fingerprint = {};
 };
 
-// What to compute. The server applies: select layers, pool, truncate to `dimensions`, normalize, convert.
+// What to compute. The server applies: select layers, pool, truncate to `dimensions`, normalize,
+// convert.
 struct EmbedOptions {
   // Empty: the server's first model.
   std::string model = {};
