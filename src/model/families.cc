@@ -27,6 +27,9 @@ struct FamilyRow {
 
 constexpr std::array kFamilies = {
     FamilyRow{"vit", &BuildVit, false},
+    FamilyRow{"vit_mae", &BuildVitMae, false},
+    FamilyRow{"vit_msn", &BuildVitMsn, false},
+    FamilyRow{"ijepa", &BuildIjepa, false},
     FamilyRow{"deit", &BuildDeit, false},
     FamilyRow{"dinov2", &BuildDinov2, false},
     FamilyRow{"dinov2_with_registers", &BuildDinov2WithRegisters, false},

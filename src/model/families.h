@@ -27,6 +27,9 @@ struct FamilyInput {
 using FamilyBuilder = std::unique_ptr<Network>(const FamilyInput&);
 
 FamilyBuilder BuildVit;
+FamilyBuilder BuildVitMae;
+FamilyBuilder BuildVitMsn;
+FamilyBuilder BuildIjepa;
 FamilyBuilder BuildDeit;
 FamilyBuilder BuildDinov2;
 FamilyBuilder BuildDinov2WithRegisters;

@@ -71,6 +71,21 @@ def deit(**changes: object) -> hf.DeiTConfig:
     return hf.DeiTConfig(**{**VIT, **changes})
 
 
+def vit_mae(**changes: object) -> hf.ViTMAEConfig:
+    """All patches: with any other mask_ratio the reference is random."""
+    decoder = {"decoder_hidden_size": 16, "decoder_num_attention_heads": 2, "decoder_num_hidden_layers": 1,
+               "decoder_intermediate_size": 16}
+    return hf.ViTMAEConfig(**{**VIT, **decoder, "mask_ratio": 0.0, **changes})
+
+
+def vit_msn(**changes: object) -> hf.ViTMSNConfig:
+    return hf.ViTMSNConfig(**{**VIT, **changes})
+
+
+def ijepa(**changes: object) -> hf.IJepaConfig:
+    return hf.IJepaConfig(**{**VIT, **changes})
+
+
 def dinov2(**changes: object) -> hf.Dinov2Config:
     return hf.Dinov2Config(**{**DINOV2, **changes})
 
@@ -103,6 +118,14 @@ CASES = {
     "deit": Case(lambda: hf.DeiTModel(deit()), hf.DeiTImageProcessor(**exact(40), crop_size=32)),
     "deit_head": Case(lambda: hf.DeiTForImageClassificationWithTeacher(deit()),
                       hf.DeiTImageProcessor(**exact(40), crop_size=32)),
+    "vit_mae": Case(lambda: hf.ViTMAEModel(vit_mae()), hf.ViTImageProcessor(**exact(32))),
+    "vit_mae_head": Case(lambda: hf.ViTMAEForPreTraining(vit_mae()), hf.ViTImageProcessor(**exact(32))),
+    "vit_msn": Case(lambda: hf.ViTMSNModel(vit_msn()), hf.ViTImageProcessor(**exact(32))),
+    "vit_msn_head": Case(lambda: hf.ViTMSNForImageClassification(vit_msn()), hf.ViTImageProcessor(**exact(32))),
+    "ijepa": Case(lambda: hf.IJepaModel(ijepa()), hf.ViTImageProcessor(**exact(32)), cls=False),
+    "ijepa_head": Case(lambda: hf.IJepaForImageClassification(ijepa()), hf.ViTImageProcessor(**exact(32)), cls=False),
+    "ijepa_rectangular": Case(lambda: hf.IJepaModel(ijepa(image_size=[24, 40], patch_size=[8, 4])),
+                              hf.ViTImageProcessor(**exact(24, 40)), cls=False),
     "dinov2": Case(lambda: hf.Dinov2Model(dinov2()), BIT(**cropped(56))),
     "dinov2_interpolated": Case(lambda: hf.Dinov2Model(dinov2(image_size=70)), BIT(**cropped(42))),
     "dinov2_enlarged": Case(lambda: hf.Dinov2Model(dinov2(image_size=42)), BIT(**cropped(75))),

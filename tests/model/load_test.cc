@@ -129,6 +129,15 @@ TEST(LoadModel, AnUnknownFamilyIsRefusedWithTheListOfKnownOnes) {
                 AllOf(HasSubstr("resnet"), HasSubstr("dinov2"), HasSubstr("siglip")));
 }
 
+TEST(LoadModel, AMaskedAutoencoderThatDropsPatchesByChanceIsRefusedAndOneThatKeepsAllIsNot) {
+  TinyModel tiny;
+  tiny.config.replace(tiny.config.find("\"vit\""), 5, "\"vit_mae\"");
+  ExpectRefused(tiny, Reason::kUnsupportedModel,
+                AllOf(HasSubstr("mask_ratio is 0.75"), HasSubstr("by chance")));
+  tiny.config.replace(tiny.config.rfind('}'), 1, R"(, "mask_ratio": 0})");
+  EXPECT_NE(MustLoad(tiny), nullptr);
+}
+
 TEST(LoadModel, AnUnknownActivationIsRefused) {
   TinyModel tiny;
   tiny.config.replace(tiny.config.rfind('}'), 1, R"(, "hidden_act": "mish"})");

@@ -10,7 +10,7 @@ namespace pixembed {
 
 std::unique_ptr<Network> BuildDeit(const FamilyInput& input) {
   constexpr std::array<std::string_view, 2> kTokens = {"cls_token", "distillation_token"};
-  return BuildVitWithTokens(input, {.prefix = "deit.", .tokens = kTokens});
+  return BuildVitVariant(input, {.prefix = "deit.", .tokens = kTokens});
 }
 
 }  // namespace pixembed

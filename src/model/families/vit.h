@@ -1,4 +1,4 @@
-// What ViT, DeiT and DINOv2 share. Internal to the families.
+// What ViT and its descendants share. Internal to the families.
 #ifndef PIXEMBED_SRC_MODEL_FAMILIES_VIT_H_
 #define PIXEMBED_SRC_MODEL_FAMILIES_VIT_H_
 
@@ -14,16 +14,17 @@
 
 namespace pixembed {
 
-// What a ViT has in front of its patches.
-struct VitTokens {
-  std::string_view prefix;                   // of the keys in files of head models: "vit."
+// In what the families that are a ViT differ.
+struct VitVariant {
+  std::string_view prefix;  // of the keys in files of head models: "vit."
+  // What stands in front of the patches, the class token first; each has a position of its own.
   std::span<const std::string_view> tokens;  // "cls_token", ...
+  double epsilon = 1e-12;                    // the default
 };
 
-// A ViT with these leading tokens, each with a position of its own.
-// Source: transformers 5.23.0 models/vit/modeling_vit.py, models/deit/modeling_deit.py; the keys
-// are those in files (conversion_mapping.py "ViTModel").
-std::unique_ptr<Network> BuildVitWithTokens(const FamilyInput& input, const VitTokens& tokens);
+// Source: transformers 5.23.0 models/{vit,deit,vit_msn,ijepa}/modeling_*.py; the keys are those in
+// files (conversion_mapping.py "ViTModel").
+std::unique_ptr<Network> BuildVitVariant(const FamilyInput& input, const VitVariant& variant);
 
 // The attention of ViT's and DINOv2's files: attention.{query,key,value}, output.dense.
 Attention ReadVitAttention(const WeightScope& scope, const Architecture& architecture);
