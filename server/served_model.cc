@@ -44,7 +44,8 @@ v1::Preprocessing DescribePreprocessing(const ModelInfo& info) {
   result.set_processor_type(info.processor_type);
   result.set_backend(std::string(BackendName(spec.backend)));
   result.set_resize(DescribeResize(spec.resize));
-  result.set_filter(std::string(FilterName(spec.filter)));
+  result.set_filter(
+      absl::StrCat(std::string(FilterName(spec.filter)), spec.rescale_first ? " in float32" : ""));
   result.set_crop(spec.crop.has_value() ? DescribeSize(*spec.crop) : "none");
   result.set_input_height(static_cast<std::uint32_t>(info.input.height));
   result.set_input_width(static_cast<std::uint32_t>(info.input.width));

@@ -30,6 +30,8 @@ constexpr Rgb kStandardMean = {0.5, 0.5, 0.5};
 constexpr Rgb kStandardStd = {0.5, 0.5, 0.5};
 constexpr Rgb kClipMean = {0.48145466, 0.4578275, 0.40821073};
 constexpr Rgb kClipStd = {0.26862954, 0.26130258, 0.27577711};
+constexpr Rgb kImageNetMean = {0.485, 0.456, 0.406};
+constexpr Rgb kImageNetStd = {0.229, 0.224, 0.225};
 
 // What a processor class does where its configuration is silent. All resize, rescale by 1/255 and
 // normalize.
@@ -42,7 +44,13 @@ struct ProcessorClass {
   std::optional<Size> crop_size;
   Rgb mean;
   Rgb std;
+  // A shortest edge below kWarpFrom is that of the crop, and this the part of the resized image
+  // that it keeps; from there on, the image is resized to a square of it.
+  std::optional<double> crop_pct = std::nullopt;
+  bool rescale_first = false;  // and the class has no pil backend, so that torchvision stands in
 };
+
+constexpr int kWarpFrom = 384;
 
 constexpr ResizeTarget Exactly(int side) { return {.exact = Size{side, side}}; }
 constexpr ResizeTarget ShortestEdge(int side) {
@@ -90,6 +98,24 @@ constexpr std::array kClasses = {
                    .crop_size = Size{224, 224},
                    .mean = kClipMean,
                    .std = kClipStd},
+    ProcessorClass{.name = "ConvNextImageProcessor",
+                   .size = ShortestEdge(384),
+                   .default_to_square = false,
+                   .filter = Filter::kBicubic,
+                   .center_crop = false,
+                   .crop_size = std::nullopt,
+                   .mean = kStandardMean,
+                   .std = kStandardStd,
+                   .crop_pct = 224.0 / 256.0},
+    ProcessorClass{.name = "DINOv3ViTImageProcessor",
+                   .size = Exactly(224),
+                   .default_to_square = true,
+                   .filter = Filter::kBilinear,
+                   .center_crop = false,
+                   .crop_size = std::nullopt,
+                   .mean = kImageNetMean,
+                   .std = kImageNetStd,
+                   .rescale_first = true},
     ProcessorClass{.name = "SiglipImageProcessor",
                    .size = Exactly(224),
                    .default_to_square = false,
@@ -111,14 +137,20 @@ constexpr std::array kClassOfModelType = {
     ModelTypeRow{"beit", "BeitImageProcessor"},
     ModelTypeRow{"bit", "BitImageProcessor"},
     ModelTypeRow{"clip", "CLIPImageProcessor"},
+    ModelTypeRow{"convnext", "ConvNextImageProcessor"},
+    ModelTypeRow{"convnextv2", "ConvNextImageProcessor"},
+    ModelTypeRow{"cvt", "ConvNextImageProcessor"},
     ModelTypeRow{"data2vec-vision", "BeitImageProcessor"},
     ModelTypeRow{"deit", "DeiTImageProcessor"},
     ModelTypeRow{"dinov2", "BitImageProcessor"},
+    ModelTypeRow{"dinov3_vit", "DINOv3ViTImageProcessor"},
     ModelTypeRow{"focalnet", "BitImageProcessor"},
     ModelTypeRow{"hiera", "BitImageProcessor"},
     ModelTypeRow{"ijepa", "ViTImageProcessor"},
     ModelTypeRow{"metaclip_2", "CLIPImageProcessor"},
     ModelTypeRow{"mlcd", "CLIPImageProcessor"},
+    ModelTypeRow{"regnet", "ConvNextImageProcessor"},
+    ModelTypeRow{"resnet", "ConvNextImageProcessor"},
     ModelTypeRow{"siglip", "SiglipImageProcessor"},
     ModelTypeRow{"swin", "ViTImageProcessor"},
     ModelTypeRow{"swinv2", "ViTImageProcessor"},
@@ -131,6 +163,8 @@ constexpr int kMaxSide = 65'535;
 // PIL.Image.Resampling.MKS2021 of Pillow 13; Filter ends before.
 constexpr std::int64_t kMaxResampling = 7;
 constexpr double kMaxMean = 1e6;
+constexpr double kMinCropPart = 1e-3;
+constexpr double kMaxCropPart = 1e3;
 // A divisor: zero is a division by zero in the reference too.
 constexpr double kMinDivisor = 1e-9;
 constexpr double kMaxDivisor = 1e9;
@@ -310,6 +344,30 @@ absl::StatusOr<Rgb> ParseRgb(const Config& config, std::string_view key, const R
   return Rgb{(*numbers)[0], (*numbers)[1], (*numbers)[2]};
 }
 
+// Resize and crop of a class with crop_pct.
+// Source: transformers 5.23.0 models/convnext/image_processing_convnext.py
+// ConvNextImageProcessor.resize; the pil backend's does the same.
+absl::Status ApplyCropPart(const Config& config, double fallback, PreprocessSpec& spec) {
+  const int edge = spec.resize->shortest_edge;
+  if (edge == 0) return Corrupt(config, "size", R"(an object with {"shortest_edge"})");
+  const Size square = {edge, edge};
+  if (edge >= kWarpFrom) {
+    spec.resize = ResizeTarget{.exact = square};
+    return absl::OkStatus();
+  }
+  if (absl::Status s = CheckNotNull(config, "crop_pct", "do_resize"); !s.ok()) return s;
+  const auto part = config.Double("crop_pct", fallback, kMinCropPart, kMaxCropPart);
+  if (!part.ok()) return part.status();
+  if (spec.crop.has_value() && *spec.crop != square) {
+    return Unsupported(config, "crop_size", "a crop after that of crop_pct is not implemented");
+  }
+  // Python: int(shortest_edge / crop_pct).
+  spec.resize =
+      ResizeTarget{.exact = std::nullopt, .shortest_edge = static_cast<int>(edge / *part)};
+  spec.crop = square;
+  return absl::OkStatus();
+}
+
 absl::Status ParseResize(const Config& config, const ProcessorClass& defaults,
                          PreprocessSpec& spec) {
   const absl::StatusOr<bool> resizes = Flag(config, "do_resize", true);
@@ -333,13 +391,19 @@ absl::Status ParseCenterCrop(const Config& config, const ProcessorClass& default
   return absl::OkStatus();
 }
 
-absl::Status ParseRescale(const Config& config, PreprocessSpec& spec) {
+absl::Status ParseRescale(const Config& config, const ProcessorClass& defaults,
+                          PreprocessSpec& spec) {
   const absl::StatusOr<bool> rescales = Flag(config, "do_rescale", true);
   if (!rescales.ok()) return rescales.status();
   spec.rescale = *rescales;
+  spec.rescale_first = defaults.rescale_first && spec.rescale;
   if (!spec.rescale) return absl::OkStatus();
   absl::Status status = CheckNotNull(config, "rescale_factor", "do_rescale");
   if (!status.ok()) return status;
+  if (spec.rescale_first && config.KindOf("rescale_factor") == Kind::kInt) {
+    // A product of integers stays one in the reference, and is then not resized in float32.
+    return Corrupt(config, "rescale_factor", "a number with a point, in this class");
+  }
   const auto factor =
       config.Double("rescale_factor", spec.rescale_factor, kMinDivisor, kMaxDivisor);
   if (!factor.ok()) return factor.status();
@@ -353,6 +417,10 @@ absl::Status ParseNormalize(const Config& config, const ProcessorClass& defaults
   if (!normalizes.ok()) return normalizes.status();
   spec.normalize = *normalizes;
   if (!spec.normalize) return absl::OkStatus();
+  if (defaults.rescale_first && !spec.rescale) {
+    // The reference fails on it, too: it does not normalize integers.
+    return Corrupt(config, "do_normalize", "false where do_rescale is false, in this class");
+  }
   const auto mean = ParseRgb(config, "image_mean", defaults.mean, -kMaxMean, kMaxMean);
   if (!mean.ok()) return mean.status();
   const auto std = ParseRgb(config, "image_std", defaults.std, kMinDivisor, kMaxDivisor);
@@ -384,14 +452,18 @@ absl::StatusOr<Processor> ParseProcessor(const Config& preprocessor_config,
   if (!found.ok()) return found.status();
   const ProcessorClass& defaults = **found;
   Processor processor{.type = std::string(defaults.name), .spec = {}};
-  processor.spec.backend = backend;
-  absl::Status status = ParseResize(preprocessor_config, defaults, processor.spec);
-  if (status.ok()) status = ParseCenterCrop(preprocessor_config, defaults, processor.spec);
-  if (status.ok()) status = ParseRescale(preprocessor_config, processor.spec);
-  if (status.ok()) status = ParseNormalize(preprocessor_config, defaults, processor.spec);
+  PreprocessSpec& spec = processor.spec;
+  spec.backend = defaults.rescale_first ? Backend::kTorchvision : backend;
+  absl::Status status = ParseResize(preprocessor_config, defaults, spec);
+  if (status.ok()) status = ParseCenterCrop(preprocessor_config, defaults, spec);
+  if (status.ok() && defaults.crop_pct && spec.resize) {
+    status = ApplyCropPart(preprocessor_config, *defaults.crop_pct, spec);
+  }
+  if (status.ok()) status = ParseRescale(preprocessor_config, defaults, spec);
+  if (status.ok()) status = ParseNormalize(preprocessor_config, defaults, spec);
   if (status.ok()) status = CheckOtherSteps(preprocessor_config);
   if (!status.ok()) return status;
-  status = ValidateSpec(processor.spec);
+  status = ValidateSpec(spec);
   if (!status.ok()) return Annotate(status, preprocessor_config.origin());
   return processor;
 }

@@ -49,7 +49,8 @@ absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
       });
   if (!image.ok()) return image;
   const Size size = {image->height(), image->width()};
-  if (ResizedSize(spec, size) == size && OutputSize(spec, size) == size) return image;
+  const bool in_float = spec.rescale_first && spec.resize.has_value();
+  if (!in_float && ResizedSize(spec, size) == size && OutputSize(spec, size) == size) return image;
   try {
     return Resize(*image, spec);
   } catch (const std::bad_alloc&) {

@@ -7,9 +7,10 @@
 
 namespace pixembed {
 
-Image::Image(int width, int height)
+Image::Image(int width, int height, Sample sample)
     : width_(width),
       height_(height),
+      sample_(sample),
       data_(std::make_unique_for_overwrite<std::uint8_t[]>(size_bytes())) {}
 
 std::string_view FormatName(Format format) {

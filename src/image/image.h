@@ -22,30 +22,54 @@
 
 namespace pixembed {
 
-// Pixels, [height, width, 3] uint8, row-major, interleaved RGB, no padding between rows.
+// What the three numbers of a pixel are.
+enum class Sample {
+  kUint8,    // levels: what codecs give, and most processors resize
+  kFloat32,  // model input, rescaled and normalized: what Resize gives with rescale_first
+};
+
+// Pixels, [height, width, 3], row-major, interleaved RGB, no padding between rows.
 // Move-only; new images hold indeterminate pixels.
 class Image {
  public:
   Image() = default;
   // REQUIRES: width > 0, height > 0.
-  Image(int width, int height);
+  Image(int width, int height, Sample sample = Sample::kUint8);
 
   int width() const { return width_; }
   int height() const { return height_; }
+  Sample sample() const { return sample_; }
   // width * height * 3.
-  std::size_t size_bytes() const { return static_cast<std::size_t>(width_) * height_ * 3; }
-  std::span<std::uint8_t> pixels() { return {data_.get(), size_bytes()}; }
-  std::span<const std::uint8_t> pixels() const { return {data_.get(), size_bytes()}; }
+  std::size_t samples() const { return static_cast<std::size_t>(width_) * height_ * 3; }
+  std::size_t size_bytes() const {
+    return samples() * (sample_ == Sample::kFloat32 ? sizeof(float) : 1);
+  }
+
+  // The memory of all samples, whatever they are.
+  std::span<const std::byte> data() const {
+    return std::as_bytes(std::span(data_.get(), size_bytes()));
+  }
+
+  // REQUIRES: sample() == Sample::kUint8.
+  std::span<std::uint8_t> pixels() { return {data_.get(), samples()}; }
+  std::span<const std::uint8_t> pixels() const { return {data_.get(), samples()}; }
   // Row y, width * 3 bytes. REQUIRES: 0 <= y < height.
   std::uint8_t* row(int y) { return data_.get() + static_cast<std::size_t>(y) * width_ * 3; }
   const std::uint8_t* row(int y) const {
     return data_.get() + static_cast<std::size_t>(y) * width_ * 3;
   }
 
+  // REQUIRES: sample() == Sample::kFloat32.
+  std::span<float> values() { return {reinterpret_cast<float*>(data_.get()), samples()}; }
+  std::span<const float> values() const {
+    return {reinterpret_cast<const float*>(data_.get()), samples()};
+  }
+
  private:
   int width_ = 0;
   int height_ = 0;
-  std::unique_ptr<std::uint8_t[]> data_;
+  Sample sample_ = Sample::kUint8;
+  std::unique_ptr<std::uint8_t[]> data_;  // aligned for floats, as operator new gives it
 };
 
 enum class Format { kJpeg, kPng, kWebp, kGif, kBmp, kTiff };
@@ -126,13 +150,14 @@ struct ResizeTarget {
 
 // What the processor of a model does to an RGB image. Plain data; checkpoint/ fills it in.
 // Order of steps: resize -> center crop (padding with 0 where the image is smaller) -> rescale ->
-// normalize.
+// normalize; with rescale_first: rescale -> resize (in float32) -> center crop -> normalize.
 struct PreprocessSpec {
   Backend backend = Backend::kTorchvision;
   std::optional<ResizeTarget> resize;  // absent: do_resize is false
   Filter filter = Filter::kBilinear;
   std::optional<Size> crop;  // absent: do_center_crop is false
   bool rescale = true;
+  bool rescale_first = false;  // torchvision backend only; REQUIRES: rescale
   double rescale_factor = 1.0 / 255.0;
   bool normalize = true;
   std::array<double, 3> mean = {0.5, 0.5, 0.5};
@@ -140,7 +165,8 @@ struct PreprocessSpec {
 };
 
 // Whether the spec can be followed: the backend has the filter (torchvision: bilinear and bicubic;
-// pil: all), the sizes are in range (1 to 4096), the numbers are finite in float32.
+// pil: all), the sizes are in range (1 to 4096; 2 to 4096 with rescale_first), the numbers are
+// finite in float32.
 // Errors: UNSUPPORTED_PROCESSOR (UNIMPLEMENTED) names the field and its value.
 absl::Status ValidateSpec(const PreprocessSpec& spec);
 
@@ -151,7 +177,8 @@ std::optional<Size> FixedOutputSize(const PreprocessSpec& spec);
 // side is 0 where longest_edge presses it to nothing.
 Size OutputSize(const PreprocessSpec& spec, Size input);
 
-// Resize and center crop, still uint8. Bit-identical to the backend.
+// Resize and center crop, still uint8; with resize and rescale_first, all steps, in float32.
+// Bit-identical to the backend.
 // REQUIRES: ValidateSpec(spec).ok(); image not empty, nor what it is resized to (see longest_edge).
 Image Resize(const Image& image, const PreprocessSpec& spec);
 
@@ -163,10 +190,11 @@ Image Resize(const Image& image, const PreprocessSpec& spec);
 absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
                                       const DecodeLimits& limits, const PreprocessSpec& spec);
 
-// Rescale and normalize into one row of a batch: [3, H, W] float32, row-major, planar RGB.
+// Rescale and normalize, where Resize has not, into one row of a batch: [3, H, W] float32,
+// row-major, planar RGB.
 // The arithmetic and its order are the backend's (float32 throughout for torchvision, a double
 // product rounded to float32 for pil); compiled without contraction, so the same bits everywhere.
-// REQUIRES: chw.size() == image.size_bytes().
+// REQUIRES: chw.size() == image.samples().
 void Normalize(const Image& image, const PreprocessSpec& spec, std::span<float> chw);
 
 }  // namespace pixembed

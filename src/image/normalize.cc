@@ -4,17 +4,27 @@
 #include <span>
 
 #include "src/image/image.h"
+#include "src/image/preprocess.h"
 
 namespace pixembed {
 namespace {
 
 using Table = std::array<float, 256>;
 
+// Source: torchvision 0.26.0 transforms/v2/functional/_misc.py normalize_image.
+float NormalizedValue(const PreprocessSpec& spec, int channel, float value) {
+  if (!spec.normalize) return value;
+  return (value - static_cast<float>(spec.mean[channel])) / static_cast<float>(spec.std[channel]);
+}
+
 // Every step is rounded to float32, in the reference's order.
 // Source: transformers 5.23.0 image_processing_backends.py _fuse_mean_std_and_rescale_factor,
 // rescale_and_normalize; torchvision 0.26.0 transforms/v2/functional/_misc.py normalize_image.
 float TorchvisionValue(const PreprocessSpec& spec, int channel, int level) {
   const auto value = static_cast<float>(level);
+  if (spec.rescale_first) {
+    return NormalizedValue(spec, channel, value * static_cast<float>(spec.rescale_factor));
+  }
   if (!spec.normalize) {
     return spec.rescale ? value * static_cast<float>(spec.rescale_factor) : value;
   }
@@ -26,10 +36,9 @@ float TorchvisionValue(const PreprocessSpec& spec, int channel, int level) {
 
 // Source: transformers 5.23.0 image_transforms.py rescale, normalize.
 float PilValue(const PreprocessSpec& spec, int channel, int level) {
-  const float value =
-      spec.rescale ? static_cast<float>(level * spec.rescale_factor) : static_cast<float>(level);
-  if (!spec.normalize) return value;
-  return (value - static_cast<float>(spec.mean[channel])) / static_cast<float>(spec.std[channel]);
+  return NormalizedValue(
+      spec, channel,
+      spec.rescale ? static_cast<float>(level * spec.rescale_factor) : static_cast<float>(level));
 }
 
 Table LevelTable(const PreprocessSpec& spec, int channel) {
@@ -43,15 +52,37 @@ Table LevelTable(const PreprocessSpec& spec, int channel) {
 
 }  // namespace
 
+void NormalizeValues(const PreprocessSpec& spec, Image& image) {
+  if (!spec.normalize) return;
+  std::array<float, 3> mean;
+  std::array<float, 3> std;
+  for (std::size_t c = 0; c < 3; ++c) {
+    mean[c] = static_cast<float>(spec.mean[c]);
+    std[c] = static_cast<float>(spec.std[c]);
+  }
+  float* value = image.values().data();
+  const float* const end = value + image.samples();
+  for (; value != end; value += 3) {
+    for (std::size_t c = 0; c < 3; ++c) value[c] = (value[c] - mean[c]) / std[c];
+  }
+}
+
 // A channel has 256 possible values: they are computed once, with the reference's arithmetic, and
 // looked up.
 void Normalize(const Image& image, const PreprocessSpec& spec, std::span<float> chw) {
+  const std::size_t plane = image.samples() / 3;
+  float* out = chw.data();
+  if (image.sample() == Sample::kFloat32) {
+    const float* value = image.values().data();
+    for (std::size_t i = 0; i < plane; ++i, value += 3) {
+      for (std::size_t c = 0; c < 3; ++c) out[c * plane + i] = value[c];
+    }
+    return;
+  }
   const Table red = LevelTable(spec, 0);
   const Table green = LevelTable(spec, 1);
   const Table blue = LevelTable(spec, 2);
-  const std::size_t plane = image.size_bytes() / 3;
   const std::uint8_t* pixel = image.pixels().data();
-  float* out = chw.data();
   for (std::size_t i = 0; i < plane; ++i, pixel += 3) {
     out[i] = red[pixel[0]];
     out[plane + i] = green[pixel[1]];

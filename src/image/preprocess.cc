@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +14,7 @@
 #include "src/image/codec.h"
 #include "src/image/image.h"
 #include "src/image/resample.h"
+#include "src/image/resample_float.h"
 #include "src/image/taps.h"
 
 namespace pixembed {
@@ -75,6 +75,20 @@ absl::Status CheckFilter(Backend backend, Filter filter) {
                          "backend has this filter");
   }
   return Unsupported("resample", value, "must be one of 0 to 5");
+}
+
+absl::Status CheckRescaleFirst(const PreprocessSpec& spec) {
+  if (spec.backend != Backend::kTorchvision || !spec.rescale) {
+    return Unsupported("do_rescale", spec.rescale ? "true" : "false",
+                       "resizing after rescaling needs both the rescale and the torchvision "
+                       "backend");
+  }
+  if (!spec.resize.has_value()) return absl::OkStatus();
+  const bool one_column = spec.resize->exact.has_value() ? spec.resize->exact->width == 1
+                                                         : spec.resize->shortest_edge == 1;
+  if (!one_column) return absl::OkStatus();
+  // ATen 2.11 takes the weights of the first row for all rows of an image of one column.
+  return Unsupported("size", "one pixel wide", "must be at least 2 where the resize is in float32");
 }
 
 // A number of the processor as the float32 that the arithmetic uses.
@@ -152,6 +166,9 @@ absl::Status ValidateSpec(const PreprocessSpec& spec) {
     if (absl::Status s = CheckResize(*spec.resize); !s.ok()) return s;
     if (absl::Status s = CheckFilter(spec.backend, spec.filter); !s.ok()) return s;
   }
+  if (spec.rescale_first) {
+    if (absl::Status s = CheckRescaleFirst(spec); !s.ok()) return s;
+  }
   if (spec.crop.has_value()) {
     if (absl::Status s = CheckTargetSize("crop_size", *spec.crop); !s.ok()) return s;
   }
@@ -180,7 +197,10 @@ Columns InputColumns(const PreprocessSpec& spec, Size input) {
   const int resized = ResizedSize(spec, input).width;
   const CropAxis x = CenterCrop(spec.backend, resized, OutputSize(spec, input).width);
   if (resized == input.width) return {x.from, x.from + x.count};
-  const InputRange range = ComputeInputRange(spec.filter, input.width, resized, x.from, x.count);
+  const InputRange range =
+      spec.rescale_first
+          ? ComputeFloatInputRange(spec.filter, input.width, resized, x.from, x.count)
+          : ComputeInputRange(spec.filter, input.width, resized, x.from, x.count);
   return {range.begin, range.end};
 }
 
@@ -189,13 +209,26 @@ Image Resize(const Image& image, const PreprocessSpec& spec) {
   const Size size = spec.crop.value_or(resized);
   const CropAxis y = CenterCrop(spec.backend, resized.height, size.height);
   const CropAxis x = CenterCrop(spec.backend, resized.width, size.width);
-  Image output(size.width, size.height);
+  const bool in_float = spec.rescale_first && spec.resize.has_value();
+  Image output(size.width, size.height, in_float ? Sample::kFloat32 : Sample::kUint8);
   if (y.count < size.height || x.count < size.width) {
-    std::memset(output.pixels().data(), 0, output.size_bytes());
+    if (in_float) {
+      std::ranges::fill(output.values(), 0.0F);
+    } else {
+      std::ranges::fill(output.pixels(), std::uint8_t{0});
+    }
   }
-  Resample(image, spec.backend, spec.filter, resized, {y.from, x.from, y.count, x.count},
-           BestKernels(), output.row(y.to) + std::ptrdiff_t{x.to} * 3,
-           std::ptrdiff_t{size.width} * 3);
+  const Window window = {y.from, x.from, y.count, x.count};
+  const std::ptrdiff_t stride = std::ptrdiff_t{size.width} * 3;
+  const std::ptrdiff_t corner = y.to * stride + std::ptrdiff_t{x.to} * 3;
+  if (in_float) {
+    ResampleFloat(image, static_cast<float>(spec.rescale_factor), spec.filter, resized, window,
+                  BestFloatKernels(), output.values().data() + corner, stride);
+    NormalizeValues(spec, output);
+  } else {
+    Resample(image, spec.backend, spec.filter, resized, window, BestKernels(),
+             output.pixels().data() + corner, stride);
+  }
   return output;
 }
 

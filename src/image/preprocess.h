@@ -1,4 +1,5 @@
-// Where the pixels of a model's input come from: target size, crop window, padding.
+// Where the pixels of a model's input come from: target size, crop window, padding; and what is
+// done to them last.
 //
 // Internal to the room; image.h has the public half.
 #ifndef PIXEMBED_SRC_IMAGE_PREPROCESS_H_
@@ -15,6 +16,9 @@ Size ResizedSize(const PreprocessSpec& spec, Size input);
 
 // The columns of an image of `input` that Resize looks at. REQUIRES: as Resize.
 Columns InputColumns(const PreprocessSpec& spec, Size input);
+
+// The last step for an image of rescaled float32 pixels, in place.
+void NormalizeValues(const PreprocessSpec& spec, Image& image);
 
 }  // namespace pixembed
 

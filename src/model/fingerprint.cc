@@ -63,6 +63,7 @@ std::string ProcessorText(const PreprocessSpec& spec) {
   if (spec.resize.has_value()) absl::StrAppend(&text, " filter=", View(FilterName(spec.filter)));
   absl::StrAppend(&text, " crop=", spec.crop.has_value() ? SideText(*spec.crop) : "none");
   absl::StrAppend(&text, " rescale=", spec.rescale ? NumberText(spec.rescale_factor) : "none");
+  if (spec.resize.has_value() && spec.rescale_first) absl::StrAppend(&text, " rescale_first");
   if (!spec.normalize) return absl::StrCat(text, " normalize=none");
   return absl::StrCat(text, " mean=", absl::StrJoin(spec.mean, ",", append),
                       " std=", absl::StrJoin(spec.std, ",", append));

@@ -1,4 +1,4 @@
-// uint8 images -> what a network takes. Internal to the room.
+// Images -> what a network takes. Internal to the room.
 #ifndef PIXEMBED_SRC_MODEL_PIXELS_H_
 #define PIXEMBED_SRC_MODEL_PIXELS_H_
 
@@ -28,7 +28,8 @@ class PixelTable {
 };
 
 // Writes the patches of `image` that lie in row `patch_row` of the grid: [grid width, 3,
-// patch.height, patch.width]. See Network::Forward.
+// patch.height, patch.width]. See Network::Forward. Levels are looked up in `table`; an image of
+// float32 holds the values themselves.
 void FillPatchRow(const Image& image, const PixelTable& table, Size patch, int patch_row,
                   float* patches);
 

@@ -33,8 +33,9 @@ absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ord
 std::vector<Embedding> RunNetwork(const Network& network, const at::Tensor& patches,
                                   std::span<const OutputSpec> specs);
 
-// What FillPatchRow does, by tensor operations on any device: `images` [N, H, W, 3] uint8, `table`
-// [3 * 256] float32 (PixelTable::values) -> the patches that Network::Forward takes.
+// What FillPatchRow does, by tensor operations on any device: `images` [N, H, W, 3] uint8 or
+// float32, `table` [3 * 256] float32 (PixelTable::values) -> the patches that Network::Forward
+// takes.
 at::Tensor GatherPatches(const at::Tensor& images, const at::Tensor& table, Size patch);
 
 }  // namespace pixembed

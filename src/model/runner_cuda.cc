@@ -30,8 +30,8 @@
 namespace pixembed {
 namespace {
 
-// Uploads uint8, a quarter of the bytes of float32; the rest happens on the device, on a stream of
-// its own, so that two runners of a device overlap copies and kernels.
+// Uploads uint8 where images are, a quarter of the bytes of float32; the rest happens on the
+// device, on a stream of its own, so that two runners of a device overlap copies and kernels.
 class CudaRunner final : public Runner {
  public:
   CudaRunner(RunnerParts parts, c10::Stream stream) : parts_(std::move(parts)), stream_(stream) {
@@ -60,14 +60,18 @@ class CudaRunner final : public Runner {
  private:
   at::Tensor Upload(std::span<const Image* const> images) {
     const auto batch = static_cast<std::int64_t>(images.size());
-    if (!staging_.defined() || staging_.size(0) < batch) {
+    // One model's images are of one kind: its processor decides.
+    const Sample sample = images.front()->sample();
+    const at::ScalarType type = sample == Sample::kFloat32 ? at::kFloat : at::kByte;
+    if (!staging_.defined() || staging_.size(0) < batch || staging_.scalar_type() != type) {
       staging_ = at::empty({batch, parts_.input.height, parts_.input.width, 3},
-                           at::TensorOptions().dtype(at::kByte).pinned_memory(true));
+                           at::TensorOptions().dtype(type).pinned_memory(true));
     }
-    auto* next = staging_.mutable_data_ptr<std::uint8_t>();
+    auto* next = static_cast<std::byte*>(staging_.mutable_data_ptr());
     for (const Image* image : images) {
       assert(image->height() == parts_.input.height && image->width() == parts_.input.width);
-      std::memcpy(next, image->pixels().data(), image->size_bytes());
+      assert(image->sample() == sample);
+      std::memcpy(next, image->data().data(), image->size_bytes());
       next += image->size_bytes();
     }
     return staging_.narrow(0, 0, batch).to(stream_.device(), /*non_blocking=*/true);
@@ -76,7 +80,7 @@ class CudaRunner final : public Runner {
   RunnerParts parts_;
   c10::Stream stream_;
   at::Tensor table_;    // [3 * 256] on the device
-  at::Tensor staging_;  // [largest batch so far, H, W, 3] uint8, pinned host memory
+  at::Tensor staging_;  // [largest batch so far, H, W, 3], pinned host memory
 };
 
 }  // namespace
@@ -89,11 +93,12 @@ at::Tensor GatherPatches(const at::Tensor& images, const at::Tensor& table, Size
                                  .narrow(2, 0, columns * patch.width)
                                  .reshape({batch, rows, patch.height, columns, patch.width, 3})
                                  .permute({0, 1, 3, 5, 2, 4});  // (channel, y, x) within a patch
+  const std::int64_t values = std::int64_t{3} * patch.height * patch.width;
+  if (images.scalar_type() == at::kFloat) return patches.reshape({batch, rows * columns, values});
   const at::Tensor first_of_channel =
       at::arange(0, 3 * 256, 256, images.options().dtype(at::kInt)).view({3, 1, 1});
   const at::Tensor places = patches.to(at::kInt).add_(first_of_channel);
-  return at::index_select(table, 0, places.reshape({-1}))
-      .view({batch, rows * columns, std::int64_t{3} * patch.height * patch.width});
+  return at::index_select(table, 0, places.reshape({-1})).view({batch, rows * columns, values});
 }
 
 absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ordinal) {

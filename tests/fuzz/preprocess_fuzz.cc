@@ -1,4 +1,4 @@
-// Differential: the resampler's SIMD kernels against the scalar ones, for any backend, filter,
+// Differential: the resamplers' SIMD kernels against the scalar ones, for any backend, filter,
 // sizes and window; and the steps of a whole spec, valid or not, on the same picture.
 #include <algorithm>
 #include <cstddef>
@@ -13,11 +13,13 @@
 #include "src/image/image.h"
 #include "src/image/preprocess.h"
 #include "src/image/resample.h"
+#include "src/image/resample_float.h"
 
 namespace {
 
 using pixembed::Backend;
 using pixembed::Filter;
+using pixembed::FloatKernels;
 using pixembed::Image;
 using pixembed::PreprocessSpec;
 using pixembed::ResampleKernels;
@@ -88,6 +90,17 @@ void CompareKernels(const Image& image, Backend backend, Filter filter, Size to,
   Require(run(pixembed::ScalarKernels()) == run(pixembed::BestKernels()));
 }
 
+void CompareFloatKernels(const Image& image, Filter filter, Size to, const Window& window) {
+  const std::size_t row_floats = static_cast<std::size_t>(window.width) * 3;
+  const auto run = [&](const FloatKernels& kernels) {
+    std::vector<float> out(row_floats * static_cast<std::size_t>(window.height));
+    ResampleFloat(image, 1.0F / 255.0F, filter, to, window, kernels, out.data(),
+                  static_cast<std::ptrdiff_t>(row_floats));
+    return out;
+  };
+  Require(run(pixembed::ScalarFloatKernels()) == run(pixembed::BestFloatKernels()));
+}
+
 PreprocessSpec AnySpec(Input& input, Backend backend, Filter filter) {
   PreprocessSpec spec;
   spec.backend = backend;
@@ -105,6 +118,7 @@ PreprocessSpec AnySpec(Input& input, Backend backend, Filter filter) {
   spec.rescale_factor = input.Take<double>();
   spec.mean[0] = input.Take<double>();
   spec.std[1] = input.Take<double>();
+  spec.rescale_first = input.Number(0, 3) == 3;
   return spec;
 }
 
@@ -120,7 +134,7 @@ void RunSpec(const Image& image, const PreprocessSpec& spec) {
   if (std::int64_t{size.height} * size.width > 1 << 16) return;
   const Image resized = Resize(image, spec);
   Require(resized.height() == size.height && resized.width() == size.width);
-  std::vector<float> values(resized.size_bytes());
+  std::vector<float> values(resized.samples());
   Normalize(resized, spec, values);
 }
 
@@ -138,6 +152,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool has_filter =
       backend == Backend::kPil || filter == Filter::kBilinear || filter == Filter::kBicubic;
   if (has_filter) CompareKernels(image, backend, filter, to, window);
+  if (filter == Filter::kBilinear || filter == Filter::kBicubic) {
+    CompareFloatKernels(image, filter, to, window);
+  }
   RunSpec(image, spec);
   return 0;
 }

@@ -5,7 +5,7 @@ usage: make_pixels.py OUT_DIR     PIXEMBED_PHOTOS: the sample photos; PIXEMBED_S
 
 pixels.json: GROUP -> NUMBER -> {configuration, picture, crc32}; pixels.safetensors: the pictures
 (picture.NAME, [height, width, 3] uint8), for each case the pixels between crop and rescale
-(levels.GROUP.NUMBER, [3, height, width] uint8), for some the pixel_values (values.GROUP.NUMBER,
+(levels.GROUP.NUMBER, [3, height, width] uint8; not where those are float32), for some the pixel_values (values.GROUP.NUMBER,
 float32); crc32 is of all their bytes. `drawn` holds random resizes by Pillow itself, one a row: seed
 of the noise, kind, height, width, new height, new width, filter, crc32 of the resized bytes.
 The test is pixels_golden_test.cc.
@@ -35,7 +35,11 @@ PROCESSORS = {
     "DINOv2": {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 256},
                "crop_size": {"height": 224, "width": 224}, **IMAGENET},
     "SigLIP": {"image_processor_type": "SiglipImageProcessor"},
+    "BEiT": {"image_processor_type": "BeitImageProcessor", "do_reduce_labels": True},
+    "ConvNeXt": {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 224}, "crop_pct": 0.95},
 }
+# Rescales before it resizes, in float32: there are no levels. The pil backend has no such class.
+FLOAT = {"image_processor_type": "DINOv3ViTImageProcessor"}
 
 # (height, width): one pixel, thin ones, enlarging, both sides of every rule of the pass order.
 SIZES = [
@@ -71,8 +75,23 @@ VARIANTS = [
                       {"rescale_factor": 0.0039, "do_normalize": False},
                       {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.9, 0.7, 0.11]},
                       {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.9, 0.7, 0.11], "do_rescale": False})),
+    # Crops that are a part of what is resized, and none.
+    *(((h, w), {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": edge}, "crop_pct": part})
+      for h, w in ((90, 61), (61, 90), (48, 300)) for edge, part in ((48, 0.875), (61, 0.9), (40, 1.0), (48, 1.1), (384, 0.9))),
     # Every level in every channel, through nothing but rescale and normalize.
     *(("levels", {**PROCESSORS[name], "do_resize": False, "do_center_crop": False}) for name in PROCESSORS),
+]
+FLOAT_VARIANTS = [
+    *(((h, w), {**FLOAT, "size": {"height": th, "width": tw}, "resample": resample})
+      for h, w in ((90, 61), (61, 90), (48, 40), (10, 200), (333, 100), (1, 1), (5, 700), (400, 37))
+      for th, tw in ((48, 40), (64, 96), (7, 5)) for resample in (2, 3)),
+    *(((h, w), {**FLOAT, "size": {"shortest_edge": 48}, "do_center_crop": True, "crop_size": {"height": ch, "width": cw}})
+      for h, w in ((60, 90), (91, 50), (120, 347)) for ch, cw in ((40, 40), (48, 61), (57, 33), (70, 71))),
+    *(((70, 50), {**FLOAT, "size": 48, **overlay})
+      for overlay in ({"do_resize": False}, {"do_normalize": False}, {"rescale_factor": 1 / 127.5},
+                      {"do_resize": False, "do_normalize": False}, {"rescale_factor": 0.0039},
+                      {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.9, 0.7, 0.11]})),
+    ("levels", {**FLOAT, "do_resize": False}),
 ]
 FILTERS = {"torchvision": [2, 3], "pil": [0, 1, 2, 3, 4, 5]}
 
@@ -138,11 +157,12 @@ def add_group(group, backend, cases, keep_values, pictures, tensors):
         name = pictures.named(what)
         picture = pictures.arrays[name]
         processor = processor_of(configuration, backend)
-        levels = run(processor, picture, do_rescale=False, do_normalize=False)
         values = run(processor, picture).astype(np.float32)
-        assert levels.dtype == np.uint8 and levels.shape == values.shape
         number = str(i)
-        tensors[f"levels.{group}.{number}"] = levels
+        if configuration["image_processor_type"] != FLOAT["image_processor_type"]:
+            levels = run(processor, picture, do_rescale=False, do_normalize=False)
+            assert levels.dtype == np.uint8 and levels.shape == values.shape
+            tensors[f"levels.{group}.{number}"] = levels
         if keep_values(i):
             tensors[f"values.{group}.{number}"] = values
         described[number] = {"configuration": json.dumps(configuration), "backend": backend, "picture": name,
@@ -194,6 +214,11 @@ def main():
         cases = VARIANTS + list(filter_variants(backend))
         groups[f"variants-{backend}"] = add_group(
             f"variants-{backend}", backend, cases, lambda i: True, pictures, tensors)
+    cases = [(what, FLOAT) for what in SIZES + PHOTOS]
+    groups["DINOv3-torchvision"] = add_group(
+        "DINOv3-torchvision", "torchvision", cases, lambda i: i % 16 == 0, pictures, tensors)
+    groups["variants-float"] = add_group(
+        "variants-float", "torchvision", FLOAT_VARIANTS, lambda i: True, pictures, tensors)
     tensors["drawn"] = np.array(list(drawn_resizes(rng, 400)), dtype=np.int64)
     tensors |= {f"picture.{name}": array for name, array in pictures.arrays.items()}
     out = pathlib.Path(sys.argv[1])

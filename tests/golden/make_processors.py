@@ -18,7 +18,7 @@ import transformers
 from transformers import AutoImageProcessor
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
-CLASSES = ["ViT", "DeiT", "Beit", "Bit", "CLIP", "Siglip"]
+CLASSES = ["ViT", "DeiT", "Beit", "Bit", "CLIP", "Siglip", "ConvNext", "DINOv3ViT"]
 BACKENDS = ["torchvision", "pil"]
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
@@ -79,6 +79,10 @@ OVERLAYS = [
     {"reduce_labels": True, "do_reduce_labels": True},
     {"auto_map": {"AutoImageProcessor": "some_module.SomeClass"}},
     {"use_square_size": False},
+    {"size": 224, "crop_pct": 0.95},
+    {"size": {"shortest_edge": 224, "longest_edge": 300}, "crop_pct": 0.9},
+    {"size": 224, "crop_pct": None},
+    {"size": 400, "crop_pct": None},
     {"size": {"height": 48}},
     {"size": {"height": 48, "width": None}},
     {"size": {"height": 48, "width": 0}},
@@ -141,8 +145,16 @@ FILES = [
     ("siglip_vision_model", {}),
     ("dinov2_with_registers", {}),
     ("clip", {"image_processor_type": "CLIPImageProcessor", "use_square_size": True, "refused": True}),
-    ("vit", {"image_processor_type": "ConvNextImageProcessor", "refused": True}),
-    ("vit", {"image_processor_type": "DINOv3ViTImageProcessorFast", "refused": True}),
+    ("vit", {"image_processor_type": "ConvNextImageProcessor"}),
+    ("vit", {"feature_extractor_type": "ConvNextFeatureExtractor", "size": 224, "crop_pct": 0.875}),
+    ("vit", {"image_processor_type": "ConvNextImageProcessor", "size": 64, "do_center_crop": True,
+             "crop_size": 48, "refused": True}),
+    ("vit", {"image_processor_type": "DINOv3ViTImageProcessorFast"}),
+    ("dinov3_vit", {"image_processor_type": "DINOv3ViTImageProcessorFast", "crop_size": None, "do_center_crop": None,
+                    "data_format": "channels_first", "default_to_square": True, "device": None,
+                    "do_convert_rgb": None, "do_normalize": True, "do_rescale": True, "do_resize": True, **IMAGENET,
+                    "input_data_format": None, "resample": 2, "rescale_factor": 0.00392156862745098,
+                    "return_tensors": None, "size": {"height": 64, "width": 64}}),
     ("siglip2", {"image_processor_type": "Siglip2ImageProcessor", "refused": True}),
     ("levit", {"image_processor_type": "LevitImageProcessor", "refused": True}),
 ]
@@ -156,7 +168,8 @@ def configurations():
     ]
     by_model_type = [
         (model_type, {"size": 48})
-        for model_type in ("vit", "deit", "beit", "dinov2", "clip", "siglip", "swin", "ijepa", "vit_msn")
+        for model_type in ("vit", "deit", "beit", "dinov2", "clip", "siglip", "swin", "ijepa", "vit_msn",
+                           "vit_mae", "data2vec-vision", "mlcd", "dinov3_vit", "convnext", "resnet")
     ]
     for model_type, configuration in overlaid + FILES + by_model_type:
         configuration = dict(configuration)
@@ -176,6 +189,15 @@ def resolved(processor):
         settings["resample"] = int(processor.resample)
     if processor.do_center_crop:
         settings["crop_size"] = [processor.crop_size.height, processor.crop_size.width]
+    if processor.do_resize and "ConvNext" in name:
+        edge = processor.size.shortest_edge
+        if edge < 384:  # resize and crop in one
+            settings["size"] = {"shortest_edge": int(edge / processor.crop_pct)}
+            settings["crop_size"] = [edge, edge]
+        else:
+            settings["size"] = {"height": edge, "width": edge}
+    if processor.do_rescale and "DINOv3" in name:
+        settings["rescale_first"] = True
     if processor.do_rescale:
         settings["rescale_factor"] = processor.rescale_factor
     if processor.do_normalize:

@@ -65,6 +65,7 @@ void ExpectSettings(const Processor& processor, const Config& settings) {
   if (spec.crop) {
     EXPECT_EQ(*spec.crop, *settings.SquareOrPair("crop_size", {}, 1, 1'000'000));
   }
+  EXPECT_EQ(spec.rescale_first, settings.Has("rescale_first"));
   ASSERT_EQ(spec.rescale, settings.Has("rescale_factor"));
   if (spec.rescale) {
     EXPECT_EQ(spec.rescale_factor, *settings.Double("rescale_factor", 0, 0, 1e9));

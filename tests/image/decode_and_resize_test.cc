@@ -63,7 +63,8 @@ void ExpectThePixelsOfTheTwoSteps(const Image& image, const PreprocessSpec& spec
   const Image want = Resize(image, spec);
   EXPECT_EQ(got->width(), want.width());
   EXPECT_EQ(got->height(), want.height());
-  EXPECT_TRUE(std::ranges::equal(got->pixels(), want.pixels()));
+  EXPECT_EQ(got->sample(), want.sample());
+  EXPECT_TRUE(std::ranges::equal(got->data(), want.data()));
 }
 
 TEST(DecodeAndResize, GivesThePixelsOfTheTwoSteps) {
@@ -80,6 +81,25 @@ TEST(DecodeAndResize, GivesThePixelsOfTheTwoSteps) {
     spec.crop.reset();
     ExpectThePixelsOfTheTwoSteps(image, spec);
   }
+}
+
+TEST(DecodeAndResize, GivesTheFloatsOfTheTwoStepsWhereRescaleComesFirst) {
+  std::mt19937 random(TestSeed());
+  const Image image = RandomImage(random, 61, 45);
+  PreprocessSpec spec = ShortestEdge(32, 0);
+  spec.rescale_first = true;
+  ExpectThePixelsOfTheTwoSteps(image, spec);
+  spec.crop = Size{24, 40};
+  ExpectThePixelsOfTheTwoSteps(image, spec);
+  // The size that it has: floats all the same.
+  spec = ShortestEdge(45, 0);
+  spec.rescale_first = true;
+  ExpectThePixelsOfTheTwoSteps(image, spec);
+  EXPECT_EQ(Resize(image, spec).sample(), Sample::kFloat32);
+  // Nothing to resize: levels.
+  spec.resize.reset();
+  ExpectThePixelsOfTheTwoSteps(image, spec);
+  EXPECT_EQ(Resize(image, spec).sample(), Sample::kUint8);
 }
 
 TEST(DecodeAndResize, PassesOnWhatDecodeSays) {

@@ -212,5 +212,36 @@ TEST(ValidateSpec, NamesANumberThatTheArithmeticCannotUse) {
   EXPECT_TRUE(ValidateSpec(spec).ok());
 }
 
+// ---- rescale_first
+
+TEST(RescaleFirst, NeedsTheTorchvisionBackendARescaleAndTwoColumns) {
+  PreprocessSpec spec = Exact(1, 2);
+  spec.rescale_first = true;
+  EXPECT_TRUE(ValidateSpec(spec).ok()) << ValidateSpec(spec);
+  spec.backend = Backend::kPil;
+  EXPECT_EQ(ReasonOf(ValidateSpec(spec)), Reason::kUnsupportedProcessor);
+  spec.backend = Backend::kTorchvision;
+  spec.rescale = false;
+  EXPECT_EQ(ReasonOf(ValidateSpec(spec)), Reason::kUnsupportedProcessor);
+  for (PreprocessSpec narrow : {Exact(2, 1), ShortestEdge(1)}) {
+    narrow.rescale_first = true;
+    EXPECT_EQ(ReasonOf(ValidateSpec(narrow)), Reason::kUnsupportedProcessor);
+  }
+}
+
+TEST(RescaleFirst, PadsWithTheValueOfBlack) {
+  PreprocessSpec spec = Exact(2, 2);
+  spec.rescale_first = true;
+  spec.crop = Size{2, 4};
+  spec.mean = {0.25, 0.5, 0.75};
+  spec.std = {0.5, 0.5, 0.5};
+  Image white(2, 2);
+  std::ranges::fill(white.pixels(), std::uint8_t{255});
+  const Image padded = Resize(white, spec);
+  ASSERT_EQ(padded.sample(), Sample::kFloat32);
+  EXPECT_THAT(padded.values().first(6),
+              testing::ElementsAre(-0.5F, -1.0F, -1.5F, 1.5F, 1.0F, 0.5F));
+}
+
 }  // namespace
 }  // namespace pixembed

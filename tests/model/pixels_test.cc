@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "src/image/image.h"
@@ -67,6 +68,24 @@ TEST(Pixels, TensorOperationsGiveTheSamePatches) {
                                                          std::int64_t{3} * kChannel}));
   const auto* data = gathered.const_data_ptr<float>();
   EXPECT_EQ(std::vector<float>(data, data + gathered.numel()), Patches(image, table));
+}
+
+TEST(Pixels, ValuesOfAFloatImageAreTakenAsTheyAre) {
+  Image image(kSize.width, kSize.height, Sample::kFloat32);
+  std::iota(image.values().begin(), image.values().end(), 0.5F);
+  const PixelTable table(ImageNetSpec());
+  const std::vector<float> patches = Patches(image, table);
+  // Patch 6 is the second of the second row; its green value of row 2, column 1.
+  const int within = kChannel + 2 * kPatch.width + 1;
+  const int place = ((kPatch.height + 2) * kSize.width + kPatch.width + 1) * 3 + 1;
+  EXPECT_EQ(patches[static_cast<std::size_t>(6 * 3 * kChannel + within)],
+            static_cast<float>(place) + 0.5F);
+
+  const at::Tensor values =
+      at::from_blob(image.values().data(), {1, kSize.height, kSize.width, 3}, at::kFloat);
+  const at::Tensor gathered = GatherPatches(values, at::Tensor(), kPatch).contiguous();
+  const auto* data = gathered.const_data_ptr<float>();
+  EXPECT_EQ(std::vector<float>(data, data + gathered.numel()), patches);
 }
 
 }  // namespace
