@@ -78,9 +78,9 @@ void ConfigReader::RequireThreeChannels() {
 Architecture ReadArchitecture(ConfigReader& config, const ArchitectureDefaults& defaults) {
   config.RequireThreeChannels();
   Architecture architecture;
-  architecture.width = config.Int("hidden_size", 768, 1, kMaxWidth);
-  architecture.layers = config.Int("num_hidden_layers", 12, 1, kMaxLayers);
-  architecture.heads = config.Int("num_attention_heads", 12, 1, kMaxHeads);
+  architecture.width = config.Int("hidden_size", defaults.width, 1, kMaxWidth);
+  architecture.layers = config.Int("num_hidden_layers", defaults.layers, 1, kMaxLayers);
+  architecture.heads = config.Int("num_attention_heads", defaults.heads, 1, kMaxHeads);
   architecture.head_dim = architecture.width / architecture.heads;
   if (architecture.head_dim * architecture.heads != architecture.width) {
     config.Fail(
@@ -88,7 +88,7 @@ Architecture ReadArchitecture(ConfigReader& config, const ArchitectureDefaults& 
                   absl::StrCat("hidden_size ", architecture.width,
                                " is not a multiple of num_attention_heads ", architecture.heads)));
   }
-  architecture.image = config.SquareOrPair("image_size", 224, kMaxImageSide);
+  architecture.image = config.SquareOrPair("image_size", defaults.image, kMaxImageSide);
   architecture.patch = config.SquareOrPair("patch_size", defaults.patch, kMaxPatchSide);
   architecture.epsilon = config.Double("layer_norm_eps", defaults.epsilon, 0.0, 1.0);
   architecture.activation = config.HiddenAct(defaults.activation);
@@ -101,8 +101,8 @@ Architecture ReadArchitecture(ConfigReader& config, const ArchitectureDefaults& 
   return architecture;
 }
 
-std::int64_t ReadIntermediate(ConfigReader& config) {
-  return config.Int("intermediate_size", 3'072, 1, kMaxIntermediate);
+std::int64_t ReadIntermediate(ConfigReader& config, const ArchitectureDefaults& defaults) {
+  return config.Int("intermediate_size", defaults.intermediate, 1, kMaxIntermediate);
 }
 
 Size Grid(Size image, Size patch) {

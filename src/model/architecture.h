@@ -48,12 +48,18 @@ struct Architecture {
   double epsilon = 0.0;  // of every LayerNorm
   Activation activation = Activation::kGelu;
   bool qkv_bias = true;
+  bool key_bias = true;  // heeded where qkv_bias is true
 
   std::int64_t attention_width() const { return heads * head_dim; }
 };
 
 // The defaults in which the configuration classes differ.
 struct ArchitectureDefaults {
+  std::int64_t width = 768;
+  std::int64_t layers = 12;
+  std::int64_t heads = 12;
+  std::int64_t intermediate = 3'072;
+  int image = 224;
   int patch = 16;
   double epsilon = 0.0;
   std::string_view activation = "gelu";
@@ -64,7 +70,7 @@ struct ArchitectureDefaults {
 Architecture ReadArchitecture(ConfigReader& config, const ArchitectureDefaults& defaults);
 
 // "intermediate_size", where the family has it.
-std::int64_t ReadIntermediate(ConfigReader& config);
+std::int64_t ReadIntermediate(ConfigReader& config, const ArchitectureDefaults& defaults = {});
 
 // The whole patches of an image: rows and columns.
 Size Grid(Size image, Size patch);

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -31,13 +32,32 @@ constexpr std::array kFamilies = {
     FamilyRow{"vit_msn", &BuildVitMsn, false},
     FamilyRow{"ijepa", &BuildIjepa, false},
     FamilyRow{"deit", &BuildDeit, false},
+    FamilyRow{"beit", &BuildBeit, false},
+    FamilyRow{"data2vec-vision", &BuildData2VecVision, false},
     FamilyRow{"dinov2", &BuildDinov2, false},
     FamilyRow{"dinov2_with_registers", &BuildDinov2WithRegisters, false},
+    FamilyRow{"dinov3_vit", &BuildDinov3Vit, false},
     FamilyRow{"clip", &BuildClip, true},
     FamilyRow{"clip_vision_model", &BuildClip, false},
+    FamilyRow{"mlcd", &BuildMlcd, false},
+    FamilyRow{"mlcd_vision_model", &BuildMlcd, false},
     FamilyRow{"siglip", &BuildSiglip, true},
     FamilyRow{"siglip_vision_model", &BuildSiglip, false},
 };
+
+// Families whose last_hidden_state is a map [N, channels, height, width] instead of tokens.
+// Source: transformers 5.23.0, AutoModel.from_config(...) of each, run on an image of zeros.
+constexpr std::array<std::string_view, 18> kMapFamilies = {
+    "bit",          "convnext",     "convnextv2", "cvt",         "efficientnet", "glpn",
+    "mobilenet_v1", "mobilenet_v2", "mobilevit",  "mobilevitv2", "poolformer",   "pvt_v2",
+    "regnet",       "resnet",       "segformer",  "swiftformer", "textnet",      "vitdet"};
+
+const FamilyRow* FindFamily(std::string_view model_type) {
+  const auto* const family =
+      std::find_if(kFamilies.begin(), kFamilies.end(),
+                   [&](const FamilyRow& row) { return row.model_type == model_type; });
+  return family == kFamilies.end() ? nullptr : family;
+}
 
 // Old CLIP files hold "vision_config_dict", which wins.
 // Source: transformers 5.23.0 models/clip/configuration_clip.py CLIPConfig.__post_init__.
@@ -58,18 +78,27 @@ void RequireTrainedSize(const FamilyInput& input, const Architecture& architectu
                    ", the model takes image_size ", SizeText(architecture.image), " only")));
 }
 
-absl::StatusOr<std::unique_ptr<const Network>> BuildNetwork(const Checkpoint& checkpoint,
-                                                            Size input, WeightReader& weights) {
-  const auto* const family =
-      std::find_if(kFamilies.begin(), kFamilies.end(),
-                   [&](const FamilyRow& row) { return row.model_type == checkpoint.model_type; });
-  if (family == kFamilies.end()) {
-    const auto name = [](std::string* out, const FamilyRow& row) { out->append(row.model_type); };
+absl::Status CheckFamily(const Checkpoint& checkpoint) {
+  if (FindFamily(checkpoint.model_type) != nullptr) return absl::OkStatus();
+  const std::string what = absl::StrCat(checkpoint.config.origin(), ": model_type \"",
+                                        checkpoint.model_type, "\" is not implemented");
+  if (std::ranges::find(kMapFamilies, checkpoint.model_type) != kMapFamilies.end()) {
     return MakeError(
         Reason::kUnsupportedModel,
-        absl::StrCat(checkpoint.config.origin(), ": model_type \"", checkpoint.model_type,
-                     "\" is not implemented; these are: ", absl::StrJoin(kFamilies, ", ", name)));
+        absl::StrCat(what,
+                     ": its last_hidden_state is a map [N, channels, height, width], not tokens "
+                     "[N, tokens, hidden]. The reference's mean over dimension 1 would average the "
+                     "channels and leave one number per place of the image: no embedding"));
   }
+  const auto name = [](std::string* out, const FamilyRow& row) { out->append(row.model_type); };
+  return MakeError(Reason::kUnsupportedModel,
+                   absl::StrCat(what, "; these are: ", absl::StrJoin(kFamilies, ", ", name)));
+}
+
+absl::StatusOr<std::unique_ptr<const Network>> BuildNetwork(const Checkpoint& checkpoint,
+                                                            Size input, WeightReader& weights) {
+  if (absl::Status status = CheckFamily(checkpoint); !status.ok()) return status;
+  const FamilyRow* const family = FindFamily(checkpoint.model_type);
   const absl::StatusOr<Config> config = VisionConfig(checkpoint.config, *family);
   if (!config.ok()) return config.status();
   std::unique_ptr<Network> network = family->build({*config, input, weights});

@@ -7,6 +7,7 @@
 
 #include <memory>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/image/image.h"
@@ -31,18 +32,26 @@ FamilyBuilder BuildVitMae;
 FamilyBuilder BuildVitMsn;
 FamilyBuilder BuildIjepa;
 FamilyBuilder BuildDeit;
+FamilyBuilder BuildBeit;
+FamilyBuilder BuildData2VecVision;
 FamilyBuilder BuildDinov2;
 FamilyBuilder BuildDinov2WithRegisters;
+FamilyBuilder BuildDinov3Vit;
 FamilyBuilder BuildClip;
+FamilyBuilder BuildMlcd;
 FamilyBuilder BuildSiglip;
 
 // Refuses images of another size than `architecture` was trained for: what transformers does in the
 // families that do not interpolate their positions.
 void RequireTrainedSize(const FamilyInput& input, const Architecture& architecture);
 
+// Whether the model of `checkpoint` is of a family that is implemented. Errors: UNSUPPORTED_MODEL;
+// the text lists the families, or says why this one gives no embedding.
+absl::Status CheckFamily(const Checkpoint& checkpoint);
+
 // Builds the network of `checkpoint` for images of size `input`, with the weights that `weights`
-// gives. Errors: UNSUPPORTED_MODEL (the text lists the families), CHECKPOINT_CORRUPT,
-// TENSOR_MISSING, TENSOR_SHAPE; UNSUPPORTED_PROCESSOR: the model refuses images of this size.
+// gives. Errors: those of CheckFamily; UNSUPPORTED_MODEL, CHECKPOINT_CORRUPT, TENSOR_MISSING,
+// TENSOR_SHAPE; UNSUPPORTED_PROCESSOR: the model refuses images of this size.
 absl::StatusOr<std::unique_ptr<const Network>> BuildNetwork(const Checkpoint& checkpoint,
                                                             Size input, WeightReader& weights);
 

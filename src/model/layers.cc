@@ -1,6 +1,7 @@
 #include "src/model/layers.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
@@ -8,14 +9,18 @@
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/zeros.h>
 
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "src/image/image.h"
+#include "src/model/rotary.h"
 #include "src/model/weights.h"
 
 namespace pixembed {
@@ -95,6 +100,22 @@ Linear ReadLinear(const WeightScope& scope, std::int64_t in, std::int64_t out, b
   return linear;
 }
 
+Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> parts,
+                   std::int64_t in, std::int64_t out) {
+  std::vector<at::Tensor> weights;
+  std::vector<at::Tensor> biases;
+  bool any_bias = false;
+  for (const LinearPart& part : parts) {
+    const WeightScope linear = scope.At(part.name);
+    weights.push_back(linear.GetOnCpu("weight", {out, in}));
+    biases.push_back(part.bias ? linear.GetOnCpu("bias", {out}) : at::zeros({out}, at::kFloat));
+    any_bias = any_bias || part.bias;
+  }
+  const WeightReader& reader = scope.reader();
+  if (!reader.ok()) return {};
+  return {reader.Place(at::cat(weights)), any_bias ? reader.Place(at::cat(biases)) : at::Tensor()};
+}
+
 at::Tensor LayerNorm::Forward(const at::Tensor& x) const {
   return at::layer_norm(x, {x.size(-1)}, weight, bias, epsilon);
 }
@@ -109,9 +130,11 @@ at::Tensor Attention::Forward(const at::Tensor& x) const {
   // [3, N, heads, T, head_dim], a view. The fused CPU kernel takes 4-D tensors only.
   const at::Tensor parts =
       qkv.Forward(x).view({batch, tokens, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});
+  rotary.Apply(parts.narrow(0, 0, 2));
   const at::Tensor mixed = at::scaled_dot_product_attention(
-      parts[0], parts[1], parts[2], /*attn_mask=*/std::nullopt, /*dropout_p=*/0.0,
-      /*is_causal=*/false, /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim)));
+      parts[0], parts[1], parts[2], bias.defined() ? std::optional(bias) : std::nullopt,
+      /*dropout_p=*/0.0, /*is_causal=*/false,
+      /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim)));
   return output.Forward(mixed.transpose(1, 2).reshape({batch, tokens, heads * head_dim}));
 }
 
@@ -122,8 +145,9 @@ at::Tensor Mlp::Forward(const at::Tensor& x) const {
     return down.Forward(hidden);
   }
   const std::int64_t width = hidden.size(-1) / 2;
-  at::Tensor gate = at::silu(hidden.narrow(-1, 0, width));
-  return down.Forward(gate.mul_(hidden.narrow(-1, width, width)));
+  at::Tensor gate = hidden.narrow(-1, 0, width);
+  Activate(activation, gate);
+  return down.Forward(at::mul(gate, hidden.narrow(-1, width, width)));
 }
 
 void Block::Forward(at::Tensor& x) const {

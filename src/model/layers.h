@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "src/image/image.h"
+#include "src/model/rotary.h"
 #include "src/model/weights.h"
 
 namespace pixembed {
@@ -39,6 +40,17 @@ struct Linear {
 // Reads scope.weight and, where `bias` is true, scope.bias.
 Linear ReadLinear(const WeightScope& scope, std::int64_t in, std::int64_t out, bool bias = true);
 
+// One of several Linears of the same shape that are applied together.
+struct LinearPart {
+  std::string_view name;
+  bool bias = true;
+};
+
+// Reads scope.NAME.weight and scope.NAME.bias of each part, one below the other: what comes out is
+// [..., parts.size() * out]. A part without a bias gets zeros where another has one.
+Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> parts,
+                   std::int64_t in, std::int64_t out);
+
 // Normalizes over the last dimension.
 struct LayerNorm {
   at::Tensor weight;  // [width]
@@ -56,12 +68,14 @@ struct Attention {
   Linear output;
   std::int64_t heads = 0;
   std::int64_t head_dim = 0;
+  at::Tensor bias;  // [1, heads, T, T], added to the scaled products; undefined: none
+  Rotary rotary;
 
   at::Tensor Forward(const at::Tensor& x) const;  // [N, T, width] -> the same
 };
 
-// The feed-forward part of a block. Gated (SwiGLU): `up` gives gate and value side by side, and
-// what goes on is silu(gate) * value.
+// The feed-forward part of a block. Gated (SwiGLU and its like): `up` gives gate and value side by
+// side, and what goes on is activation(gate) * value.
 struct Mlp {
   Linear up;
   Linear down;

@@ -159,6 +159,8 @@ std::int64_t CountParameters(const std::map<std::string, const Tensor*, std::les
 absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
                                                    const ModelOptions& options) {
   const c10::InferenceMode inference;
+  // First: of what is wrong with a directory, an unknown family says most.
+  if (absl::Status status = CheckFamily(checkpoint); !status.ok()) return status;
   const absl::StatusOr<Size> input = InputSize(checkpoint.processor);
   if (!input.ok()) return input.status();
 

@@ -21,14 +21,21 @@ VisionTransformer::VisionTransformer(NetworkInfo info, TransformerParts parts)
 
 at::Tensor VisionTransformer::Embed(const at::Tensor& patches) const {
   at::Tensor embedded = parts_.projection.Forward(patches);
-  if (!parts_.leading_tokens.defined()) return embedded.add_(parts_.patch_positions);
+  const at::Tensor& positions = parts_.patch_positions;
+  if (!parts_.leading_tokens.defined()) {
+    return positions.defined() ? embedded.add_(positions) : embedded;
+  }
   const std::int64_t leading = parts_.leading_tokens.size(0);
   const std::int64_t count = embedded.size(1);
   at::Tensor x =
       at::empty({embedded.size(0), leading + count, embedded.size(2)}, embedded.options());
   x.narrow(1, 0, leading).copy_(parts_.leading_tokens);
   at::Tensor rest = x.narrow(1, leading, count);
-  at::add_out(rest, embedded, parts_.patch_positions);
+  if (positions.defined()) {
+    at::add_out(rest, embedded, positions);
+  } else {
+    rest.copy_(embedded);
+  }
   return x;
 }
 

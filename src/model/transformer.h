@@ -17,7 +17,7 @@ struct TransformerParts {
   Linear projection;
   at::Tensor leading_tokens;   // [L, width]: class, distillation, register tokens with their
                                // positions added; undefined where there are none
-  at::Tensor patch_positions;  // [P, width]
+  at::Tensor patch_positions;  // [P, width]; undefined where the family has none
   LayerNorm norm_before;       // its weight is undefined where the family has none
   std::vector<Block> blocks;
   LayerNorm norm_after;  // likewise

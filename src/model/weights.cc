@@ -1,7 +1,6 @@
 #include "src/model/weights.h"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/Device.h>
@@ -129,13 +128,6 @@ at::Tensor WeightScope::Get(std::string_view name,
                             std::initializer_list<std::int64_t> shape) const {
   const at::Tensor tensor = GetOnCpu(name, shape);
   return tensor.defined() ? reader_->Place(tensor) : tensor;
-}
-
-at::Tensor WeightScope::Stack(std::initializer_list<std::string_view> names,
-                              std::initializer_list<std::int64_t> shape) const {
-  std::vector<at::Tensor> parts;
-  for (const std::string_view name : names) parts.push_back(GetOnCpu(name, shape));
-  return reader_->ok() ? reader_->Place(at::cat(parts, 0)) : at::Tensor();
 }
 
 }  // namespace pixembed

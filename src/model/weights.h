@@ -79,10 +79,6 @@ class WeightScope {
   // every device.
   at::Tensor GetOnCpu(std::string_view name, std::initializer_list<std::int64_t> shape) const;
 
-  // Tensors of the same shape, one below the other: [names.size() * shape[0], ...].
-  at::Tensor Stack(std::initializer_list<std::string_view> names,
-                   std::initializer_list<std::int64_t> shape) const;
-
   WeightReader& reader() const { return *reader_; }
 
  private:

@@ -4,7 +4,8 @@
 usage: make_embeddings.py OUT_DIR         PIXEMBED_MODEL: the default model; PIXEMBED_PHOTOS: photos
 
 OUT_DIR/embeddings/CASE/ is a Hugging Face directory as its own library writes it, with
-expected.safetensors: images [N, H, W, 3] uint8 (between crop and rescale), pixel_values [N, 3, H, W],
+expected.safetensors: images [N, H, W, 3] uint8 (between crop and rescale; where the processor rescales
+first, the pictures themselves, picture.I [height, width, 3]), pixel_values [N, 3, H, W],
 last_hidden_state and hidden_states.I [N, tokens, hidden], mean, max and, where there is a class token, cls [N, hidden].
 OUT_DIR/embeddings/dinov2-s14/ has, for the real model, the same file with the photos as they were
 encoded (encoded.I) and `directory`, where the model lies. The test is embeddings_golden_test.cc.
@@ -86,12 +87,28 @@ def ijepa(**changes: object) -> hf.IJepaConfig:
     return hf.IJepaConfig(**{**VIT, **changes})
 
 
+def beit(**changes: object) -> hf.BeitConfig:
+    return hf.BeitConfig(**{**VIT, **changes})
+
+
+def data2vec_vision(**changes: object) -> hf.Data2VecVisionConfig:
+    return hf.Data2VecVisionConfig(**{**VIT, **changes})
+
+
 def dinov2(**changes: object) -> hf.Dinov2Config:
     return hf.Dinov2Config(**{**DINOV2, **changes})
 
 
 def registers(**changes: object) -> hf.Dinov2WithRegistersConfig:
     return hf.Dinov2WithRegistersConfig(**{**DINOV2, "num_register_tokens": 3, **changes})
+
+
+def dinov3_vit(**changes: object) -> hf.DINOv3ViTConfig:
+    return hf.DINOv3ViTConfig(**{**VIT, "num_register_tokens": 2, **changes})
+
+
+def mlcd(**changes: object) -> hf.MLCDVisionConfig:
+    return hf.MLCDVisionConfig(**{**VIT, **changes})
 
 
 def clip_vision(**changes: object) -> hf.CLIPVisionConfig:
@@ -103,6 +120,9 @@ def siglip_vision(**changes: object) -> hf.SiglipVisionConfig:
 
 
 BIT = hf.BitImageProcessor
+BEIT = hf.BeitImageProcessor
+RELATIVE, SHARED = {"use_relative_position_bias": True}, {"use_shared_relative_position_bias": True}
+ABSOLUTE = {"use_absolute_position_embeddings": True}
 CASES = {
     "vit": Case(lambda: hf.ViTModel(vit()), hf.ViTImageProcessor(**exact(32))),
     "vit_head": Case(lambda: hf.ViTForImageClassification(vit()), hf.ViTImageProcessor(**exact(32))),
@@ -114,6 +134,8 @@ CASES = {
     "vit_silu": Case(lambda: hf.ViTModel(vit(hidden_act="silu")), hf.ViTImageProcessor(**exact(32))),
     "vit_f16": Case(lambda: hf.ViTModel(vit()), hf.ViTImageProcessor(**exact(32)), dtype=torch.float16),
     "vit_bf16": Case(lambda: hf.ViTModel(vit()), hf.ViTImageProcessor(**exact(32)), dtype=torch.bfloat16),
+    "vit_crop_pct": Case(lambda: hf.ViTModel(vit()),
+                         hf.ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.875)),
     "vit_sharded": Case(lambda: hf.ViTModel(vit()), hf.ViTImageProcessor(**exact(32)), shard="20KB"),
     "deit": Case(lambda: hf.DeiTModel(deit()), hf.DeiTImageProcessor(**exact(40), crop_size=32)),
     "deit_head": Case(lambda: hf.DeiTForImageClassificationWithTeacher(deit()),
@@ -126,6 +148,30 @@ CASES = {
     "ijepa_head": Case(lambda: hf.IJepaForImageClassification(ijepa()), hf.ViTImageProcessor(**exact(32)), cls=False),
     "ijepa_rectangular": Case(lambda: hf.IJepaModel(ijepa(image_size=[24, 40], patch_size=[8, 4])),
                               hf.ViTImageProcessor(**exact(24, 40)), cls=False),
+    "beit": Case(lambda: hf.BeitModel(beit()), BEIT(**exact(32))),
+    "beit_relative": Case(lambda: hf.BeitModel(beit(**RELATIVE)), BEIT(**exact(32))),
+    "beit_shared": Case(lambda: hf.BeitModel(beit(**SHARED)), BEIT(**exact(32))),
+    "beit_relative_shared_absolute": Case(lambda: hf.BeitModel(beit(**RELATIVE, **SHARED, **ABSOLUTE)),
+                                          BEIT(**exact(32))),
+    "beit_relative_enlarged": Case(lambda: hf.BeitModel(beit(**RELATIVE)), BEIT(**exact(40, 58))),
+    "beit_relative_rectangular": Case(lambda: hf.BeitModel(beit(**RELATIVE, image_size=[24, 43])),
+                                      BEIT(**exact(24, 43))),
+    "beit_shared_rectangular_shrunk": Case(lambda: hf.BeitModel(beit(**SHARED, image_size=[56, 24])),
+                                           BEIT(**exact(32, 16))),
+    "beit_absolute_interpolated": Case(lambda: hf.BeitModel(beit(**ABSOLUTE)), BEIT(**exact(24, 56))),
+    "beit_normalized": Case(lambda: hf.BeitModel(beit(use_mean_pooling=False)), BEIT(**exact(32))),
+    "beit_unscaled": Case(lambda: hf.BeitModel(beit(**RELATIVE, layer_scale_init_value=0.0)), BEIT(**exact(32))),
+    "beit_head": Case(lambda: hf.BeitForImageClassification(beit(**RELATIVE)), BEIT(**exact(32))),
+    "beit_masked_head": Case(lambda: hf.BeitForMaskedImageModeling(beit(**SHARED, use_mask_token=True)),
+                             BEIT(**exact(32))),
+    "data2vec_vision": Case(lambda: hf.Data2VecVisionModel(data2vec_vision()), BEIT(**exact(32))),
+    "data2vec_vision_relative_shared": Case(
+        lambda: hf.Data2VecVisionModel(data2vec_vision(**RELATIVE, **SHARED, use_mean_pooling=False)),
+        BEIT(**exact(32))),
+    "data2vec_vision_rectangular": Case(
+        lambda: hf.Data2VecVisionModel(data2vec_vision(**RELATIVE, image_size=[24, 40])), BEIT(**exact(40, 32))),
+    "data2vec_vision_head": Case(
+        lambda: hf.Data2VecVisionForImageClassification(data2vec_vision(**SHARED, **ABSOLUTE)), BEIT(**exact(32))),
     "dinov2": Case(lambda: hf.Dinov2Model(dinov2()), BIT(**cropped(56))),
     "dinov2_interpolated": Case(lambda: hf.Dinov2Model(dinov2(image_size=70)), BIT(**cropped(42))),
     "dinov2_enlarged": Case(lambda: hf.Dinov2Model(dinov2(image_size=42)), BIT(**cropped(75))),
@@ -139,6 +185,18 @@ CASES = {
         lambda: hf.Dinov2WithRegistersModel(registers(image_size=42)), BIT(**cropped(70, 56))),
     "dinov2_with_registers_swiglu_head": Case(
         lambda: hf.Dinov2WithRegistersForImageClassification(registers(use_swiglu_ffn=True)), BIT(**cropped(56))),
+    "dinov3_vit": Case(lambda: hf.DINOv3ViTModel(dinov3_vit()), hf.DINOv3ViTImageProcessor(**exact(32))),
+    "dinov3_vit_gated": Case(
+        lambda: hf.DINOv3ViTModel(dinov3_vit(use_gated_mlp=True, hidden_act="silu", num_register_tokens=0)),
+        hf.ViTImageProcessor(**exact(32))),
+    "dinov3_vit_rectangular": Case(lambda: hf.DINOv3ViTModel(dinov3_vit(use_gated_mlp=True, rope_theta=50.0)),
+                                   hf.ViTImageProcessor(**exact(24, 58))),
+    "dinov3_vit_biases": Case(
+        lambda: hf.DINOv3ViTModel(dinov3_vit(query_bias=False, key_bias=True, value_bias=False, proj_bias=False,
+                                             mlp_bias=False)), hf.ViTImageProcessor(**exact(40))),
+    "mlcd_vision_model": Case(lambda: hf.MLCDVisionModel(mlcd()), hf.CLIPImageProcessor(**cropped(32))),
+    "mlcd_vision_model_prefixed": Case(lambda: hf.MLCDVisionModel(mlcd(hidden_act="quick_gelu", rope_theta=500.0)),
+                                       hf.CLIPImageProcessor(**cropped(24, 40)), rewrite=with_prefix),
     "clip": Case(lambda: hf.CLIPModel(hf.CLIPConfig(text_config=TEXT, vision_config=VIT)),
                  hf.CLIPImageProcessor(**cropped(32)), reference=hf.CLIPVisionModel),
     "clip_vision_model": Case(lambda: hf.CLIPVisionModel(clip_vision()), hf.CLIPImageProcessor(**cropped(32))),
@@ -163,7 +221,7 @@ def fill(model: torch.nn.Module) -> None:
         for name, parameter in model.named_parameters():
             noise = torch.from_numpy(rng.uniform(-1.75, 1.75, parameter.shape).astype(np.float32))
             scale = "norm" in name or "layrnorm" in name or "lambda" in name
-            parameter.copy_(1 + 0.2 * noise if scale and name.endswith(("weight", "lambda1")) else 0.15 * noise)
+            parameter.copy_(1 + 0.2 * noise if scale and name.endswith(("weight", "lambda1", "lambda_1", "lambda_2")) else 0.15 * noise)
 
 
 def pictures() -> list[PIL.Image.Image]:
@@ -175,13 +233,11 @@ def expected(directory: pathlib.Path, reference: typing.Any, images: list[PIL.Im
              cls: bool) -> dict[str, torch.Tensor]:
     processor = AutoImageProcessor.from_pretrained(directory)
     model = reference.from_pretrained(directory, dtype=torch.float32).eval()
-    levels = processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
     inputs = processor(images, return_tensors="pt")
     with torch.no_grad():
         output = model(**inputs, output_hidden_states=True)
     hidden = output.last_hidden_state
     tensors = {
-        "images": levels.to(torch.uint8).permute(0, 2, 3, 1),
         "pixel_values": inputs["pixel_values"],
         "last_hidden_state": hidden,
         "mean": hidden.mean(1),
@@ -189,6 +245,11 @@ def expected(directory: pathlib.Path, reference: typing.Any, images: list[PIL.Im
     }
     for i, state in enumerate(output.hidden_states):
         tensors[f"hidden_states.{i}"] = state.clone()  # the last may be last_hidden_state itself
+    if isinstance(processor, hf.DINOv3ViTImageProcessor):
+        tensors |= {f"picture.{i}": torch.from_numpy(np.array(image)) for i, image in enumerate(images)}
+    else:
+        levels = processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
+        tensors["images"] = levels.to(torch.uint8).permute(0, 2, 3, 1)
     if cls:
         tensors["cls"] = hidden[:, 0]
     return {name: tensor.contiguous() for name, tensor in tensors.items()}

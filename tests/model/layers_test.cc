@@ -3,13 +3,24 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/tensor.h>
+#include <c10/core/Device.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
+
+#include "src/checkpoint/checkpoint.h"
+#include "src/model/weights.h"
+#include "tests/checkpoint/safetensors_bytes.h"
 
 namespace pixembed {
 namespace {
@@ -36,6 +47,29 @@ TEST(Linear, MultipliesByRowsAndAddsTheBias) {
   linear.bias = at::Tensor();
   EXPECT_THAT(Values(linear.Forward(at::tensor({1.0F, -1.0F}).view({1, 1, 2}))),
               Near({-1.0F, -1.0F, -1.0F}));
+}
+
+TEST(Linears, LieBelowEachOtherInTheOrderOfTheirNamesWithZerosForAMissingBias) {
+  const std::vector<float> numbers = {3, 4, 30, 1, 2};
+  const std::string header =
+      R"({"k.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
+          "k.bias": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]},
+          "q.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [12, 20]}})";
+  auto bytes = std::make_shared<const std::string>(SafetensorsBytes(
+      header, {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(float)}));
+  auto weights =
+      Weights::Parse(std::as_bytes(std::span(bytes->data(), bytes->size())), bytes, "test");
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  WeightReader reader(*weights, c10::kCPU);
+  const WeightScope root = reader.Root(std::array<std::string_view, 1>{""}, "q.weight");
+
+  const Linear both = ReadLinears(root, {{"q", false}, {"k"}}, /*in=*/2, /*out=*/1);
+  EXPECT_EQ(both.weight.sizes(), (std::vector<std::int64_t>{2, 2}));
+  EXPECT_THAT(Values(both.weight), Near({1, 2, 3, 4}));
+  EXPECT_THAT(Values(both.bias), Near({0, 30}));
+  EXPECT_FALSE(ReadLinears(root, {{"q", false}}, 2, 1).bias.defined());
+  EXPECT_FALSE(ReadLinears(root, {{"k"}, {"q"}}, 2, 1).weight.defined());
+  EXPECT_THAT(std::string(reader.status().message()), testing::HasSubstr("q.bias"));
 }
 
 TEST(LayerNorm, CentersScalesAndShiftsEachToken) {
@@ -103,9 +137,26 @@ TEST(Attention, KeepsHeadsApart) {
   EXPECT_THAT(Values(y), Near({0.5F, 6.0F, e / (1.0F + e), 6.0F}));
 }
 
+TEST(Attention, AddsTheBiasOfAHeadToItsProducts) {
+  // Queries and keys are zero, so that the bias alone decides; the second head has none.
+  Attention attention;
+  attention.heads = 2;
+  attention.head_dim = 1;
+  attention.qkv.weight = at::tensor({0.0F, 0.0F, 0.0F, 0.0F,  //
+                                     0.0F, 0.0F, 0.0F, 0.0F,  //
+                                     1.0F, 0.0F, 0.0F, 1.0F})
+                             .view({6, 2});
+  attention.output = Identity(2);
+  const float three = std::log(3.0F);
+  attention.bias = at::tensor({0.0F, three, 0.0F, 0.0F, 0.0F, 0.0F, 0.0F, 0.0F}).view({1, 2, 2, 2});
+  const at::Tensor y = attention.Forward(at::tensor({0.0F, 4.0F, 1.0F, 8.0F}).view({1, 2, 2}));
+  EXPECT_THAT(Values(y), Near({0.75F, 6.0F, 0.5F, 6.0F}));
+}
+
 TEST(Mlp, GatesTheSecondHalfByTheFirst) {
   Mlp mlp;
   mlp.gated = true;
+  mlp.activation = Activation::kSilu;
   mlp.up.weight = at::tensor({1.0F, 3.0F}).view({2, 1});  // gate = x, value = 3x
   mlp.down = Identity(1);
   const float silu = 2.0F / (1.0F + std::exp(-2.0F));

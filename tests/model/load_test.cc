@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
 #include "src/model/model.h"
@@ -124,9 +125,20 @@ TEST(LoadModel, AProcessorWithoutAFixedSizeIsRefused) {
 
 TEST(LoadModel, AnUnknownFamilyIsRefusedWithTheListOfKnownOnes) {
   TinyModel tiny;
-  tiny.config = R"({"model_type": "resnet"})";
+  tiny.config = R"({"model_type": "levit"})";
   ExpectRefused(tiny, Reason::kUnsupportedModel,
-                AllOf(HasSubstr("resnet"), HasSubstr("dinov2"), HasSubstr("siglip")));
+                AllOf(HasSubstr("levit"), HasSubstr("dinov2"), HasSubstr("siglip")));
+}
+
+TEST(LoadModel, AFamilyOfMapsIsRefusedWithTheReasonWhateverItsProcessorGives) {
+  TinyModel tiny;
+  tiny.processor = R"({"size": {"shortest_edge": 224}})";
+  for (const std::string_view family : {"resnet", "convnext", "convnextv2", "regnet"}) {
+    tiny.config = absl::StrCat(R"({"model_type": ")", std::string(family), "\"}");
+    ExpectRefused(tiny, Reason::kUnsupportedModel,
+                  AllOf(HasSubstr(std::string(family)), HasSubstr("[N, channels, height, width]"),
+                        HasSubstr("no embedding")));
+  }
 }
 
 TEST(LoadModel, AMaskedAutoencoderThatDropsPatchesByChanceIsRefusedAndOneThatKeepsAllIsNot) {
@@ -136,6 +148,24 @@ TEST(LoadModel, AMaskedAutoencoderThatDropsPatchesByChanceIsRefusedAndOneThatKee
                 AllOf(HasSubstr("mask_ratio is 0.75"), HasSubstr("by chance")));
   tiny.config.replace(tiny.config.rfind('}'), 1, R"(, "mask_ratio": 0})");
   EXPECT_NE(MustLoad(tiny), nullptr);
+}
+
+TEST(LoadModel, ABiasOfMorePairsOfTokensThanMemoryShouldHoldIsRefusedWithBothNumbers) {
+  TinyModel tiny;
+  tiny.config = R"({"model_type": "beit", "hidden_size": 8, "num_hidden_layers": 1,
+                    "num_attention_heads": 2, "image_size": 16, "patch_size": 8,
+                    "use_relative_position_bias": true})";
+  tiny.processor =
+      R"({"image_processor_type": "BeitImageProcessor", "size": {"height": 520, "width": 520}})";
+  ExpectRefused(tiny, Reason::kUnsupportedModel, AllOf(HasSubstr("4226"), HasSubstr("4097")));
+}
+
+TEST(LoadModel, HeadsThatTwoAxesCannotTurnAreRefused) {
+  TinyModel tiny;
+  tiny.config = R"({"model_type": "dinov3_vit", "hidden_size": 12, "num_attention_heads": 2})";
+  tiny.processor = R"({"image_processor_type": "DINOv3ViTImageProcessor"})";
+  ExpectRefused(tiny, Reason::kUnsupportedModel,
+                AllOf(HasSubstr("is 6"), HasSubstr("multiple of 4")));
 }
 
 TEST(LoadModel, AnUnknownActivationIsRefused) {

@@ -97,17 +97,6 @@ TEST(WeightScope, HalvesBecomeFloats) {
   EXPECT_THAT(Values(root.Get("b", {2})), ElementsAre(1.0F, -2.5F));
 }
 
-TEST(WeightScope, StacksTensorsInTheOrderOfTheirNames) {
-  const Weights weights = Parse(
-      R"({"k": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
-          "q": {"dtype": "F32", "shape": [1, 2], "data_offsets": [8, 16]}})",
-      Bytes<float>({3, 4, 1, 2}));
-  WeightReader reader(weights, c10::kCPU);
-  const at::Tensor stacked = reader.Root(kPrefixes, "q").Stack({"q", "k"}, {1, 2});
-  EXPECT_EQ(stacked.sizes(), (std::vector<std::int64_t>{2, 2}));
-  EXPECT_THAT(Values(stacked), ElementsAre(1, 2, 3, 4));
-}
-
 TEST(WeightScope, AMissingTensorIsNamedWithItsFullKeyAndShape) {
   WeightReader reader(TwoFloats("vit.probe"), c10::kCPU);
   const WeightScope scope = reader.Root(kPrefixes, "probe").At("layer", 0);
@@ -139,7 +128,6 @@ TEST(WeightReader, RemembersTheFirstErrorAndGivesNothingAfterIt) {
   const WeightScope root = reader.Root(kPrefixes, "bias");
   EXPECT_FALSE(root.Get("first", {1}).defined());
   EXPECT_FALSE(root.Get("bias", {2}).defined());
-  EXPECT_FALSE(root.Stack({"bias", "bias"}, {2}).defined());
   EXPECT_THAT(std::string(reader.status().message()), HasSubstr("first"));
 }
 

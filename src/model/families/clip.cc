@@ -23,7 +23,7 @@ namespace pixembed {
 Architecture ReadTowerArchitecture(const FamilyInput& input, const ArchitectureDefaults& defaults) {
   ConfigReader config(input.config, input.weights);
   Architecture architecture = ReadArchitecture(config, defaults);
-  architecture.intermediate = ReadIntermediate(config);
+  architecture.intermediate = ReadIntermediate(config, defaults);
   if (architecture.image.height != architecture.image.width ||
       architecture.patch.height != architecture.patch.width) {
     config.Fail(
@@ -47,9 +47,8 @@ Block ReadTowerBlock(const WeightScope& scope, const Architecture& architecture)
   block.norm1 = ReadLayerNorm(scope.At("layer_norm1"), width, architecture.epsilon);
   block.attention.heads = architecture.heads;
   block.attention.head_dim = architecture.head_dim;
-  block.attention.qkv = {
-      projections.Stack({"q_proj.weight", "k_proj.weight", "v_proj.weight"}, {width, width}),
-      projections.Stack({"q_proj.bias", "k_proj.bias", "v_proj.bias"}, {width})};
+  block.attention.qkv =
+      ReadLinears(projections, {{"q_proj"}, {"k_proj"}, {"v_proj"}}, width, width);
   block.attention.output = ReadLinear(projections.At("out_proj"), width, width);
   block.norm2 = ReadLayerNorm(scope.At("layer_norm2"), width, architecture.epsilon);
   block.mlp.up = ReadLinear(mlp.At("fc1"), width, architecture.intermediate);

@@ -1,22 +1,18 @@
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/_upsample_bicubic2d_aa.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/upsample_bicubic2d.h>
 
 #include <array>
-#include <cmath>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "src/error/error.h"
 #include "src/image/image.h"
 #include "src/model/architecture.h"
 #include "src/model/families.h"
+#include "src/model/families/positions.h"
 #include "src/model/families/vit.h"
 #include "src/model/layers.h"
 #include "src/model/network.h"
@@ -48,6 +44,7 @@ Mlp ReadMlp(const WeightScope& scope, const Architecture& architecture, bool swi
   if (swiglu) {
     return {.up = ReadLinear(scope.At("weights_in"), width, 2 * inner),
             .down = ReadLinear(scope.At("weights_out"), inner, width),
+            .activation = Activation::kSilu,
             .gated = true};
   }
   return {.up = ReadLinear(scope.At("fc1"), width, inner),
@@ -65,53 +62,6 @@ Block ReadBlock(const WeightScope& scope, const Architecture& architecture, bool
           .scale2 = scope.Get("layer_scale2.lambda1", {width})};
 }
 
-// The side of the square that the reference takes the trained positions for.
-std::int64_t SquareSide(std::int64_t count) {
-  return static_cast<std::int64_t>(std::sqrt(static_cast<double>(count)));
-}
-
-// Whether the reference takes the positions as they are.
-bool PositionsFit(Size input, const Architecture& architecture) {
-  return Count(Grid(input, architecture.patch)) ==
-             Count(Grid(architecture.image, architecture.patch)) &&
-         input.height == input.width;
-}
-
-void RequireUsableSize(const FamilyInput& input, const Architecture& architecture) {
-  const Size grid = Grid(input.input, architecture.patch);
-  if (Count(grid) == 0) {
-    input.weights.Fail(MakeError(
-        Reason::kUnsupportedProcessor,
-        absl::StrCat("the processor makes images of ", SizeText(input.input),
-                     ", smaller than the model's patch_size ", SizeText(architecture.patch))));
-    return;
-  }
-  const std::int64_t trained = Count(Grid(architecture.image, architecture.patch));
-  const std::int64_t side = SquareSide(trained);
-  if (!PositionsFit(input.input, architecture) && side * side != trained) {
-    input.weights.Fail(
-        MakeError(Reason::kUnsupportedModel,
-                  absl::StrCat("image_size ", SizeText(architecture.image), " and patch_size ",
-                               SizeText(architecture.patch), " give ", trained,
-                               " positions, which are no square and cannot be interpolated to ",
-                               SizeText(grid))));
-  }
-}
-
-// [1, trained, width] -> [grid, width].
-at::Tensor Interpolate(const at::Tensor& positions, Size grid, bool antialias) {
-  const std::int64_t side = SquareSide(positions.size(1));
-  const std::int64_t width = positions.size(2);
-  const at::Tensor square = positions.reshape({1, side, side, width}).permute({0, 3, 1, 2});
-  const std::array<std::int64_t, 2> target = {grid.height, grid.width};
-  const at::OptionalIntArrayRef size(target);
-  const std::optional<at::ArrayRef<double>> no_factors;
-  const at::Tensor resized =
-      antialias ? at::_upsample_bicubic2d_aa(square, size, /*align_corners=*/false, no_factors)
-                : at::upsample_bicubic2d(square, size, /*align_corners=*/false, no_factors);
-  return resized.permute({0, 2, 3, 1}).reshape({-1, width}).contiguous();
-}
-
 std::unique_ptr<Network> Build(const FamilyInput& input, const Variant& variant) {
   ConfigReader config(input.config, input.weights);
   Architecture architecture = ReadArchitecture(config, {.patch = variant.patch, .epsilon = 1e-6});
@@ -121,7 +71,8 @@ std::unique_ptr<Network> Build(const FamilyInput& input, const Variant& variant)
   architecture.qkv_bias = config.Bool("qkv_bias", true);
   const std::int64_t registers =
       variant.registers ? config.Int("num_register_tokens", 4, 0, kMaxRegisters) : 0;
-  RequireUsableSize(input, architecture);
+  RequireWholePatch(input, architecture);
+  RequireInterpolablePositions(input, architecture);
 
   const std::int64_t width = architecture.width;
   const std::int64_t trained = Count(Grid(architecture.image, architecture.patch));
@@ -148,12 +99,9 @@ std::unique_ptr<Network> Build(const FamilyInput& input, const Variant& variant)
   // Registers have no position: they are inserted after positions are added.
   at::Tensor leading = cls[0].add(positions[0].narrow(0, 0, 1));
   if (variant.registers) leading = at::cat({leading, register_tokens[0]});
-  const at::Tensor patch_positions = positions.narrow(1, 1, trained);
   parts.leading_tokens = input.weights.Place(leading);
-  parts.patch_positions =
-      input.weights.Place(PositionsFit(input.input, architecture)
-                              ? patch_positions[0]
-                              : Interpolate(patch_positions, grid, variant.registers));
+  parts.patch_positions = input.weights.Place(InterpolatePositions(
+      positions.narrow(1, 1, trained), input, architecture, variant.registers));
   return std::make_unique<VisionTransformer>(
       NetworkInfo{.patch = architecture.patch,
                   .tokens = static_cast<int>(1 + registers + Count(grid)),

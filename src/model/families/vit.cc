@@ -19,9 +19,22 @@
 #include "src/model/weights.h"
 
 namespace pixembed {
-namespace {
 
-Block ReadBlock(const WeightScope& scope, const Architecture& architecture) {
+Attention ReadVitAttention(const WeightScope& scope, const Architecture& architecture) {
+  const std::int64_t inner = architecture.attention_width();
+  Attention attention;
+  attention.heads = architecture.heads;
+  attention.head_dim = architecture.head_dim;
+  attention.qkv = ReadLinears(scope.At("attention"),
+                              {{"query", architecture.qkv_bias},
+                               {"key", architecture.qkv_bias && architecture.key_bias},
+                               {"value", architecture.qkv_bias}},
+                              architecture.width, inner);
+  attention.output = ReadLinear(scope.At("output.dense"), inner, architecture.width);
+  return attention;
+}
+
+Block ReadVitBlock(const WeightScope& scope, const Architecture& architecture) {
   const std::int64_t width = architecture.width;
   Block block;
   block.norm1 = ReadLayerNorm(scope.At("layernorm_before"), width, architecture.epsilon);
@@ -31,23 +44,6 @@ Block ReadBlock(const WeightScope& scope, const Architecture& architecture) {
   block.mlp.down = ReadLinear(scope.At("output.dense"), architecture.intermediate, width);
   block.mlp.activation = architecture.activation;
   return block;
-}
-
-}  // namespace
-
-Attention ReadVitAttention(const WeightScope& scope, const Architecture& architecture) {
-  const std::int64_t inner = architecture.attention_width();
-  const WeightScope projections = scope.At("attention");
-  Attention attention;
-  attention.heads = architecture.heads;
-  attention.head_dim = architecture.head_dim;
-  attention.qkv.weight = projections.Stack({"query.weight", "key.weight", "value.weight"},
-                                           {inner, architecture.width});
-  if (architecture.qkv_bias) {
-    attention.qkv.bias = projections.Stack({"query.bias", "key.bias", "value.bias"}, {inner});
-  }
-  attention.output = ReadLinear(scope.At("output.dense"), inner, architecture.width);
-  return attention;
 }
 
 std::unique_ptr<Network> BuildVitVariant(const FamilyInput& input, const VitVariant& variant) {
@@ -78,7 +74,7 @@ std::unique_ptr<Network> BuildVitVariant(const FamilyInput& input, const VitVari
   const at::Tensor positions =
       embeddings.GetOnCpu("position_embeddings", {1, leading + patches, width});
   for (std::int64_t i = 0; i < architecture.layers; ++i) {
-    parts.blocks.push_back(ReadBlock(encoder.At("layer", i), architecture));
+    parts.blocks.push_back(ReadVitBlock(encoder.At("layer", i), architecture));
   }
   parts.norm_after = ReadLayerNorm(root.At("layernorm"), width, architecture.epsilon);
   if (!input.weights.ok()) return nullptr;

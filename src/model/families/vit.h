@@ -29,6 +29,9 @@ std::unique_ptr<Network> BuildVitVariant(const FamilyInput& input, const VitVari
 // The attention of ViT's and DINOv2's files: attention.{query,key,value}, output.dense.
 Attention ReadVitAttention(const WeightScope& scope, const Architecture& architecture);
 
+// A block of ViT's files: layernorm_before, attention, layernorm_after, intermediate, output.
+Block ReadVitBlock(const WeightScope& scope, const Architecture& architecture);
+
 }  // namespace pixembed
 
 #endif  // PIXEMBED_SRC_MODEL_FAMILIES_VIT_H_
