@@ -54,6 +54,12 @@ absl::Status CheckSize(Format format, std::int64_t width, std::int64_t height,
 absl::StatusOr<ImageHeader> HeaderFor(Format format, std::int64_t width, std::int64_t height,
                                       std::size_t working_bytes, const DecodeLimits& limits);
 
+// The most that ReadHeader holds for a file of so many bytes, whatever it says: libraries index the
+// chunks of a file, and tags of it are read as numbers, up to 8 bytes for one.
+constexpr std::size_t HeaderMemory(std::size_t encoded_bytes) {
+  return 8 * encoded_bytes + (std::size_t{1} << 20);
+}
+
 // Decode (image.h) where only some columns of the picture will be looked at; the others may be
 // indeterminate. `needed` is asked once, when the size is known, and may refuse the image: its
 // error is the answer.

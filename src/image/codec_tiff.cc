@@ -58,6 +58,8 @@ absl::Status Truncated(std::string_view where) {
 constexpr int kUncompressed = 1;
 constexpr int kOldJpeg = 6;
 constexpr int kNewJpeg = 7;
+constexpr int kLzma = 34925;
+constexpr int kZstd = 50000;
 // Source: TiffImagePlugin.py COMPRESSION_INFO, without 50001 (WebP), which Pillow's libtiff lacks.
 constexpr std::array kCompressions = {1,     2,     3,     4,     5,     6,     7,     8,
                                       32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000};
@@ -206,6 +208,9 @@ struct Page {
   Palette palette = {};
 };
 
+// No kind of pixels has more samples; Pillow reads on.
+constexpr std::size_t kMaxValues = 65536;
+
 // Reads integers, and keeps the first failure, so that a run of tags needs one check.
 class TagReader {
  public:
@@ -216,10 +221,19 @@ class TagReader {
     status_.Update(value.status());
     return value.value_or(fallback);
   }
+  // For tags with a value per sample.
   std::vector<std::int64_t> Integers(TiffTag tag, std::vector<std::int64_t> fallback) {
-    absl::StatusOr<std::vector<std::int64_t>> values = directory_.Integers(tag);
+    const absl::StatusOr<TiffIntegers> values = directory_.Integers(tag);
     status_.Update(values.status());
-    return values.ok() && !values->empty() ? *std::move(values) : std::move(fallback);
+    if (!values.ok() || values->empty()) return fallback;
+    if (values->size() > kMaxValues) {
+      status_.Update(Corrupt(absl::StrCat("tag ", static_cast<int>(tag), " has ", values->size(),
+                                          " values, more than ", kMaxValues)));
+      return fallback;
+    }
+    std::vector<std::int64_t> kept(values->size());
+    for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = (*values)[i];
+    return kept;
   }
   const absl::Status& status() const { return status_; }
 
@@ -257,8 +271,7 @@ std::int64_t ReadOrientation(const TiffDirectory& directory) {
 
 // Three runs of 16-bit values: reds, greens, blues.
 absl::StatusOr<Palette> ReadPalette(const TiffDirectory& directory) {
-  const absl::StatusOr<std::vector<std::int64_t>> values =
-      directory.IntegersOrBytes(TiffTag::kColorMap);
+  const absl::StatusOr<TiffIntegers> values = directory.IntegersOrBytes(TiffTag::kColorMap);
   if (!values.ok()) return values.status();
   const std::size_t count = values->size() / 3;
   if (values->empty() || count > 256) {
@@ -446,7 +459,12 @@ struct Tile {
 struct Cut {
   std::int64_t width = 0;
   std::int64_t height = 0;
-  std::vector<std::int64_t> offsets;
+  TiffIntegers offsets;
+  // The first of the offsets that counts.
+  std::size_t first = 0;
+
+  std::size_t count() const { return offsets.size() - first; }
+  std::int64_t offset(std::size_t i) const { return offsets[first + i]; }
 };
 
 absl::StatusOr<Cut> ReadCut(const TiffDirectory& directory, const Page& page) {
@@ -462,54 +480,54 @@ absl::StatusOr<Cut> ReadCut(const TiffDirectory& directory, const Page& page) {
     return Corrupt("there is neither a strip nor a tile");
   }
   if (!reader.status().ok()) return reader.status();
-  absl::StatusOr<std::vector<std::int64_t>> offsets = directory.IntegersOrBytes(
+  const absl::StatusOr<TiffIntegers> offsets = directory.IntegersOrBytes(
       directory.Has(TiffTag::kStripOffsets) ? TiffTag::kStripOffsets : TiffTag::kTileOffsets);
   if (!offsets.ok()) return offsets.status();
-  cut.offsets = *std::move(offsets);
+  cut.offsets = *offsets;
   if (cut.width <= 0 || cut.height <= 0) return Corrupt("a strip or tile without pixels");
   if (cut.width == page.width && cut.height == page.height &&
       page.planar_configuration != kSeparatePlanes) {
-    cut.offsets.erase(cut.offsets.begin(), cut.offsets.end() - 1);  // each covers the image
+    cut.first = cut.offsets.size() - 1;  // each covers the image, and the last is painted last
   }
   return cut;
 }
 
-// The tiles in the order of the file: later ones paint over earlier ones.
-absl::StatusOr<std::vector<Tile>> PlanTiles(const Page& page, const Cut& cut) {
-  std::vector<Tile> tiles;
-  std::int64_t painted = 0;
-  Tile next;
-  for (const std::int64_t offset : cut.offsets) {
-    if (offset < 0) return Corrupt(absl::StrCat("a strip or tile at ", offset));
-    Tile tile = next;
-    tile.offset = static_cast<std::size_t>(offset);
-    tile.width = std::min(cut.width, page.width - next.x);
-    tile.height = std::min(cut.height, page.height - next.y);
-    if (tile.width < cut.width) {
-      const double row =
-          static_cast<double>(cut.width) * static_cast<double>(page.bits_per_pixel) / 8;
-      const bool separate = page.planar_configuration == kSeparatePlanes;
-      tile.stride =
-          static_cast<std::size_t>(separate ? row / static_cast<double>(page.planes) : row);
-    }
-    tiles.push_back(tile);
-    next.x += cut.width;
-    if (next.x >= page.width) {
-      next.x = 0;
-      next.y += cut.height;
-    }
-    if (next.y >= page.height) {
-      next.y = 0;
-      ++next.layer;
-    }
-    // A file may name more tiles than the image has room for; one that paints it over and over is
-    // made to keep somebody busy.
-    painted += tile.width * tile.height;
-    if (painted > 4 * kMaxSamples * page.width * page.height) {
-      return Corrupt(absl::StrCat(cut.offsets.size(), " strips or tiles, far too many"));
-    }
+// The tile of the offset number `i`.
+Tile TileAt(const Page& page, const Cut& cut, std::size_t i) {
+  const auto across = static_cast<std::size_t>((page.width + cut.width - 1) / cut.width);
+  const auto down = static_cast<std::size_t>((page.height + cut.height - 1) / cut.height);
+  Tile tile;
+  tile.offset = static_cast<std::size_t>(cut.offset(i));
+  tile.x = static_cast<std::int64_t>(i % across) * cut.width;
+  tile.y = static_cast<std::int64_t>(i / across % down) * cut.height;
+  tile.layer = i / (across * down);
+  tile.width = std::min(cut.width, page.width - tile.x);
+  tile.height = std::min(cut.height, page.height - tile.y);
+  if (tile.width < cut.width) {
+    const double row =
+        static_cast<double>(cut.width) * static_cast<double>(page.bits_per_pixel) / 8;
+    const bool separate = page.planar_configuration == kSeparatePlanes;
+    tile.stride = static_cast<std::size_t>(separate ? row / static_cast<double>(page.planes) : row);
   }
-  std::ranges::stable_sort(tiles, {}, &Tile::offset);
+  return tile;
+}
+
+// The tiles by number, in the order of the file: later ones paint over earlier ones.
+absl::StatusOr<std::vector<std::uint32_t>> PlanTiles(const Page& page, const Cut& cut) {
+  const std::int64_t across = (page.width + cut.width - 1) / cut.width;
+  const std::int64_t down = (page.height + cut.height - 1) / cut.height;
+  // A file may name more tiles than the image has room for; one that paints it over and over is
+  // made to keep somebody busy.
+  if (static_cast<std::int64_t>(cut.count()) > 4 * kMaxSamples * across * down ||
+      cut.count() > std::numeric_limits<std::uint32_t>::max()) {
+    return Corrupt(absl::StrCat(cut.count(), " strips or tiles, far too many"));
+  }
+  std::vector<std::uint32_t> tiles(cut.count());
+  for (std::size_t i = 0; i < tiles.size(); ++i) {
+    tiles[i] = static_cast<std::uint32_t>(i);
+    if (cut.offset(i) < 0) return Corrupt(absl::StrCat("a strip or tile at ", cut.offset(i)));
+  }
+  std::ranges::stable_sort(tiles, {}, [&cut](std::uint32_t i) { return cut.offset(i); });
   return tiles;
 }
 
@@ -555,10 +573,12 @@ absl::Status PaintUncompressed(Bytes file, const TiffDirectory& directory, const
                                Canvas& canvas) {
   const absl::StatusOr<Cut> cut = ReadCut(directory, page);
   if (!cut.ok()) return cut.status();
-  const absl::StatusOr<std::vector<Tile>> tiles = PlanTiles(page, *cut);
+  const absl::StatusOr<std::vector<std::uint32_t>> tiles = PlanTiles(page, *cut);
   if (!tiles.ok()) return tiles.status();
-  for (const Tile& tile : *tiles) {
-    if (absl::Status status = PaintTile(file, page, tile, canvas); !status.ok()) return status;
+  for (const std::uint32_t i : *tiles) {
+    if (absl::Status status = PaintTile(file, page, TileAt(page, *cut, i), canvas); !status.ok()) {
+      return status;
+    }
   }
   return absl::OkStatus();
 }
@@ -946,6 +966,16 @@ Image Oriented(Image image, std::int64_t orientation) {
 
 // ---- the codec
 
+// What the decompressors of two compressions reserve for what they may look back at. libtiff lets a
+// file announce as much as the format has room for; only what was decoded is ever touched.
+std::size_t WindowBytes(std::int64_t compression) {
+  constexpr std::size_t kTables = std::size_t{4} << 20;
+  if (compression == kLzma) return (std::size_t{4} << 30) + kTables;
+  if (compression == kZstd)
+    return (std::size_t{128} << 20) + kTables;  // ZSTD_WINDOWLOG_LIMIT_DEFAULT
+  return 0;
+}
+
 // The largest block that libtiff decodes at once: a tile may be larger than the image.
 absl::StatusOr<std::int64_t> BlockPixels(const TiffDirectory& directory, const Page& page,
                                          const DecodeLimits& limits) {
@@ -962,6 +992,15 @@ absl::StatusOr<std::int64_t> BlockPixels(const TiffDirectory& directory, const P
   return std::max(image, width * height);
 }
 
+// What PlanTiles needs, its sorting included.
+std::size_t PlanBytes(const TiffDirectory& directory, const Page& page) {
+  if (page.compression != kUncompressed) return 0;
+  const TiffTag tag =
+      directory.Has(TiffTag::kStripOffsets) ? TiffTag::kStripOffsets : TiffTag::kTileOffsets;
+  const absl::StatusOr<TiffIntegers> offsets = directory.IntegersOrBytes(tag);
+  return offsets.ok() ? offsets->size() * 2 * sizeof(std::uint32_t) : 0;
+}
+
 absl::StatusOr<ImageHeader> HeaderOf(Bytes file, const TiffDirectory& directory, const Page& page,
                                      const DecodeLimits& limits) {
   if (absl::Status status = CheckSize(Format::kTiff, page.width, page.height, limits);
@@ -976,10 +1015,13 @@ absl::StatusOr<ImageHeader> HeaderOf(Bytes file, const TiffDirectory& directory,
   // A block of at most 8 bytes a pixel, twice: ours, and the library's where it converts.
   const std::size_t blocks = static_cast<std::size_t>(*block) * 16;
   // The library copies the data of tags: a colour profile may be most of the file.
-  const std::size_t library = file.size() + (std::size_t{4} << 20);
+  const std::size_t library =
+      page.compression == kUncompressed ? 0 : file.size() + WindowBytes(page.compression);
+  constexpr std::size_t kTables = std::size_t{4} << 20;
   const bool swapped = SwapsSides(page.orientation);
-  return HeaderFor(Format::kTiff, swapped ? page.height : page.width,
-                   swapped ? page.width : page.height, oriented + bands + blocks + library, limits);
+  return HeaderFor(
+      Format::kTiff, swapped ? page.height : page.width, swapped ? page.width : page.height,
+      oriented + bands + blocks + PlanBytes(directory, page) + library + kTables, limits);
 }
 
 // A directory that is cut short explains whatever is wrong with it.
@@ -1007,7 +1049,8 @@ absl::StatusOr<Image> DecodeTiff(Bytes bytes, const ImageHeader& header, const D
   const absl::Status status =
       page->compression == kUncompressed
           ? PaintUncompressed(bytes, *directory, *page, canvas)
-          : PaintCompressed(bytes, *directory, *page, header.decoded_bytes, canvas);
+          : PaintCompressed(bytes, *directory, *page,
+                            header.decoded_bytes - WindowBytes(page->compression), canvas);
   if (!status.ok()) return Explained(status, *directory);
   return Oriented(canvas.Finish(), page->orientation);
 }

@@ -78,6 +78,26 @@ absl::StatusOr<Demuxer> Demux(Bytes bytes) {
   return Corrupt();
 }
 
+// What the library may reserve for the prefix codes of a lossless picture or alpha plane: a set of
+// tables for every 4 x 4 pixels, if the data has the bits to describe them. Encoders stay far
+// below, but only decoding could tell. Source: libwebp 1.2.4 src/dec/vp8l_dec.c ReadHuffmanCodes,
+// kTableSize.
+std::size_t PrefixCodeBytes(const WebPIterator& frame) {
+  WebPBitstreamFeatures features;
+  const bool readable =
+      WebPGetFeatures(frame.fragment.bytes, frame.fragment.size, &features) == VP8_STATUS_OK;
+  constexpr int kLossless = 2;
+  if (!readable || (features.format != kLossless && features.has_alpha == 0)) return 0;
+  constexpr std::size_t kBytes = 5004 * 4 + 640;  // tables and their index
+  constexpr std::size_t kMinBits = 5 * 4;         // five codes of one symbol
+  constexpr std::size_t kUnmapped = 1000;         // up to here codes that no pixel uses count, too
+  const auto width = static_cast<std::size_t>(features.width);
+  const auto height = static_cast<std::size_t>(features.height);
+  const std::size_t used =
+      std::max(std::min(kUnmapped, width * height), ((width + 3) / 4) * ((height + 3) / 4));
+  return std::min({std::size_t{65536}, used, frame.fragment.size * 8 / kMinBits + 1}) * kBytes;
+}
+
 absl::StatusOr<ImageHeader> ReadWebpHeader(Bytes bytes, const DecodeLimits& limits) {
   const absl::StatusOr<Demuxer> demuxer = Demux(bytes);
   if (!demuxer.ok()) return demuxer.status();
@@ -90,7 +110,10 @@ absl::StatusOr<ImageHeader> ReadWebpHeader(Bytes bytes, const DecodeLimits& limi
   // pixel, with 16 rows to spare; of lossy images it keeps some rows.
   const auto pixels = static_cast<std::size_t>(width * (height + 17));
   constexpr std::size_t kTables = std::size_t{4} << 20;
-  return HeaderFor(Format::kWebp, width, height, pixels * 5 + kTables, limits);
+  const FirstFrame frame(demuxer->get());
+  const std::size_t codes = frame.found() ? PrefixCodeBytes(*frame) : 0;
+  const std::size_t index = 4 * bytes.size();  // the demuxer's, of chunks and frames
+  return HeaderFor(Format::kWebp, width, height, pixels * 5 + kTables + codes + index, limits);
 }
 
 absl::Status Failure(VP8StatusCode code) {

@@ -205,6 +205,10 @@ Columns InputColumns(const PreprocessSpec& spec, Size input) {
 }
 
 Image Resize(const Image& image, const PreprocessSpec& spec) {
+  return ResizeWith(BestKernels(), image, spec);
+}
+
+Image ResizeWith(const ResampleKernels& kernels, const Image& image, const PreprocessSpec& spec) {
   const Size resized = ResizedSize(spec, {image.height(), image.width()});
   const Size size = spec.crop.value_or(resized);
   const CropAxis y = CenterCrop(spec.backend, resized.height, size.height);
@@ -226,7 +230,7 @@ Image Resize(const Image& image, const PreprocessSpec& spec) {
                   BestFloatKernels(), output.values().data() + corner, stride);
     NormalizeValues(spec, output);
   } else {
-    Resample(image, spec.backend, spec.filter, resized, window, BestKernels(),
+    Resample(image, spec.backend, spec.filter, resized, window, kernels,
              output.pixels().data() + corner, stride);
   }
   return output;

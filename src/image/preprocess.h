@@ -7,6 +7,7 @@
 
 #include "src/image/codec.h"
 #include "src/image/image.h"
+#include "src/image/resample.h"
 
 namespace pixembed {
 
@@ -19,6 +20,9 @@ Columns InputColumns(const PreprocessSpec& spec, Size input);
 
 // The last step for an image of rescaled float32 pixels, in place.
 void NormalizeValues(const PreprocessSpec& spec, Image& image);
+
+// Resize with these kernels for uint8 pixels. REQUIRES: as Resize.
+Image ResizeWith(const ResampleKernels& kernels, const Image& image, const PreprocessSpec& spec);
 
 }  // namespace pixembed
 

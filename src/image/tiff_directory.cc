@@ -5,9 +5,9 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -61,27 +61,64 @@ std::size_t TypeSize(std::uint16_t type) {
   }
 }
 
-std::optional<std::int64_t> LoadInteger(std::uint16_t type, Bytes data, std::endian order) {
-  switch (type) {
-    case kShort:
-      return LoadNumber<std::uint16_t>(data, order);
-    case kLong:
-    case kIfd:
-      return LoadNumber<std::uint32_t>(data, order);
-    case kSignedByte:
-      return static_cast<std::int8_t>(data[0]);
-    case kSignedShort:
-      return static_cast<std::int16_t>(LoadNumber<std::uint16_t>(data, order));
-    case kSignedLong:
-      return static_cast<std::int32_t>(LoadNumber<std::uint32_t>(data, order));
-    case kLong8:
-      return static_cast<std::int64_t>(LoadNumber<std::uint64_t>(data, order));
-    default:
-      return std::nullopt;
+bool IsInteger(std::uint16_t type) {
+  return type == kShort || type == kLong || type == kIfd || type == kSignedByte ||
+         type == kSignedShort || type == kSignedLong || type == kLong8;
+}
+
+bool IsWanted(TiffTag tag) {
+  switch (tag) {
+    case TiffTag::kImageWidth:
+    case TiffTag::kImageLength:
+    case TiffTag::kBitsPerSample:
+    case TiffTag::kCompression:
+    case TiffTag::kPhotometric:
+    case TiffTag::kFillOrder:
+    case TiffTag::kStripOffsets:
+    case TiffTag::kOrientation:
+    case TiffTag::kSamplesPerPixel:
+    case TiffTag::kRowsPerStrip:
+    case TiffTag::kStripByteCounts:
+    case TiffTag::kPlanarConfiguration:
+    case TiffTag::kColorMap:
+    case TiffTag::kTileWidth:
+    case TiffTag::kTileLength:
+    case TiffTag::kTileOffsets:
+    case TiffTag::kTileByteCounts:
+    case TiffTag::kExtraSamples:
+    case TiffTag::kSampleFormat:
+    case TiffTag::kXmp:
+    case TiffTag::kWindowsMediaPhoto:
+      return true;
   }
+  return false;
 }
 
 }  // namespace
+
+TiffIntegers::TiffIntegers(std::uint16_t type, Bytes data, std::endian order)
+    : type_(type), data_(data), order_(order), size_(data.size() / TypeSize(type)) {}
+
+std::int64_t TiffIntegers::operator[](std::size_t i) const {
+  const Bytes data = data_.subspan(i * TypeSize(type_));
+  switch (type_) {
+    case kShort:
+      return LoadNumber<std::uint16_t>(data, order_);
+    case kLong:
+    case kIfd:
+      return LoadNumber<std::uint32_t>(data, order_);
+    case kSignedByte:
+      return static_cast<std::int8_t>(data[0]);
+    case kSignedShort:
+      return static_cast<std::int16_t>(LoadNumber<std::uint16_t>(data, order_));
+    case kSignedLong:
+      return static_cast<std::int32_t>(LoadNumber<std::uint32_t>(data, order_));
+    case kLong8:
+      return static_cast<std::int64_t>(LoadNumber<std::uint64_t>(data, order_));
+    default:
+      return data[0];
+  }
+}
 
 bool HasTiffSignature(Bytes bytes) {
   using Prefix = std::array<std::uint8_t, 4>;
@@ -128,13 +165,19 @@ void TiffDirectory::ReadEntries() {
     count = reader.ReadNumber<std::uint16_t>();
   }
   Budget budget = {.limit = file_.size()};
+  const auto seen = std::make_unique<SeenTags>();
   truncated_ = !count.has_value();
   for (std::uint64_t i = 0; i < count.value_or(0) && !truncated_; ++i) {
-    truncated_ = !ReadEntry(reader, budget);
+    truncated_ = !ReadEntry(reader, budget, *seen);
   }
 }
 
-bool TiffDirectory::ReadEntry(ByteReader& reader, Budget& budget) {
+void TiffDirectory::Keep(TiffTag tag, const Entry& entry, SeenTags& seen) {
+  seen.set(static_cast<std::size_t>(tag));
+  if (IsWanted(tag)) entries_[tag] = entry;
+}
+
+bool TiffDirectory::ReadEntry(ByteReader& reader, Budget& budget, SeenTags& seen) {
   const std::size_t inline_size = big_ ? 8 : 4;
   const std::optional<Bytes> head = reader.ReadExactly(4);
   if (!head.has_value()) return false;
@@ -144,10 +187,10 @@ bool TiffDirectory::ReadEntry(ByteReader& reader, Budget& budget) {
   const std::optional<Bytes> value = reader.ReadExactly(inline_size);
   if (!count.has_value() || !value.has_value()) return false;
   const std::size_t unit = TypeSize(type);
-  if (unit == 0 || *count == 0 || entries_.contains(tag)) return true;
-  announced_counts_.try_emplace(tag, *count);
+  if (unit == 0 || *count == 0 || seen.test(static_cast<std::size_t>(tag))) return true;
+  if (IsWanted(tag)) announced_counts_.try_emplace(tag, *count);
   if (*count <= inline_size / unit) {
-    entries_[tag] = Entry{.type = type, .data = value->first(*count * unit)};
+    Keep(tag, {.type = type, .data = value->first(*count * unit)}, seen);
     return true;
   }
   const std::uint64_t offset =
@@ -160,39 +203,32 @@ bool TiffDirectory::ReadEntry(ByteReader& reader, Budget& budget) {
   const std::size_t size = *count * unit;
   budget.used += size;
   if (offset > file_.size() || file_.size() - offset < size) return false;
-  entries_[tag] = Entry{.type = type, .data = file_.subspan(offset, size)};
+  Keep(tag, {.type = type, .data = file_.subspan(offset, size)}, seen);
   return true;
 }
 
-absl::StatusOr<std::vector<std::int64_t>> TiffDirectory::Integers(TiffTag tag) const {
-  std::vector<std::int64_t> values;
+absl::StatusOr<TiffIntegers> TiffDirectory::Integers(TiffTag tag) const {
   const auto entry = entries_.find(tag);
-  if (entry == entries_.end()) return values;
+  if (entry == entries_.end()) return TiffIntegers();
   const auto& [type, data] = entry->second;
-  const std::size_t unit = TypeSize(type);
-  values.reserve(data.size() / unit);
-  for (std::size_t at = 0; at < data.size(); at += unit) {
-    const std::optional<std::int64_t> value = LoadInteger(type, data.subspan(at, unit), order_);
-    if (!value.has_value()) {
-      return MakeError(Reason::kCorruptImage,
-                       absl::StrCat("TIFF: tag ", static_cast<int>(tag), " has type ", type,
-                                    ", which is no integer"));
-    }
-    values.push_back(*value);
+  if (!IsInteger(type)) {
+    return MakeError(Reason::kCorruptImage,
+                     absl::StrCat("TIFF: tag ", static_cast<int>(tag), " has type ", type,
+                                  ", which is no integer"));
   }
-  return values;
+  return TiffIntegers(type, data, order_);
 }
 
-absl::StatusOr<std::vector<std::int64_t>> TiffDirectory::IntegersOrBytes(TiffTag tag) const {
+absl::StatusOr<TiffIntegers> TiffDirectory::IntegersOrBytes(TiffTag tag) const {
   const std::optional<Bytes> bytes = ByteString(tag);
   if (!bytes.has_value()) return Integers(tag);
-  return std::vector<std::int64_t>(bytes->begin(), bytes->end());
+  return TiffIntegers(kByte, *bytes, order_);
 }
 
 absl::StatusOr<std::int64_t> TiffDirectory::Integer(TiffTag tag, std::int64_t fallback) const {
-  const absl::StatusOr<std::vector<std::int64_t>> values = Integers(tag);
+  const absl::StatusOr<TiffIntegers> values = Integers(tag);
   if (!values.ok()) return values.status();
-  return values->empty() ? fallback : values->front();
+  return values->empty() ? fallback : (*values)[0];
 }
 
 std::uint64_t TiffDirectory::AnnouncedCount(TiffTag tag) const {

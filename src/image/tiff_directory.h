@@ -6,11 +6,11 @@
 #define PIXEMBED_SRC_IMAGE_TIFF_DIRECTORY_H_
 
 #include <bit>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "src/image/byte_reader.h"
@@ -44,6 +44,26 @@ enum class TiffTag : std::uint16_t {
 
 bool HasTiffSignature(Bytes bytes);
 
+// The integers of a tag, read out of the file when they are asked for: a tag may be most of the
+// file, and a copy eight times that.
+class TiffIntegers {
+ public:
+  TiffIntegers() = default;
+  // REQUIRES: `type` is one that TiffDirectory takes for integers.
+  TiffIntegers(std::uint16_t type, Bytes data, std::endian order);
+
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  // REQUIRES: i < size().
+  std::int64_t operator[](std::size_t i) const;
+
+ private:
+  std::uint16_t type_ = 0;
+  Bytes data_;
+  std::endian order_ = std::endian::little;
+  std::size_t size_ = 0;
+};
+
 // Holds views into the file, which outlives it.
 class TiffDirectory {
  public:
@@ -60,9 +80,9 @@ class TiffDirectory {
   bool Has(TiffTag tag) const { return entries_.contains(tag); }
   // The values of a tag, of any integer type but BYTE; nothing where the tag is absent.
   // Errors: CORRUPT_IMAGE (another type).
-  absl::StatusOr<std::vector<std::int64_t>> Integers(TiffTag tag) const;
+  absl::StatusOr<TiffIntegers> Integers(TiffTag tag) const;
   // As Integers, but the bytes of BYTE and UNDEFINED count as integers.
-  absl::StatusOr<std::vector<std::int64_t>> IntegersOrBytes(TiffTag tag) const;
+  absl::StatusOr<TiffIntegers> IntegersOrBytes(TiffTag tag) const;
   // The first value, `fallback` where the tag is absent. Errors: as Integers.
   absl::StatusOr<std::int64_t> Integer(TiffTag tag, std::int64_t fallback) const;
   // The number of values that the directory announces, whether or not they could be read.
@@ -82,11 +102,15 @@ class TiffDirectory {
     std::size_t limit = 0;
   };
 
+  // The first entry of each tag counts. Those that nobody asks for are not kept.
+  using SeenTags = std::bitset<65536>;
+
   TiffDirectory(Bytes file, std::endian order, bool big, std::size_t offset)
       : file_(file), order_(order), big_(big), offset_(offset) {}
   void ReadEntries();
   // Whether the next entry could be read.
-  bool ReadEntry(ByteReader& reader, Budget& budget);
+  bool ReadEntry(ByteReader& reader, Budget& budget, SeenTags& seen);
+  void Keep(TiffTag tag, const Entry& entry, SeenTags& seen);
   // A number of the width that the kind of file has: 4 bytes, or 8 in a BigTIFF.
   std::optional<std::uint64_t> ReadOffset(ByteReader& reader) const;
 

@@ -1,0 +1,121 @@
+#include "tests/image/heap_meter.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+
+#if defined(__has_feature)
+#define PIXEMBED_CLANG_SANITIZED \
+  (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define PIXEMBED_CLANG_SANITIZED 0
+#endif
+#if PIXEMBED_CLANG_SANITIZED || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PIXEMBED_SANITIZED 1
+#include <sanitizer/allocator_interface.h>
+#else
+#define PIXEMBED_SANITIZED 0
+#include <malloc.h>
+#endif
+
+namespace {
+
+constinit std::atomic<std::ptrdiff_t> held = 0;
+constinit std::atomic<std::ptrdiff_t> most_held = 0;
+
+void Count(std::size_t size) {
+  const auto bytes = static_cast<std::ptrdiff_t>(size);
+  const std::ptrdiff_t now = held.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+  std::ptrdiff_t most = most_held.load(std::memory_order_relaxed);
+  while (now > most && !most_held.compare_exchange_weak(most, now, std::memory_order_relaxed)) {
+  }
+}
+
+void Uncount(std::size_t size) {
+  held.fetch_sub(static_cast<std::ptrdiff_t>(size), std::memory_order_relaxed);
+}
+
+}  // namespace
+
+#if PIXEMBED_SANITIZED
+
+namespace {
+
+[[maybe_unused]] const int kInstalled = __sanitizer_install_malloc_and_free_hooks(
+    [](const volatile void*, std::size_t size) { Count(size); },
+    [](const volatile void* at) {
+      const auto* const memory = const_cast<const void*>(at);
+      if (memory != nullptr && __sanitizer_get_ownership(memory) != 0) {
+        Uncount(__sanitizer_get_allocated_size(memory));
+      }
+    });
+
+}  // namespace
+
+#else
+
+// The C library's own, under the names that it keeps for this purpose.
+extern "C" {
+void* __libc_malloc(std::size_t size);                     // NOLINT(bugprone-reserved-identifier)
+void* __libc_calloc(std::size_t count, std::size_t size);  // NOLINT(bugprone-reserved-identifier)
+void* __libc_realloc(void* memory, std::size_t size);      // NOLINT(bugprone-reserved-identifier)
+void* __libc_memalign(std::size_t alignment,
+                      std::size_t size);  // NOLINT(bugprone-reserved-identifier)
+void __libc_free(void* memory);           // NOLINT(bugprone-reserved-identifier)
+}
+
+namespace {
+
+void* Counted(void* memory) {
+  if (memory != nullptr) Count(malloc_usable_size(memory));
+  return memory;
+}
+
+}  // namespace
+
+extern "C" {
+
+void* malloc(std::size_t size) { return Counted(__libc_malloc(size)); }
+
+void* calloc(std::size_t count, std::size_t size) { return Counted(__libc_calloc(count, size)); }
+
+void* realloc(void* memory, std::size_t size) {
+  const std::size_t before = memory == nullptr ? 0 : malloc_usable_size(memory);
+  void* const moved = __libc_realloc(memory, size);
+  if (moved == nullptr && size != 0) return nullptr;  // the old memory stays
+  Uncount(before);
+  return Counted(moved);
+}
+
+void* memalign(std::size_t alignment, std::size_t size) {
+  return Counted(__libc_memalign(alignment, size));
+}
+
+void* aligned_alloc(std::size_t alignment, std::size_t size) { return memalign(alignment, size); }
+
+int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
+  void* const made = memalign(alignment, size);
+  if (made == nullptr) return ENOMEM;
+  *memory = made;
+  return 0;
+}
+
+void free(void* memory) {
+  if (memory != nullptr) Uncount(malloc_usable_size(memory));
+  __libc_free(memory);
+}
+
+}  // extern "C"
+
+#endif
+
+namespace pixembed {
+
+HeapMeter::HeapMeter() : start_(held.load()) { most_held.store(start_); }
+
+std::size_t HeapMeter::peak() const {
+  return static_cast<std::size_t>(std::max<std::ptrdiff_t>(most_held.load() - start_, 0));
+}
+
+}  // namespace pixembed
