@@ -11,6 +11,8 @@ export PIXEMBED_REFERENCE_PYTHON="$PIXEMBED_CACHE/reference/bin/python"
 # The default model (DINOv2-S/14) and the sample photos.
 export PIXEMBED_MODEL="$PIXEMBED_CACHE/models/dinov2-s14"
 export PIXEMBED_PHOTOS="$PIXEMBED_CACHE/photos"
+# The pictures of Pillow's own tests.
+export PIXEMBED_CORPUS="$PIXEMBED_CACHE/pillow-13.0.0/Tests/images"
 # Compilations are shared by all checkouts of one user.
 export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}"
 export CCACHE_NOHASHDIR=1

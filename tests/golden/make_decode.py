@@ -8,7 +8,6 @@ Image.open(file).convert("RGB"), [height, width, 3] uint8, absent where Pillow r
 The test is decode_golden_test.cc.
 """
 
-import contextlib
 import io
 import itertools
 import os
@@ -703,19 +702,6 @@ def decoded(data):
             return np.asarray(image.convert("RGB"))
     except Exception:  # whatever it says, it is no picture
         return None
-
-
-@contextlib.contextmanager
-def silent_libraries():
-    """libtiff complains on the standard error stream of every file that it refuses."""
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
 
 
 def cases():
