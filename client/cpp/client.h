@@ -24,7 +24,7 @@
 
 namespace pixembed::client {
 
-// An encoded image: JPEG, PNG, WebP, GIF, BMP or TIFF.
+// An encoded image: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.
 struct Image {
   std::string data = {};
   // The caller's name for it; comes back with its result. UTF-8.

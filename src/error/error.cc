@@ -22,7 +22,7 @@ constexpr std::array kReasons = {
     ReasonInfo{Reason::kEmptyImage, "EMPTY_IMAGE", StatusCode::kInvalidArgument,
                "The image has no bytes."},
     ReasonInfo{Reason::kUnsupportedFormat, "UNSUPPORTED_FORMAT", StatusCode::kInvalidArgument,
-               "The bytes are not JPEG, PNG, WebP, GIF, BMP or TIFF, or use a feature of the "
+               "The bytes are not JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, or use a feature of the "
                "format that the reference does not read."},
     ReasonInfo{Reason::kTruncatedImage, "TRUNCATED_IMAGE", StatusCode::kInvalidArgument,
                "The image data ends too early."},

@@ -37,6 +37,7 @@ struct Codec {
                                   const DecodeLimits& limits, Columns needed);
 };
 
+extern const Codec kAvifCodec;
 extern const Codec kBmpCodec;
 extern const Codec kGifCodec;
 extern const Codec kJpegCodec;

@@ -19,8 +19,8 @@ namespace pixembed {
 namespace {
 
 // Every format, once. The signatures exclude one another, so the order carries no meaning.
-constexpr std::array kCodecs = {&kJpegCodec, &kPngCodec, &kWebpCodec,
-                                &kGifCodec,  &kBmpCodec, &kTiffCodec};
+constexpr std::array kCodecs = {&kJpegCodec, &kPngCodec,  &kWebpCodec, &kGifCodec,
+                                &kBmpCodec,  &kTiffCodec, &kAvifCodec};
 
 Bytes AsBytes(std::span<const std::byte> encoded) {
   return {reinterpret_cast<const std::uint8_t*>(encoded.data()), encoded.size()};
@@ -36,8 +36,9 @@ absl::StatusOr<const Codec*> FindCodec(Bytes bytes, const DecodeLimits& limits) 
   const auto* const codec = std::ranges::find_if(
       kCodecs, [bytes](const Codec* candidate) { return candidate->accepts(bytes); });
   if (codec == kCodecs.end()) {
-    return MakeError(Reason::kUnsupportedFormat,
-                     "the first bytes are not those of a JPEG, PNG, WebP, GIF, BMP or TIFF image");
+    return MakeError(
+        Reason::kUnsupportedFormat,
+        "the first bytes are not those of a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image");
   }
   return *codec;
 }

@@ -27,6 +27,8 @@ std::string_view FormatName(Format format) {
       return "BMP";
     case Format::kTiff:
       return "TIFF";
+    case Format::kAvif:
+      return "AVIF";
   }
   return "unknown";
 }

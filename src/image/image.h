@@ -72,7 +72,7 @@ class Image {
   std::unique_ptr<std::uint8_t[]> data_;  // aligned for floats, as operator new gives it
 };
 
-enum class Format { kJpeg, kPng, kWebp, kGif, kBmp, kTiff };
+enum class Format { kJpeg, kPng, kWebp, kGif, kBmp, kTiff, kAvif };
 
 // "JPEG", "PNG", ...
 std::string_view FormatName(Format format);

@@ -16,6 +16,12 @@ SIGNATURES = {"jpeg": [b"\xff\xd8\xff"], "png": [b"\x89PNG"], "webp": [b"RIFF"],
               "tiff": [b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0"]}
 
 
+def format_of(data):
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis", b"mif1", b"msf1"):
+        return "avif"
+    return next((kind for kind, starts in SIGNATURES.items() if data.startswith(tuple(starts))), None)
+
+
 def files_of(source):
     if source.is_dir():
         for path in sorted(source.rglob("*")):
@@ -33,12 +39,12 @@ def files_of(source):
 def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    out, counts = pathlib.Path(sys.argv[1]), dict.fromkeys(SIGNATURES, 0)
-    for kind in SIGNATURES:
+    out, counts = pathlib.Path(sys.argv[1]), dict.fromkeys([*SIGNATURES, "avif"], 0)
+    for kind in counts:
         (out / kind).mkdir(parents=True, exist_ok=True)
     for source in map(pathlib.Path, sys.argv[2:]):
         for data in files_of(source):
-            kind = next((k for k, starts in SIGNATURES.items() if data.startswith(tuple(starts))), None)
+            kind = format_of(data)
             if kind is not None and len(data) <= MAX_BYTES:
                 (out / kind / hashlib.sha256(data).hexdigest()[:20]).write_bytes(data)
                 counts[kind] += 1

@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 
 from image_files import silent_libraries
 
-FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tiff"}
+FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tiff", "AVIF": "avif"}
 SIGNATURES = {"jpeg": [b"\xff\xd8\xff"], "png": [b"\x89PNG\r\n\x1a\n"], "gif": [b"GIF87a", b"GIF89a"], "bmp": [b"BM"],
               "tiff": [b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0"]}
 FILES = 1060  # of Pillow 13.0.0
@@ -32,6 +32,8 @@ FILES = 1060  # of Pillow 13.0.0
 def format_of(data):
     with contextlib.suppress(Exception), PIL.Image.open(io.BytesIO(data)) as image:
         return FORMATS.get(image.format, "other")
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis", b"mif1", b"msf1"):
+        return "avif"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     return next((name for name, starts in SIGNATURES.items() if data.startswith(tuple(starts))), "other")

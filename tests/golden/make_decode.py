@@ -332,6 +332,36 @@ def webps(rng):
     yield "webp.empty", riff()
 
 
+def avifs(rng):
+    for (width, height), subsampling, alpha, quality in itertools.product(
+            SIZES, ("4:4:4", "4:2:2", "4:2:0", "4:0:0"), (False, True), (30, 100)):
+        picture = photo(width, height, "astronaut.png")
+        if alpha:
+            picture.putalpha(drawn(width, height).convert("L"))
+        name = f"avif.{width}x{height}.{subsampling.replace(':', '')}{'.alpha' * alpha}.q{quality}"
+        yield name, saved(picture, "AVIF", quality=quality, subsampling=subsampling, speed=9)
+    base = photo(48, 33)
+    for value in ("full", "limited"):
+        for subsampling in ("4:2:0", "4:0:0"):
+            yield f"avif.range.{value}.{subsampling.replace(':', '')}", saved(
+                base, "AVIF", range=value, subsampling=subsampling, speed=9)
+    translucent = base.copy()
+    translucent.putalpha(drawn(48, 33).convert("L"))
+    yield "avif.premultiplied", saved(translucent, "AVIF", alpha_premultiplied=True, speed=9)
+    exif = base.getexif()
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        yield f"avif.orientation.{orientation}", saved(base, "AVIF", exif=exif, speed=9)
+    yield "avif.metadata", saved(base, "AVIF", icc_profile=rng.bytes(99), xmp=b"<x/>", speed=9)
+    yield "avif.animated", saved(base, "AVIF", save_all=True, append_images=[drawn(48, 33)], speed=9)
+    yield "avif.tiled", saved(photo(400, 300, "astronaut.png"), "AVIF", tile_rows=1, tile_cols=1, speed=9)
+    sound = saved(base, "AVIF", speed=9)
+    for brand in (b"avis", b"mif1", b"msf1", b"heic", b"jpeg"):
+        yield f"avif.brand.{brand.decode()}", sound[:8] + brand + sound[12:]
+    yield "avif.trailing", sound + bytes(100)
+    yield "avif.header_only", sound[:12]
+
+
 def gifs(rng):
     gray = bytes(v for i in range(256) for v in (i, i, i))
     for (width, height), interlace in itertools.product(SIZES, (0, 1)):
@@ -668,7 +698,7 @@ def mutants(rng, sound):
         for part in sorted(parts):
             if 0 < part < len(data):
                 yield f"cut.{name}.{part}", data[:-part]
-        if name.endswith(VERSION_DEPENDENT):
+        if name.endswith(VERSION_DEPENDENT) or name.startswith("avif."):
             continue
         for i in range(24):
             damaged = bytearray(data)
@@ -679,7 +709,7 @@ def mutants(rng, sound):
             yield f"damaged.{name}.{i}", bytes(damaged)
 
 
-# What a broken stream of these gives differs from one version of its library to the next, and Debian's
+# What a broken stream of these, and of AVIF, gives differs from one version of its library to the next, and Debian's
 # are not those in Pillow's wheel.
 VERSION_DEPENDENT = (".group3", ".group4", ".zstd", ".lzma")
 
@@ -692,7 +722,8 @@ REPRESENTATIVE = (
     "bmp.saved.RGB.17x3", "bmp.saved.P.17x3", "bmp.8.7x13.40", "bmp.masks.32.3.108", "bmp.rle.lines", "bmp.rle.2.4.2.color",
     "tiff.saved.RGB.raw", "tiff.saved.RGB.tiff_lzw", "tiff.saved.RGB.tiff_adobe_deflate", "tiff.saved.RGB.packbits",
     "tiff.saved.1.group4", "tiff.saved.1.group3", "tiff.jpeg.YCbCr.75.8", "tiff.saved.P.raw", "tiff.tag.plain", "tiff.big",
-    "tiff.ycbcr.22.17x9.8", "tiff.saved.RGB.zstd", "tiff.saved.RGB.lzma")
+    "tiff.ycbcr.22.17x9.8", "tiff.saved.RGB.zstd", "tiff.saved.RGB.lzma",
+    "avif.48x33.420.q30", "avif.64x64.444.alpha.q100", "avif.animated")
 
 
 def decoded(data):
@@ -706,7 +737,7 @@ def decoded(data):
 
 def cases():
     rng = np.random.default_rng(SEED)
-    named = [case for make in (jpegs, pngs, webps, gifs, bmps, tiffs) for case in make(rng)]
+    named = [case for make in (jpegs, pngs, webps, gifs, bmps, tiffs, avifs) for case in make(rng)]
     by_name = {}
     for name, data in named:
         assert name not in by_name, name

@@ -25,7 +25,7 @@ PUBLIC_HEADER = {room: f"{room}/{pathlib.Path(room).name}.h" for room in ROOMS i
 WORLDS = {
     r"(torch|ATen|c10|caffe2)/": {"src/model"},
     r"(grpc|grpcpp|grpc\+\+|google/(protobuf|rpc))/": {"server", "client/cpp"},
-    r"(jpeglib|jerror|png|gif_lib|tiff|tiffio|zlib)\.h|webp/": {"src/image"},
+    r"(jpeglib|jerror|png|gif_lib|tiff|tiffio|zlib)\.h|(webp|avif)/": {"src/image"},
     r"nlohmann/": {"src/checkpoint", "client/cpp"},
     r"spdlog/": {"server"},
     r"openssl/": {"src/model"},

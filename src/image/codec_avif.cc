@@ -1,0 +1,138 @@
+// AVIF, first frame, through libavif.
+//
+// Rotation and mirroring are not applied: Pillow turns them into an EXIF orientation.
+// Source: Pillow 13.0.0 src/PIL/AvifImagePlugin.py, src/_avif.c.
+#include <avif/avif.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/error/error.h"
+#include "src/image/byte_reader.h"
+#include "src/image/codec.h"
+#include "src/image/image.h"
+
+namespace pixembed {
+namespace {
+
+bool AcceptsAvif(Bytes bytes) {
+  constexpr std::array<std::string_view, 4> kBrands = {"avif", "avis", "mif1", "msf1"};
+  if (bytes.size() < 12 || std::memcmp(bytes.data() + 4, "ftyp", 4) != 0) return false;
+  return std::ranges::any_of(kBrands, [bytes](std::string_view brand) {
+    return std::memcmp(bytes.data() + 8, brand.data(), brand.size()) == 0;
+  });
+}
+
+struct DecoderDeleter {
+  void operator()(avifDecoder* decoder) const { avifDecoderDestroy(decoder); }
+};
+using Decoder = std::unique_ptr<avifDecoder, DecoderDeleter>;
+
+absl::Status Failure(avifResult result) {
+  const auto error = [result](Reason reason) {
+    return MakeError(reason, absl::StrCat("AVIF: ", avifResultToString(result)));
+  };
+  switch (result) {
+    case AVIF_RESULT_TRUNCATED_DATA:
+      return error(Reason::kTruncatedImage);
+    case AVIF_RESULT_OUT_OF_MEMORY:
+      return error(Reason::kOutOfMemory);
+    case AVIF_RESULT_INVALID_FTYP:  // a container of another codec, like HEIC's
+    case AVIF_RESULT_NO_CODEC_AVAILABLE:
+    case AVIF_RESULT_UNSUPPORTED_DEPTH:
+    case AVIF_RESULT_NOT_IMPLEMENTED:
+      return error(Reason::kUnsupportedFormat);
+    default:
+      return error(Reason::kCorruptImage);
+  }
+}
+
+// A decoder that has read the boxes. It decodes no frame of more than `max_pixels`, however small
+// the boxes say that it is.
+absl::StatusOr<Decoder> Parse(Bytes bytes, const DecodeLimits& limits, std::int64_t max_pixels) {
+  Decoder decoder(avifDecoderCreate());
+  if (decoder == nullptr) return Failure(AVIF_RESULT_OUT_OF_MEMORY);
+  decoder->maxThreads = 1;
+  decoder->strictFlags &=
+      ~static_cast<avifStrictFlags>(AVIF_STRICT_CLAP_VALID | AVIF_STRICT_PIXI_REQUIRED);
+  decoder->imageSizeLimit = static_cast<std::uint32_t>(
+      std::clamp<std::int64_t>(max_pixels, 1, AVIF_DEFAULT_IMAGE_SIZE_LIMIT));
+  decoder->imageDimensionLimit = static_cast<std::uint32_t>(limits.max_side);
+  avifResult result = avifDecoderSetIOMemory(decoder.get(), bytes.data(), bytes.size());
+  if (result == AVIF_RESULT_OK) result = avifDecoderParse(decoder.get());
+  if (result != AVIF_RESULT_OK) return Failure(result);
+  return decoder;
+}
+
+absl::StatusOr<ImageHeader> ReadAvifHeader(Bytes bytes, const DecodeLimits& limits) {
+  // The limits are checked below, with a text that names them.
+  const DecodeLimits none = {.max_side = std::numeric_limits<int>::max()};
+  const absl::StatusOr<Decoder> decoder = Parse(bytes, none, AVIF_DEFAULT_IMAGE_SIZE_LIMIT);
+  if (!decoder.ok()) return decoder.status();
+  const avifImage& image = *(*decoder)->image;
+  const std::int64_t width = image.width;
+  const std::int64_t height = image.height;
+  if (absl::Status status = CheckSize(Format::kAvif, width, height, limits); !status.ok()) {
+    return status;
+  }
+  // Three planes of 16-bit samples, an alpha plane, and again where tiles are put together or film
+  // grain is added; the decoder's lines and motion vectors; the pixels before alpha is dropped.
+  // Sides are rounded up to the decoder's largest block.
+  constexpr std::int64_t kBlock = 256;
+  constexpr std::size_t kBytesPerPixel = 24;
+  constexpr std::size_t kTables = std::size_t{24} << 20;
+  const std::size_t working =
+      static_cast<std::size_t>((width + kBlock) * (height + kBlock)) * kBytesPerPixel;
+  return HeaderFor(Format::kAvif, width, height, working + kTables + bytes.size(), limits);
+}
+
+absl::StatusOr<Image> DecodeAvif(Bytes bytes, const ImageHeader& header, const DecodeLimits& limits,
+                                 Columns) {
+  const absl::StatusOr<Decoder> decoder =
+      Parse(bytes, limits, std::int64_t{header.width} * header.height);
+  if (!decoder.ok()) return decoder.status();
+  avifResult result = avifDecoderNthImage(decoder->get(), 0);
+  if (result != AVIF_RESULT_OK) return Failure(result);
+  const avifImage& decoded = *(*decoder)->image;
+  if (decoded.width != static_cast<std::uint32_t>(header.width) ||
+      decoded.height != static_cast<std::uint32_t>(header.height)) {
+    return MakeError(Reason::kCorruptImage,
+                     absl::StrCat("AVIF: a frame of ", decoded.width, " x ", decoded.height,
+                                  " pixels in an image of ", header.width, " x ", header.height));
+  }
+  Image image(header.width, header.height);
+  avifRGBImage rgb;
+  avifRGBImageSetDefaults(&rgb, &decoded);
+  rgb.depth = 8;
+  // Colours that are stored multiplied by alpha are divided by it, so alpha has to be asked for.
+  const bool has_alpha = (*decoder)->alphaPresent != AVIF_FALSE;
+  rgb.format = has_alpha ? AVIF_RGB_FORMAT_RGBA : AVIF_RGB_FORMAT_RGB;
+  std::vector<std::uint8_t> rgba(has_alpha ? image.size_bytes() / 3 * 4 : 0);
+  rgb.pixels = has_alpha ? rgba.data() : image.pixels().data();
+  rgb.rowBytes = static_cast<std::uint32_t>(image.width()) * (has_alpha ? 4U : 3U);
+  result = avifImageYUVToRGB(&decoded, &rgb);
+  if (result != AVIF_RESULT_OK) return Failure(result);
+  for (std::size_t i = 0; i < rgba.size() / 4; ++i) {
+    std::memcpy(&image.pixels()[3 * i], &rgba[4 * i], 3);
+  }
+  return image;
+}
+
+}  // namespace
+
+const Codec kAvifCodec = {.format = Format::kAvif,
+                          .accepts = AcceptsAvif,
+                          .read_header = ReadAvifHeader,
+                          .decode = DecodeAvif};
+
+}  // namespace pixembed
