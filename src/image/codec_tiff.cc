@@ -60,9 +60,10 @@ constexpr int kOldJpeg = 6;
 constexpr int kNewJpeg = 7;
 constexpr int kLzma = 34925;
 constexpr int kZstd = 50000;
-// Source: TiffImagePlugin.py COMPRESSION_INFO, without 50001 (WebP), which Pillow's libtiff lacks.
-constexpr std::array kCompressions = {1,     2,     3,     4,     5,     6,     7,     8,
-                                      32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000};
+// Source: TiffImagePlugin.py COMPRESSION_INFO, without 50001 (WebP), which Pillow's libtiff lacks,
+// and 32809 (ThunderScan), of which Debian's libtiff 4.5 leaves out the last run of a row.
+constexpr std::array kCompressions = {1,     2,     3,     4,     5,     6,     7,    8,
+                                      32771, 32773, 32946, 34676, 34677, 34925, 50000};
 
 constexpr int kYcbcr = 6;
 constexpr int kSeparatePlanes = 2;

@@ -674,6 +674,16 @@ def tiffs(rng):
                                         [rng.bytes(45)])
     yield "tiff.palette.none", tiff_file({k: v for k, v in tiff_tags((b"II", 3, (1,), 1, (8,), ()), 9, 5).items() if k != 320},
                                         [rng.bytes(45)])
+    # Compressions that Pillow does not write. Deflate's old number; CCITT runs that end on words: 8 white
+    # pixels and 8 black ones, or 16 white ones; SGI's logarithms, of kinds of pixels that are none.
+    yield "tiff.deflate.old", variant({259: (SHORT, [32946])}, [zlib.compress(strip) for strip in strips])
+    for photometric in (0, 1):
+        yield f"tiff.ccitt.words.{photometric}", tiff_file(tiff_tags((b"II", photometric, (1,), 1, (1,), ()), 16, 3,
+                                                                    compression=32771), [b"\x98\xa0\xa8\0\x98\xa0"])
+    for compression in (34676, 34677):
+        for bits in ((8,), (16,), (8, 8, 8), (16, 16, 16)):
+            yield f"tiff.sgilog.{compression}.{len(bits)}x{bits[0]}", tiff_file(tiff_tags(
+                (b"II", 1 if len(bits) == 1 else 2, (1,), 1, bits, ()), 5, 3, compression=compression), [rng.bytes(200)])
     # Subsampled YCbCr, which libtiff itself converts.
     for across, down in ((1, 1), (2, 1), (2, 2), (1, 2), (4, 2), (4, 4)):
         for width, height in ((16, 16), (17, 9)):

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <iterator>
 #include <string>
 #include <string_view>
@@ -61,8 +62,10 @@ TEST(Tiff, KindsOfPixelsThatPillowDoesNotKnowAreUnsupported) {
       Decode(AsBytes(TiffFile(TiffEntries(2, 1, 9, 3), "abcdef")), {}).status();
   EXPECT_EQ(ReasonOf(status), Reason::kUnsupportedFormat);
   EXPECT_THAT(std::string(status.message()), HasSubstr("photometric 9"));
-  EXPECT_EQ(ReasonOf(Decode(AsBytes(TwoPixels({{259, 3, {50001}}})), {}).status()),
-            Reason::kUnsupportedFormat);
+  for (const std::uint32_t compression : {50001U, 32809U}) {  // WebP, ThunderScan
+    EXPECT_EQ(ReasonOf(Decode(AsBytes(TwoPixels({{259, 3, {compression}}})), {}).status()),
+              Reason::kUnsupportedFormat);
+  }
 }
 
 TEST(Tiff, ATileLargerThanTheLimitIsRefusedThoughTheImageIsSmall) {
