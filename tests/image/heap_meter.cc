@@ -13,7 +13,6 @@
 #endif
 #if PIXEMBED_CLANG_SANITIZED || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define PIXEMBED_SANITIZED 1
-#include <sanitizer/allocator_interface.h>
 #else
 #define PIXEMBED_SANITIZED 0
 #include <malloc.h>
@@ -40,12 +39,22 @@ void Uncount(std::size_t size) {
 
 #if PIXEMBED_SANITIZED
 
+// The sanitizers' interface, whose header g++ comes without.
+// NOLINTBEGIN(bugprone-reserved-identifier)
+extern "C" {
+int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*,
+                                                                  std::size_t),
+                                              void (*free_hook)(const volatile void*));
+int __sanitizer_get_ownership(const volatile void* memory);
+std::size_t __sanitizer_get_allocated_size(const volatile void* memory);
+}
+// NOLINTEND(bugprone-reserved-identifier)
+
 namespace {
 
 [[maybe_unused]] const int kInstalled = __sanitizer_install_malloc_and_free_hooks(
     [](const volatile void*, std::size_t size) { Count(size); },
-    [](const volatile void* at) {
-      const auto* const memory = const_cast<const void*>(at);
+    [](const volatile void* memory) {
       if (memory != nullptr && __sanitizer_get_ownership(memory) != 0) {
         Uncount(__sanitizer_get_allocated_size(memory));
       }
