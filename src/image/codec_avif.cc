@@ -6,11 +6,13 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -38,7 +40,20 @@ struct DecoderDeleter {
 };
 using Decoder = std::unique_ptr<avifDecoder, DecoderDeleter>;
 
-absl::Status Failure(avifResult result) {
+// Whether an outermost box reaches past the end of the file. Only says why decoding failed.
+bool IsCut(Bytes bytes) {
+  ByteReader reader(bytes, std::endian::big);
+  while (reader.tell() < bytes.size()) {
+    const std::size_t start = reader.tell();
+    const std::optional<std::uint32_t> size = reader.ReadNumber<std::uint32_t>();
+    if (!size.has_value() || *size > bytes.size() - start) return true;
+    if (*size < 8) return false;  // to the end of the file, or a size of 64 bits
+    reader.Seek(start + *size);
+  }
+  return false;
+}
+
+absl::Status Failure(avifResult result, Bytes bytes) {
   const auto error = [result](Reason reason) {
     return MakeError(reason, absl::StrCat("AVIF: ", avifResultToString(result)));
   };
@@ -53,7 +68,7 @@ absl::Status Failure(avifResult result) {
     case AVIF_RESULT_NOT_IMPLEMENTED:
       return error(Reason::kUnsupportedFormat);
     default:
-      return error(Reason::kCorruptImage);
+      return error(IsCut(bytes) ? Reason::kTruncatedImage : Reason::kCorruptImage);
   }
 }
 
@@ -61,7 +76,7 @@ absl::Status Failure(avifResult result) {
 // the boxes say that it is.
 absl::StatusOr<Decoder> Parse(Bytes bytes, const DecodeLimits& limits, std::int64_t max_pixels) {
   Decoder decoder(avifDecoderCreate());
-  if (decoder == nullptr) return Failure(AVIF_RESULT_OUT_OF_MEMORY);
+  if (decoder == nullptr) return Failure(AVIF_RESULT_OUT_OF_MEMORY, bytes);
   decoder->maxThreads = 1;
   decoder->strictFlags &=
       ~static_cast<avifStrictFlags>(AVIF_STRICT_CLAP_VALID | AVIF_STRICT_PIXI_REQUIRED);
@@ -70,7 +85,7 @@ absl::StatusOr<Decoder> Parse(Bytes bytes, const DecodeLimits& limits, std::int6
   decoder->imageDimensionLimit = static_cast<std::uint32_t>(limits.max_side);
   avifResult result = avifDecoderSetIOMemory(decoder.get(), bytes.data(), bytes.size());
   if (result == AVIF_RESULT_OK) result = avifDecoderParse(decoder.get());
-  if (result != AVIF_RESULT_OK) return Failure(result);
+  if (result != AVIF_RESULT_OK) return Failure(result, bytes);
   return decoder;
 }
 
@@ -102,7 +117,7 @@ absl::StatusOr<Image> DecodeAvif(Bytes bytes, const ImageHeader& header, const D
       Parse(bytes, limits, std::int64_t{header.width} * header.height);
   if (!decoder.ok()) return decoder.status();
   avifResult result = avifDecoderNthImage(decoder->get(), 0);
-  if (result != AVIF_RESULT_OK) return Failure(result);
+  if (result != AVIF_RESULT_OK) return Failure(result, bytes);
   const avifImage& decoded = *(*decoder)->image;
   if (decoded.width != static_cast<std::uint32_t>(header.width) ||
       decoded.height != static_cast<std::uint32_t>(header.height)) {
@@ -121,7 +136,7 @@ absl::StatusOr<Image> DecodeAvif(Bytes bytes, const ImageHeader& header, const D
   rgb.pixels = has_alpha ? rgba.data() : image.pixels().data();
   rgb.rowBytes = static_cast<std::uint32_t>(image.width()) * (has_alpha ? 4U : 3U);
   result = avifImageYUVToRGB(&decoded, &rgb);
-  if (result != AVIF_RESULT_OK) return Failure(result);
+  if (result != AVIF_RESULT_OK) return Failure(result, bytes);
   for (std::size_t i = 0; i < rgba.size() / 4; ++i) {
     std::memcpy(&image.pixels()[3 * i], &rgba[4 * i], 3);
   }

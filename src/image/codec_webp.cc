@@ -88,9 +88,9 @@ std::size_t PrefixCodeBytes(const WebPIterator& frame) {
       WebPGetFeatures(frame.fragment.bytes, frame.fragment.size, &features) == VP8_STATUS_OK;
   constexpr int kLossless = 2;
   if (!readable || (features.format != kLossless && features.has_alpha == 0)) return 0;
-  constexpr std::size_t kBytes = 5004 * 4 + 640;  // tables and their index
-  constexpr std::size_t kMinBits = 5 * 4;         // five codes of one symbol
-  constexpr std::size_t kUnmapped = 1000;         // up to here codes that no pixel uses count, too
+  constexpr std::size_t kBytes = std::size_t{5004} * 4 + 640;  // tables and their index
+  constexpr std::size_t kMinBits = std::size_t{5} * 4;         // five codes of one symbol
+  constexpr std::size_t kUnmapped = 1000;  // up to here codes that no pixel uses count, too
   const auto width = static_cast<std::size_t>(features.width);
   const auto height = static_cast<std::size_t>(features.height);
   const std::size_t used =

@@ -93,11 +93,13 @@ struct ImageHeader {
   Format format = Format::kJpeg;
   int width = 0;
   int height = 0;
-  // Upper bound of the memory that Decode needs for its working pixels and result, bytes.
+  // Upper bound of the memory that Decode holds at once, bytes: result, working pixels, and whatever
+  // the format's library reserves.
   std::size_t decoded_bytes = 0;
 };
 
-// Reads format and size, and checks the limits.
+// Reads format and size, and checks the limits. Holds less than 8 bytes for each encoded one, and a
+// mebibyte, meanwhile.
 // Errors: EMPTY_IMAGE (no bytes), UNSUPPORTED_FORMAT, TRUNCATED_IMAGE or CORRUPT_IMAGE (unreadable
 // header), TOO_MANY_BYTES, TOO_MANY_PIXELS; all INVALID_ARGUMENT.
 absl::StatusOr<ImageHeader> ReadHeader(std::span<const std::byte> encoded,

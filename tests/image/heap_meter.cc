@@ -121,7 +121,11 @@ void free(void* memory) {
 
 namespace pixembed {
 
-HeapMeter::HeapMeter() : start_(held.load()) { most_held.store(start_); }
+HeapMeter::HeapMeter() : start_(held.load()), outer_most_(most_held.load()) {
+  most_held.store(start_);
+}
+
+HeapMeter::~HeapMeter() { most_held.store(std::max(most_held.load(), outer_most_)); }
 
 std::size_t HeapMeter::peak() const {
   return static_cast<std::size_t>(std::max<std::ptrdiff_t>(most_held.load() - start_, 0));

@@ -9,16 +9,20 @@
 
 namespace pixembed {
 
-// How much more was held at one moment than at the meter's beginning. One meter at a time; the
-// allocations of every thread count.
+// How much more was held at one moment than at the meter's beginning. The allocations of every
+// thread count. Meters may nest, on one thread; while an inner one lives, only it is right.
 class HeapMeter {
  public:
   HeapMeter();
+  HeapMeter(const HeapMeter&) = delete;
+  HeapMeter& operator=(const HeapMeter&) = delete;
+  ~HeapMeter();
   // Bytes, as the allocator hands them out. The most since the beginning, freed again or not.
   std::size_t peak() const;
 
  private:
   std::ptrdiff_t start_;
+  std::ptrdiff_t outer_most_;
 };
 
 }  // namespace pixembed
