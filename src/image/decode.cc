@@ -18,8 +18,8 @@
 namespace pixembed {
 namespace {
 
-// Every format, once. The order carries no meaning but for files that begin like two formats: AVIF's
-// signature stands four bytes behind the start.
+// Every format, once. The order carries no meaning but for files that begin like two formats:
+// AVIF's signature stands four bytes behind the start.
 constexpr std::array kCodecs = {&kJpegCodec, &kPngCodec,  &kWebpCodec, &kGifCodec,
                                 &kBmpCodec,  &kTiffCodec, &kAvifCodec};
 

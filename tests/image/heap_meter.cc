@@ -65,13 +65,26 @@ namespace {
 #else
 
 // The C library's own, under the names that it keeps for this purpose.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
-void* __libc_malloc(std::size_t size);                     // NOLINT(bugprone-reserved-identifier)
-void* __libc_calloc(std::size_t count, std::size_t size);  // NOLINT(bugprone-reserved-identifier)
-void* __libc_realloc(void* memory, std::size_t size);      // NOLINT(bugprone-reserved-identifier)
-void* __libc_memalign(std::size_t alignment,
-                      std::size_t size);  // NOLINT(bugprone-reserved-identifier)
-void __libc_free(void* memory);           // NOLINT(bugprone-reserved-identifier)
+void* __libc_malloc(std::size_t size);
+void* __libc_calloc(std::size_t count, std::size_t size);
+void* __libc_realloc(void* memory, std::size_t size);
+void* __libc_memalign(std::size_t alignment, std::size_t size);
+void __libc_free(void* memory);
+}
+// NOLINTEND(bugprone-reserved-identifier)
+
+// What stands in their place, in this program and the libraries that it loads.
+extern "C" {
+void* CountingMalloc(std::size_t size) __asm__("malloc");
+void* CountingCalloc(std::size_t count, std::size_t size) __asm__("calloc");
+void* CountingRealloc(void* memory, std::size_t size) __asm__("realloc");
+void* CountingMemalign(std::size_t alignment, std::size_t size) __asm__("memalign");
+void* CountingAlignedAlloc(std::size_t alignment, std::size_t size) __asm__("aligned_alloc");
+int CountingPosixMemalign(void** memory, std::size_t alignment,
+                          std::size_t size) __asm__("posix_memalign");
+void CountingFree(void* memory) __asm__("free");
 }
 
 namespace {
@@ -83,13 +96,13 @@ void* Counted(void* memory) {
 
 }  // namespace
 
-extern "C" {
+void* CountingMalloc(std::size_t size) { return Counted(__libc_malloc(size)); }
 
-void* malloc(std::size_t size) { return Counted(__libc_malloc(size)); }
+void* CountingCalloc(std::size_t count, std::size_t size) {
+  return Counted(__libc_calloc(count, size));
+}
 
-void* calloc(std::size_t count, std::size_t size) { return Counted(__libc_calloc(count, size)); }
-
-void* realloc(void* memory, std::size_t size) {
+void* CountingRealloc(void* memory, std::size_t size) {
   const std::size_t before = memory == nullptr ? 0 : malloc_usable_size(memory);
   void* const moved = __libc_realloc(memory, size);
   if (moved == nullptr && size != 0) return nullptr;  // the old memory stays
@@ -97,25 +110,25 @@ void* realloc(void* memory, std::size_t size) {
   return Counted(moved);
 }
 
-void* memalign(std::size_t alignment, std::size_t size) {
+void* CountingMemalign(std::size_t alignment, std::size_t size) {
   return Counted(__libc_memalign(alignment, size));
 }
 
-void* aligned_alloc(std::size_t alignment, std::size_t size) { return memalign(alignment, size); }
+void* CountingAlignedAlloc(std::size_t alignment, std::size_t size) {
+  return Counted(__libc_memalign(alignment, size));
+}
 
-int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
-  void* const made = memalign(alignment, size);
+int CountingPosixMemalign(void** memory, std::size_t alignment, std::size_t size) {
+  void* const made = Counted(__libc_memalign(alignment, size));
   if (made == nullptr) return ENOMEM;
   *memory = made;
   return 0;
 }
 
-void free(void* memory) {
+void CountingFree(void* memory) {
   if (memory != nullptr) Uncount(malloc_usable_size(memory));
   __libc_free(memory);
 }
-
-}  // extern "C"
 
 #endif
 
