@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source deploy/environment.sh
 
 minutes=20
-if [[ ${1:-} =~ ^[0-9]+$ ]]; then
+if [[ ${1:-} =~ ^[1-9][0-9]*$ ]]; then
   minutes=$1
   shift
 fi
