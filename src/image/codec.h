@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "absl/functional/function_ref.h"
@@ -22,6 +23,13 @@ struct Columns {
   friend bool operator==(const Columns&, const Columns&) = default;
 };
 
+// What the caller will look at.
+struct Needed {
+  Columns columns;
+  // What shows through where the image is transparent; nothing: alpha is dropped.
+  std::optional<Color> background;
+};
+
 // Stateless, thread-safe. A codec never prints, never exits, and answers every failure with a
 // status that carries a reason; std::bad_alloc may leave it.
 struct Codec {
@@ -33,8 +41,13 @@ struct Codec {
   absl::StatusOr<ImageHeader> (*read_header)(Bytes bytes, const DecodeLimits& limits);
   // `header` is what read_header answered for the same bytes and limits; the image has its size.
   // Pixels outside the columns `needed` may be indeterminate; the status does not depend on them.
+  // For transparency it may hold 4 bytes a pixel beside what the header says.
   absl::StatusOr<Image> (*decode)(Bytes bytes, const ImageHeader& header,
-                                  const DecodeLimits& limits, Columns needed);
+                                  const DecodeLimits& limits, const Needed& needed);
+  // The orientation that the metadata say, 1 to 8; nullptr where Pillow finds none in the format,
+  // or applies it unasked. REQUIRES: read_header accepts the bytes.
+  // Errors: CORRUPT_IMAGE, TRUNCATED_IMAGE: metadata that Pillow cannot read.
+  absl::StatusOr<int> (*read_orientation)(Bytes bytes) = nullptr;
 };
 
 extern const Codec kAvifCodec;
@@ -65,7 +78,8 @@ constexpr std::size_t HeaderMemory(std::size_t encoded_bytes) {
 // indeterminate. `needed` is asked once, when the size is known, and may refuse the image: its
 // error is the answer.
 absl::StatusOr<Image> DecodeColumns(std::span<const std::byte> encoded, const DecodeLimits& limits,
-                                    absl::FunctionRef<absl::StatusOr<Columns>(Size size)> needed);
+                                    absl::FunctionRef<absl::StatusOr<Columns>(Size size)> needed,
+                                    const DecodePolicy& policy = {});
 
 }  // namespace pixembed
 

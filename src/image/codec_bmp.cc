@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "src/error/error.h"
+#include "src/image/alpha.h"
 #include "src/image/byte_reader.h"
 #include "src/image/codec.h"
 #include "src/image/image.h"
@@ -323,7 +324,7 @@ class RunLengthDecoder {
 };
 
 absl::StatusOr<Image> DecodeBmp(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
-                                Columns) {
+                                const Needed& needed) {
   const absl::StatusOr<Bitmap> read = ReadBitmap(bytes);
   if (!read.ok()) return read.status();
   const Bitmap& bitmap = *read;
@@ -347,11 +348,17 @@ absl::StatusOr<Image> DecodeBmp(Bytes bytes, const ImageHeader& header, const De
   const RawMode* const raw_mode = FindRawMode(bitmap.mode, raw_mode_name);
   rows.row_bytes = raw_mode->RowBytes(header.width);
   Image image(header.width, header.height);
+  const bool transparent = needed.background.has_value() && raw_mode->to_alpha != nullptr;
+  std::vector<std::uint8_t> alpha(transparent ? image.size_bytes() / 3 : 0);
   const RawRowsResult result = ReadRawRows(data, rows, [&](int y, const std::uint8_t* row) {
     raw_mode->to_rgb(row, image.row(y), header.width, bitmap.palette);
+    if (transparent) {
+      raw_mode->to_alpha(row, alpha.data() + static_cast<std::size_t>(y) * width, header.width);
+    }
   });
   switch (result) {
     case RawRowsResult::kOk:
+      if (transparent) CompositeOnto(*needed.background, alpha, image.pixels());
       return image;
     case RawRowsResult::kTruncated:
       return Truncated("the image data");

@@ -388,7 +388,7 @@ absl::StatusOr<ImageHeader> ReadGifHeader(Bytes bytes, const DecodeLimits& limit
 }
 
 absl::StatusOr<Image> DecodeGif(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
-                                Columns) {
+                                const Needed& needed) {
   const absl::StatusOr<Frame> frame = ReadFirstFrame(bytes);
   if (!frame.ok()) return frame.status();
   if (frame->frame_width == 0 || frame->frame_height == 0) return Corrupt("the frame is empty");
@@ -400,8 +400,15 @@ absl::StatusOr<Image> DecodeGif(Bytes bytes, const ImageHeader& header, const De
       palette.at(i) = static_cast<std::uint8_t>(i / 3);
     }
   }
+  if (needed.background.has_value() && frame->transparent_index.has_value()) {
+    const std::size_t at = std::size_t{*frame->transparent_index} * 3;
+    palette.at(at) = needed.background->red;
+    palette.at(at + 1) = needed.background->green;
+    palette.at(at + 2) = needed.background->blue;
+  }
   Image image(header.width, header.height);
-  // What the frame does not cover is its transparent colour, whose own colour shows.
+  // What the frame does not cover is its transparent colour, whose own colour, or the background,
+  // shows.
   const std::uint8_t* const background =
       palette.data() + std::size_t{frame->transparent_index.value_or(0)} * 3;
   const auto pixels = image.pixels();

@@ -29,6 +29,7 @@
 #include "src/image/byte_reader.h"
 #include "src/image/codec.h"
 #include "src/image/image.h"
+#include "src/image/orientation.h"
 #include "src/image/raw_mode.h"
 
 namespace pixembed {
@@ -74,6 +75,13 @@ struct Frame {
   bool progressive = false;
 };
 
+// What the application segments say, as JpegImagePlugin.py keeps it.
+struct Metadata {
+  std::vector<Bytes> exif;  // parts of one whole; only the first has its "Exif\0\0"
+  Bytes xmp;
+  bool has_density = false;  // info["dpi"], of JFIF
+};
+
 bool IsStartOfFrame(unsigned marker) {
   return marker >= 0xC0 && marker <= 0xDE && marker != 0xC4 && marker != 0xC8 && marker != 0xCC &&
          (marker < 0xD0 || marker == 0xDE);
@@ -115,17 +123,27 @@ absl::Status CheckQuantizationTables(Bytes segment) {
   return absl::OkStatus();
 }
 
-// Pillow indexes into two kinds of application segments without a look at their length.
-absl::Status CheckApplicationSegment(unsigned marker, Bytes segment) {
+// Source: JpegImagePlugin.py APP.
+absl::Status ReadApplicationSegment(unsigned marker, Bytes segment, Metadata& metadata) {
+  constexpr std::string_view kExif("Exif\0\0", 6);
+  constexpr std::string_view kXmp("http://ns.adobe.com/xap/1.0/\0", 29);
   const bool jfif = marker == 0xE0 && StartsWith(segment, "JFIF");
   const bool adobe = marker == 0xEE && StartsWith(segment, "Adobe");
+  // Pillow indexes into these two without a look at their length.
   if ((jfif || adobe) && segment.size() < 7) {
     return MakeError(Reason::kCorruptImage, "JPEG: an application segment is cut short");
+  }
+  if (jfif) {
+    metadata.has_density |= segment.size() >= 12 && (segment[7] == 1 || segment[7] == 2);
+  } else if (marker == 0xE1 && StartsWith(segment, kExif)) {
+    metadata.exif.push_back(metadata.exif.empty() ? segment : segment.subspan(kExif.size()));
+  } else if (marker == 0xE1 && StartsWith(segment, kXmp)) {
+    metadata.xmp = segment.subspan(kXmp.size());
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<Frame> ReadFrameHeader(Bytes bytes) {
+absl::StatusOr<Frame> ReadFrameHeader(Bytes bytes, Metadata& metadata) {
   ByteReader reader(bytes, std::endian::big);
   reader.Seek(3);  // SOI and the 0xFF of the next marker
   Frame frame;
@@ -157,7 +175,7 @@ absl::StatusOr<Frame> ReadFrameHeader(Bytes bytes) {
     } else if (marker == 0xDB) {
       status = CheckQuantizationTables(*segment);
     } else {
-      status = CheckApplicationSegment(marker, *segment);
+      status = ReadApplicationSegment(marker, *segment, metadata);
     }
     if (!status.ok()) return status;
   }
@@ -176,10 +194,33 @@ std::size_t WorkingBytes(const Frame& frame) {
   return kTables + rows + coefficients;
 }
 
+absl::StatusOr<Frame> ReadFrameHeader(Bytes bytes) {
+  Metadata metadata;
+  return ReadFrameHeader(bytes, metadata);
+}
+
 absl::StatusOr<ImageHeader> ReadJpegHeader(Bytes bytes, const DecodeLimits& limits) {
   const absl::StatusOr<Frame> frame = ReadFrameHeader(bytes);
   if (!frame.ok()) return frame.status();
   return HeaderFor(Format::kJpeg, frame->width, frame->height, WorkingBytes(*frame), limits);
+}
+
+absl::StatusOr<int> ReadJpegOrientation(Bytes bytes) {
+  Metadata metadata;
+  const absl::StatusOr<Frame> frame = ReadFrameHeader(bytes, metadata);
+  if (!frame.ok()) return frame.status();
+  if (!metadata.exif.empty()) {
+    std::vector<std::uint8_t> exif;
+    for (const Bytes part : metadata.exif) exif.insert(exif.end(), part.begin(), part.end());
+    const absl::StatusOr<std::optional<int>> orientation = OrientationOfExif(exif);
+    // Looking for the density that JFIF does not give, Pillow has met the broken EXIF data before,
+    // and takes them for empty from then on.
+    if (!orientation.ok() && !metadata.has_density) return kUpright;
+    if (!orientation.ok()) return orientation.status();
+    if (orientation->has_value()) return **orientation;
+  }
+  return OrientationOfXmp(
+      {reinterpret_cast<const char*>(metadata.xmp.data()), metadata.xmp.size()});
 }
 
 // ---- the library
@@ -343,7 +384,7 @@ class Decompressor {
 };
 
 absl::StatusOr<Image> DecodeJpeg(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
-                                 Columns needed) {
+                                 const Needed& needed) {
   const absl::StatusOr<Frame> frame = ReadFrameHeader(bytes);
   if (!frame.ok()) return frame.status();
   static const RawMode& cmyk = *FindRawMode("CMYK", "CMYK;I");
@@ -351,7 +392,7 @@ absl::StatusOr<Image> DecodeJpeg(Bytes bytes, const ImageHeader& header, const D
   std::vector<std::uint8_t> cmyk_row(
       frame->components == 4 ? static_cast<std::size_t>(header.width) * 4 : 0);
   Decompressor decompressor(bytes);
-  switch (decompressor.Run(image, needed, frame->components, cmyk_row.data(), cmyk)) {
+  switch (decompressor.Run(image, needed.columns, frame->components, cmyk_row.data(), cmyk)) {
     case Ending::kDone:
       return image;
     case Ending::kSuspended:
@@ -369,6 +410,7 @@ absl::StatusOr<Image> DecodeJpeg(Bytes bytes, const ImageHeader& header, const D
 const Codec kJpegCodec = {.format = Format::kJpeg,
                           .accepts = AcceptsJpeg,
                           .read_header = ReadJpegHeader,
-                          .decode = DecodeJpeg};
+                          .decode = DecodeJpeg,
+                          .read_orientation = ReadJpegOrientation};
 
 }  // namespace pixembed

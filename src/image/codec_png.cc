@@ -15,6 +15,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -22,10 +24,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "src/error/error.h"
+#include "src/image/alpha.h"
 #include "src/image/byte_reader.h"
 #include "src/image/codec.h"
 #include "src/image/image.h"
+#include "src/image/orientation.h"
 #include "src/image/raw_mode.h"
 
 namespace pixembed {
@@ -90,13 +95,27 @@ struct Chunk {
   std::uint32_t length = 0;
 };
 
+// What Pillow keeps of a file's texts, as far as they may say its orientation. Image.info's keys
+// are in the comments.
+struct Metadata {
+  std::optional<std::string> exif;  // "exif": of an eXIf chunk, or a tEXt chunk of that name
+  bool exif_is_text = false;        // "exif" is a string, which Pillow does not take for data
+  std::optional<std::string> raw_profile;  // "Raw profile type exif"
+  std::optional<std::string> xmp_text;     // "XML:com.adobe.xmp"
+  std::string xmp;                         // "xmp"
+};
+
 // What a chunk's handler wants next.
 enum class Next { kContinue, kImageData, kEnd };
 
 // Reads chunks and keeps what they say: Pillow's PngStream.
 class ChunkReader {
  public:
-  explicit ChunkReader(Bytes bytes) : reader_(bytes, std::endian::big) { reader_.Seek(8); }
+  // Keeps what texts say in `metadata`, unless it is nullptr.
+  explicit ChunkReader(Bytes bytes, Metadata* metadata = nullptr)
+      : reader_(bytes, std::endian::big), metadata_(metadata) {
+    reader_.Seek(8);
+  }
 
   ByteReader& reader() { return reader_; }
 
@@ -136,7 +155,11 @@ class ChunkReader {
   bool interlaced = false;
   Bytes palette_bytes;
   bool has_palette = false;
+  // What tRNS says. Of a palette: one fully transparent colour, or the alphas of the first colours.
+  // Otherwise the one colour that is transparent.
   bool has_transparent_index = false;
+  std::optional<Bytes> palette_alphas;
+  std::optional<Color> transparent_color;
   bool animated = false;              // has more than one picture, the default image included
   std::optional<Box> frame;           // of the last fcTL chunk
   std::optional<Box> image_data_box;  // where the first image data goes
@@ -150,6 +173,8 @@ class ChunkReader {
   absl::Status ReadInternationalText(Bytes data);
   absl::Status ReadColorProfile(Bytes data);
   absl::Status ReadAnimationControl(Bytes data);
+  // Keeps a text that is decoded to characters; as they are in the file's encoding.
+  void KeepText(Bytes key, Bytes text);
   absl::Status CountText(std::size_t size) {
     text_memory_ += size;
     if (text_memory_ > kMaxTextMemory) return Corrupt("more than 64 MiB of text");
@@ -175,14 +200,20 @@ class ChunkReader {
   }
 
   ByteReader reader_;
+  Metadata* const metadata_;
   std::optional<std::uint32_t> sequence_;
   std::optional<std::uint32_t> frame_count_;
   std::size_t text_memory_ = 0;
 };
 
-// The inflated size of a text or profile, at most kMaxTextChunk; of a broken stream, that of its
-// sound part. Errors: CORRUPT_IMAGE (larger).
-absl::StatusOr<std::size_t> InflatedTextSize(Bytes data) {
+// A text or profile, inflated.
+struct InflatedText {
+  std::size_t size = 0;  // of a broken stream, that of its sound part
+  bool sound = true;
+};
+
+// Inflates at most kMaxTextChunk, into `text` unless it is nullptr. Errors: CORRUPT_IMAGE (larger).
+absl::StatusOr<InflatedText> InflateText(Bytes data, std::vector<std::uint8_t>* text = nullptr) {
   z_stream stream = {};
   if (inflateInit(&stream) != Z_OK) {
     return MakeError(Reason::kOutOfMemory, "PNG: no memory to inflate a text");
@@ -190,18 +221,21 @@ absl::StatusOr<std::size_t> InflatedTextSize(Bytes data) {
   std::array<std::uint8_t, 4096> part;
   stream.next_in = const_cast<Bytef*>(data.data());  // zlib does not write to it
   stream.avail_in = static_cast<uInt>(data.size());
-  std::size_t size = 0;
+  InflatedText inflated;
   int result = Z_OK;
   do {
     stream.next_out = part.data();
     stream.avail_out = static_cast<uInt>(part.size());
     result = inflate(&stream, Z_SYNC_FLUSH);
-    size += part.size() - stream.avail_out;
-  } while (result == Z_OK && stream.avail_out == 0 && size < kMaxTextChunk);
+    const std::size_t size = part.size() - stream.avail_out;
+    inflated.size += size;
+    if (text != nullptr) text->insert(text->end(), part.begin(), part.begin() + size);
+  } while (result == Z_OK && stream.avail_out == 0 && inflated.size < kMaxTextChunk);
   const bool too_large = result == Z_OK && stream.avail_out == 0 && stream.avail_in > 0;
   inflateEnd(&stream);
   if (too_large) return Corrupt("a text of more than 1 MiB");
-  return size;
+  inflated.sound = result == Z_OK || result == Z_STREAM_END || result == Z_BUF_ERROR;
+  return inflated;
 }
 
 // The bytes before the first 0, and those after it; the second is nothing where there is no 0.
@@ -210,6 +244,32 @@ std::pair<Bytes, std::optional<Bytes>> SplitAtZero(Bytes data) {
   const auto length = static_cast<std::size_t>(zero - data.begin());
   if (zero == data.end()) return {data, std::nullopt};
   return {data.first(length), data.subspan(length + 1)};
+}
+
+std::string_view AsText(Bytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+Bytes AsBytes(std::string_view text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+// Whether the bytes are UTF-8, as strictly as Python's decoder.
+bool IsUtf8(Bytes bytes) {
+  for (std::size_t i = 0; i < bytes.size();) {
+    const unsigned head = bytes[i++];
+    if (head < 0x80) continue;
+    if (head < 0xC2 || head > 0xF4) return false;
+    const int more = head < 0xE0 ? 1 : head < 0xF0 ? 2 : 3;
+    // The second byte must not spell what fits into fewer bytes, a surrogate, or too much.
+    unsigned low = head == 0xE0 ? 0xA0 : head == 0xF0 ? 0x90 : 0x80;
+    unsigned high = head == 0xED ? 0x9F : head == 0xF4 ? 0x8F : 0xBF;
+    for (int k = 0; k < more; ++k, low = 0x80, high = 0xBF) {
+      if (i == bytes.size() || bytes[i] < low || bytes[i] > high) return false;
+      ++i;
+    }
+  }
+  return true;
 }
 
 absl::Status ChunkReader::ReadImageHeader(Bytes data) {
@@ -230,8 +290,17 @@ absl::Status ChunkReader::ReadTransparency(Bytes data) {
     // One fully transparent entry and no other: Pillow keeps its index rather than a table.
     has_transparent_index = std::ranges::count(data, 0) == 1 &&
                             std::ranges::all_of(data, [](auto a) { return a == 0 || a == 255; });
+    palette_alphas = data;
   } else if (mode == "1" || mode == "L" || mode == "I;16" || mode == "RGB") {
     if (data.size() < (mode == "RGB" ? 6U : 2U)) return Corrupt("the tRNS chunk is too short");
+    // Pillow compares the low bytes with the pixels as RGB, whatever their depth.
+    if (mode == "RGB") {
+      transparent_color = Color{data[1], data[3], data[5]};
+    } else {
+      const bool light = data[0] != 0 || data[1] != 0;
+      const std::uint8_t gray = mode == "1" && light ? std::uint8_t{255} : data[1];
+      transparent_color = Color{gray, gray, gray};
+    }
   }
   return absl::OkStatus();
 }
@@ -251,32 +320,66 @@ absl::Status ChunkReader::ReadFrameControl(Bytes data) {
   return absl::OkStatus();
 }
 
+void ChunkReader::KeepText(Bytes key, Bytes text) {
+  if (metadata_ == nullptr) return;
+  const std::string_view name = AsText(key);
+  if (name == "exif") {
+    metadata_->exif.emplace();
+    metadata_->exif_is_text = true;
+  } else if (name == "Raw profile type exif") {
+    metadata_->raw_profile = AsText(text);
+  } else if (name == "XML:com.adobe.xmp") {
+    metadata_->xmp_text = AsText(text);
+  }
+}
+
 absl::Status ChunkReader::ReadText(Bytes data, bool compressed) {
   const auto [key, rest] = SplitAtZero(data);
-  const Bytes value = rest.value_or(Bytes());
+  Bytes value = rest.value_or(Bytes());
   std::size_t size = value.size();
+  std::vector<std::uint8_t> inflated;
   if (compressed) {
     if (!value.empty() && value[0] != 0) return Corrupt("unknown compression of a text");
-    const absl::StatusOr<std::size_t> inflated =
-        InflatedTextSize(value.empty() ? value : value.subspan(1));
-    if (!inflated.ok()) return inflated.status();
-    size = *inflated;
+    const absl::StatusOr<InflatedText> result = InflateText(
+        value.empty() ? value : value.subspan(1), metadata_ == nullptr ? nullptr : &inflated);
+    if (!result.ok()) return result.status();
+    size = result->size;
+    value = result->sound ? Bytes(inflated) : Bytes();
   }
-  return key.empty() ? absl::OkStatus() : CountText(size);
+  if (key.empty()) return absl::OkStatus();
+  KeepText(key, value);
+  if (metadata_ != nullptr && !compressed && AsText(key) == "exif") {
+    metadata_->exif = AsText(value);
+    metadata_->exif_is_text = false;
+  }
+  return CountText(size);
 }
 
 absl::Status ChunkReader::ReadInternationalText(Bytes data) {
-  const std::optional<Bytes> rest = SplitAtZero(data).second;
+  const auto [key, rest] = SplitAtZero(data);
   if (!rest.has_value() || rest->size() < 2) return absl::OkStatus();
   const bool compressed = (*rest)[0] != 0;
   const bool known_method = (*rest)[1] == 0;
-  const std::optional<Bytes> after_language = SplitAtZero(rest->subspan(2)).second;
+  const auto [language, after_language] = SplitAtZero(rest->subspan(2));
   if (!after_language.has_value()) return absl::OkStatus();
-  const std::optional<Bytes> text = SplitAtZero(*after_language).second;
-  if (!text.has_value() || (compressed && !known_method)) return absl::OkStatus();
-  if (!compressed) return CountText(text->size());
-  const absl::StatusOr<std::size_t> size = InflatedTextSize(*text);
-  return size.ok() ? CountText(*size) : size.status();
+  const auto [translated_key, after_key] = SplitAtZero(*after_language);
+  if (!after_key.has_value() || (compressed && !known_method)) return absl::OkStatus();
+  Bytes text = *after_key;
+  std::size_t size = text.size();
+  std::vector<std::uint8_t> inflated;
+  if (compressed) {
+    const absl::StatusOr<InflatedText> result =
+        InflateText(text, metadata_ == nullptr ? nullptr : &inflated);
+    if (!result.ok()) return result.status();
+    size = result->size;
+    if (!result->sound) return CountText(size);
+    text = inflated;
+  }
+  if (metadata_ != nullptr) {
+    if (AsText(key) == "XML:com.adobe.xmp") metadata_->xmp = AsText(text);
+    if (IsUtf8(language) && IsUtf8(translated_key) && IsUtf8(text)) KeepText(key, text);
+  }
+  return CountText(size);
 }
 
 absl::Status ChunkReader::ReadColorProfile(Bytes data) {
@@ -286,8 +389,8 @@ absl::Status ChunkReader::ReadColorProfile(Bytes data) {
   if (profile.empty()) return Corrupt("the iCCP chunk is too short");
   if (profile[0] != 0) return Corrupt("unknown compression of the colour profile");
   // Pillow counts texts only; a file has one profile, and many would be an attack.
-  const absl::StatusOr<std::size_t> size = InflatedTextSize(profile.subspan(1));
-  return size.ok() ? CountText(*size) : size.status();
+  const absl::StatusOr<InflatedText> inflated = InflateText(profile.subspan(1));
+  return inflated.ok() ? CountText(inflated->size) : inflated.status();
 }
 
 absl::Status ChunkReader::ReadAnimationControl(Bytes data) {
@@ -337,6 +440,13 @@ absl::StatusOr<Next> ChunkReader::Handle(const Chunk& chunk) {
       break;
     case Tag("tRNS"):
       status = ReadTransparency(data);
+      break;
+    case Tag("eXIf"):
+      if (metadata_ != nullptr) {
+        metadata_->exif = absl::StrCat(absl::string_view("Exif\0\0", 6),
+                                       absl::string_view(AsText(data).data(), data.size()));
+        metadata_->exif_is_text = false;
+      }
       break;
     case Tag("acTL"):
       status = ReadAnimationControl(data);
@@ -520,9 +630,9 @@ constexpr std::array<Pass, 7> kAdam7 = {{{0, 0, 8, 8},
 class ZipDecoder {
  public:
   // `box` lies inside `image`. An interlaced image is placed at the origin whatever its box says,
-  // as Pillow does.
+  // as Pillow does. `alpha`, a byte per pixel of the image, is empty where it is not asked for.
   ZipDecoder(const RawMode& raw_mode, bool interlaced, const Box& box, const Palette& palette,
-             Image& image)
+             Image& image, std::span<std::uint8_t> alpha)
       : raw_mode_(raw_mode),
         interlaced_(interlaced),
         width_(static_cast<int>(box.x1 - box.x0)),
@@ -531,9 +641,11 @@ class ZipDecoder {
         y_offset_(static_cast<int>(box.y0)),
         palette_(palette),
         image_(image),
+        alpha_(alpha),
         row_(raw_mode.RowBytes(width_) + 1),
         previous_(row_.size()),
-        pass_pixels_(interlaced ? static_cast<std::size_t>(width_) * 3 : 0) {}
+        pass_pixels_(interlaced ? static_cast<std::size_t>(width_) * 3 : 0),
+        pass_alpha_(interlaced && !alpha.empty() ? static_cast<std::size_t>(width_) : 0) {}
   ZipDecoder(const ZipDecoder&) = delete;
   ZipDecoder& operator=(const ZipDecoder&) = delete;
   ~ZipDecoder() { inflateEnd(&stream_); }
@@ -592,13 +704,18 @@ class ZipDecoder {
     if (!interlaced_) {
       std::uint8_t* const rgb = image_.row(y_ + y_offset_) + std::ptrdiff_t{x_offset_} * 3;
       raw_mode_.to_rgb(samples, rgb, width_, palette_);
+      if (!alpha_.empty()) {
+        raw_mode_.to_alpha(samples, AlphaRow(y_ + y_offset_) + x_offset_, width_);
+      }
       ++y_;
       return;
     }
     raw_mode_.to_rgb(samples, pass_pixels_.data(), PassWidth(), palette_);
+    if (!alpha_.empty()) raw_mode_.to_alpha(samples, pass_alpha_.data(), PassWidth());
     std::uint8_t* const rgb = image_.row(y_);
     for (int i = 0, x = pass().column; i < PassWidth(); ++i, x += pass().column_step) {
       std::memcpy(rgb + std::ptrdiff_t{x} * 3, pass_pixels_.data() + std::ptrdiff_t{i} * 3, 3);
+      if (!alpha_.empty()) AlphaRow(y_)[x] = pass_alpha_[static_cast<std::size_t>(i)];
     }
     y_ += pass().row_step;
     while (y_ >= height_ || PassWidth() == 0) {
@@ -611,6 +728,10 @@ class ZipDecoder {
     }
   }
 
+  std::uint8_t* AlphaRow(int y) {
+    return alpha_.data() + static_cast<std::size_t>(y) * static_cast<std::size_t>(image_.width());
+  }
+
   const RawMode& raw_mode_;
   const bool interlaced_;
   const int width_;
@@ -619,41 +740,70 @@ class ZipDecoder {
   const int y_offset_;
   const Palette& palette_;
   Image& image_;
+  const std::span<std::uint8_t> alpha_;
   z_stream stream_ = {};
   std::vector<std::uint8_t> row_;
   std::vector<std::uint8_t> previous_;
   std::vector<std::uint8_t> pass_pixels_;
+  std::vector<std::uint8_t> pass_alpha_;
   std::size_t filled_ = 0;
   std::size_t pass_ = 0;
   int y_ = 0;
   bool done_ = false;
 };
 
-absl::StatusOr<Palette> ReadPalette(const ChunkReader& chunks) {
+// Reads as far as Pillow does. What is wrong with the file is for decoding to say.
+void ReadAllChunks(ChunkReader& chunks) {
+  if (ReadToImageData(chunks).ok()) ImageData(chunks).Finish().IgnoreError();
+}
+
+// The colours of the palette, on `background` where it is asked for.
+absl::StatusOr<Palette> ReadPalette(Bytes file, const ChunkReader& chunks,
+                                    std::optional<Color> background) {
   Palette palette = {};
   if (chunks.color->mode != "P") return palette;
-  if (!chunks.has_palette && chunks.has_transparent_index) {
+  if (!background.has_value() && !chunks.has_palette && chunks.has_transparent_index) {
     return Corrupt("a transparent colour of a palette that is not there");
   }
   // A rest of one or two bytes does not count.
   const std::size_t size = chunks.palette_bytes.size() / 3 * 3;
   if (size > palette.size()) return Corrupt("a palette of more than 256 colours");
   std::ranges::copy(chunks.palette_bytes.first(size), palette.begin());
+  if (!background.has_value()) return palette;
+
+  ChunkReader whole(file);  // the alphas may come after the image data
+  ReadAllChunks(whole);
+  const Bytes given = whole.palette_alphas.value_or(Bytes());
+  constexpr std::size_t kColors = 256;
+  std::array<std::uint8_t, kColors> alphas;
+  std::ranges::fill(alphas, std::uint8_t{255});
+  if (whole.has_transparent_index) {
+    const auto index = static_cast<std::size_t>(std::ranges::find(given, 0) - given.begin());
+    if (index >= kColors) return Corrupt("a transparent colour outside the palette");
+    alphas.at(index) = 0;
+  } else {
+    if (given.size() > kColors) return Corrupt("alphas of more than 256 colours");
+    std::ranges::copy(given, alphas.begin());
+  }
+  CompositeOnto(*background, alphas, palette);
   return palette;
 }
 
 absl::StatusOr<Image> DecodePng(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
-                                Columns) {
+                                const Needed& needed) {
   ChunkReader chunks(bytes);
   if (absl::Status status = ReadToImageData(chunks); !status.ok()) return status;
-  const absl::StatusOr<Palette> palette = ReadPalette(chunks);
+  const std::optional<Color>& background = needed.background;
+  const absl::StatusOr<Palette> palette = ReadPalette(bytes, chunks, background);
   if (!palette.ok()) return palette.status();
   const RawMode* const raw_mode = FindRawMode(chunks.color->mode, chunks.color->raw_mode);
   const Box box = *chunks.image_data_box;
   if (box.x1 <= box.x0 || box.y1 <= box.y0) return Corrupt("the first frame is empty");
   Image image(header.width, header.height);
   FillBlank(chunks.color->mode, *palette, image);
-  ZipDecoder decoder(*raw_mode, chunks.interlaced, box, *palette, image);
+  const bool has_alpha = background.has_value() && raw_mode->to_alpha != nullptr;
+  std::vector<std::uint8_t> alpha(has_alpha ? image.size_bytes() / 3 : 0);
+  ZipDecoder decoder(*raw_mode, chunks.interlaced, box, *palette, image, alpha);
   if (absl::Status status = decoder.Start(); !status.ok()) return status;
   ImageData data(chunks);
   while (!decoder.done()) {
@@ -662,7 +812,64 @@ absl::StatusOr<Image> DecodePng(Bytes bytes, const ImageHeader& header, const De
     if (absl::Status status = decoder.Feed(*block); !status.ok()) return status;
   }
   if (absl::Status status = data.Finish(); !status.ok()) return status;
+  if (has_alpha) CompositeOnto(*background, alpha, image.pixels());
+  if (background.has_value() && chunks.transparent_color.has_value()) {
+    ReplaceColor(*chunks.transparent_color, *background, image.pixels());
+  }
   return image;
+}
+
+// The data that a text spells in hexadecimal, from its fourth line on.
+// Source: Image.py getexif; Python's bytes.fromhex.
+absl::StatusOr<std::vector<std::uint8_t>> ReadRawProfile(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\v\f";
+  const auto digit = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+  };
+  std::string hex;
+  int lines = 0;
+  for (const char c : text) {
+    if (c == '\n') {
+      ++lines;
+    } else if (lines >= 3) {
+      hex.push_back(c);
+    }
+  }
+  std::vector<std::uint8_t> data;
+  for (std::size_t i = 0; i < hex.size();) {
+    if (kSpace.find(hex[i]) != std::string_view::npos) {
+      ++i;
+      continue;
+    }
+    const int high = digit(hex[i]);
+    const int low = i + 1 < hex.size() ? digit(hex[i + 1]) : -1;
+    if (high < 0 || low < 0) return Corrupt("a raw EXIF profile that is not hexadecimal");
+    data.push_back(static_cast<std::uint8_t>(high * 16 + low));
+    i += 2;
+  }
+  return data;
+}
+
+absl::StatusOr<int> ReadPngOrientation(Bytes bytes) {
+  Metadata metadata;
+  ChunkReader chunks(bytes, &metadata);
+  ReadAllChunks(chunks);
+  if (metadata.exif_is_text) return Corrupt("EXIF data in a text that Pillow does not read");
+  std::vector<std::uint8_t> profile;
+  if (metadata.raw_profile.has_value() && !metadata.exif.has_value()) {
+    absl::StatusOr<std::vector<std::uint8_t>> read = ReadRawProfile(*metadata.raw_profile);
+    if (!read.ok()) return read.status();
+    profile = *std::move(read);
+  }
+  const absl::StatusOr<std::optional<int>> orientation =
+      OrientationOfExif(metadata.exif.has_value() ? AsBytes(*metadata.exif) : Bytes(profile));
+  if (!orientation.ok()) return orientation.status();
+  if (orientation->has_value()) return **orientation;
+  const std::string text = metadata.xmp_text.value_or("");
+  return OrientationOfXmp(text.empty() ? metadata.xmp : text);
 }
 
 }  // namespace
@@ -670,6 +877,7 @@ absl::StatusOr<Image> DecodePng(Bytes bytes, const ImageHeader& header, const De
 const Codec kPngCodec = {.format = Format::kPng,
                          .accepts = AcceptsPng,
                          .read_header = ReadPngHeader,
-                         .decode = DecodePng};
+                         .decode = DecodePng,
+                         .read_orientation = ReadPngOrientation};
 
 }  // namespace pixembed

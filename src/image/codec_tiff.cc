@@ -27,9 +27,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "src/error/error.h"
+#include "src/image/alpha.h"
 #include "src/image/byte_reader.h"
 #include "src/image/codec.h"
 #include "src/image/image.h"
+#include "src/image/orientation.h"
 #include "src/image/raw_mode.h"
 #include "src/image/raw_rows.h"
 #include "src/image/tiff_directory.h"
@@ -197,7 +199,7 @@ struct Page {
   std::int64_t compression = kUncompressed;
   std::int64_t planar_configuration = 1;
   std::int64_t photometric = 0;
-  std::int64_t orientation = 1;
+  int orientation = kUpright;
   const PixelKind* kind = nullptr;
   // The kind's, but where libtiff hands over something else than what the file holds.
   std::string_view mode;
@@ -243,31 +245,14 @@ class TagReader {
   absl::Status status_;
 };
 
-// Whether an orientation swaps the sides.
-bool SwapsSides(std::int64_t orientation) { return orientation >= 5 && orientation <= 8; }
-
 // The orientation tag, or else what the XMP packet says. Source: Image.py getexif.
-std::int64_t ReadOrientation(const TiffDirectory& directory) {
+int ReadOrientation(const TiffDirectory& directory) {
   if (directory.Has(TiffTag::kOrientation)) {
-    return directory.Integer(TiffTag::kOrientation, 1).value_or(1);  // another type: no orientation
+    return OrientationOf(directory.Number(TiffTag::kOrientation));
   }
   const std::optional<Bytes> xmp = directory.ByteString(TiffTag::kXmp);
-  if (!xmp.has_value()) return 1;
-  const std::string_view text(reinterpret_cast<const char*>(xmp->data()), xmp->size());
-  constexpr std::string_view kName = "tiff:Orientation";
-  for (std::size_t at = text.find(kName); at != std::string_view::npos;
-       at = text.find(kName, at + 1)) {
-    std::string_view rest = text.substr(at + kName.size());
-    if (rest.starts_with("=\"")) {
-      rest.remove_prefix(2);
-    } else if (rest.starts_with(">")) {
-      rest.remove_prefix(1);
-    } else {
-      continue;
-    }
-    if (!rest.empty() && rest.front() >= '0' && rest.front() <= '9') return rest.front() - '0';
-  }
-  return 1;
+  if (!xmp.has_value()) return kUpright;
+  return OrientationOfXmp({reinterpret_cast<const char*>(xmp->data()), xmp->size()});
 }
 
 // Three runs of 16-bit values: reds, greens, blues.
@@ -406,10 +391,12 @@ bool HasSeparateBands(const Page& page) {
 // Where decoded samples go: RGB pixels at once, or bands that become pixels in Finish.
 class Canvas {
  public:
-  Canvas(const Page& page, int width, int height)
+  Canvas(const Page& page, int width, int height, std::optional<Color> background)
       : page_(page),
+        background_(HasAlpha(page.mode) ? background : std::nullopt),
         image_(width, height),
-        bands_(HasSeparateBands(page) ? image_.size_bytes() / 3 * 4 : 0) {
+        bands_(HasSeparateBands(page) ? image_.size_bytes() / 3 * 4 : 0),
+        alpha_(background_.has_value() ? image_.size_bytes() / 3 : 0) {
     FillBlank(page.mode, page.palette, image_);
   }
 
@@ -418,6 +405,7 @@ class Canvas {
 
   void PutPixels(const RawMode& raw_mode, int x, int y, int pixels, const std::uint8_t* samples) {
     raw_mode.to_rgb(samples, image_.row(y) + std::ptrdiff_t{x} * 3, pixels, page_.palette);
+    if (!alpha_.empty()) raw_mode.to_alpha(samples, AlphaRow(y) + x, pixels);
   }
   // Every `step`-th byte is a sample of the band.
   void PutBand(int band, int x, int y, int pixels, const std::uint8_t* samples, int step) {
@@ -431,7 +419,11 @@ class Canvas {
   Image Finish() {
     for (int y = 0; y < height() && !bands_.empty(); ++y) {
       BandsToRgb(page_.mode, BandRow(y), image_.row(y), width(), page_.palette);
+      for (int x = 0; x < width() && !alpha_.empty(); ++x) {
+        AlphaRow(y)[x] = BandRow(y)[4 * std::ptrdiff_t{x} + 3];
+      }
     }
+    if (background_.has_value()) CompositeOnto(*background_, alpha_, image_.pixels());
     return std::move(image_);
   }
 
@@ -439,10 +431,15 @@ class Canvas {
   std::uint8_t* BandRow(int y) {
     return bands_.data() + static_cast<std::size_t>(y) * static_cast<std::size_t>(width()) * 4;
   }
+  std::uint8_t* AlphaRow(int y) {
+    return alpha_.data() + static_cast<std::size_t>(y) * static_cast<std::size_t>(width());
+  }
 
   const Page& page_;
+  const std::optional<Color> background_;  // where there is alpha
   Image image_;
   std::vector<std::uint8_t> bands_;
+  std::vector<std::uint8_t> alpha_;
 };
 
 // A rectangle of the image and its samples. Pillow's tile descriptor.
@@ -940,31 +937,6 @@ absl::Status PaintCompressed(Bytes file, const TiffDirectory& directory, const P
   return status;
 }
 
-// ---- orientation
-
-// Source: Pillow 13.0.0 src/PIL/ImageOps.py exif_transpose.
-Image Oriented(Image image, std::int64_t orientation) {
-  if (orientation < 2 || orientation > 8) return image;
-  const int width = image.width();
-  const int height = image.height();
-  Image result(SwapsSides(orientation) ? height : width, SwapsSides(orientation) ? width : height);
-  const bool from_right =
-      orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-  const bool from_bottom =
-      orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-  for (int y = 0; y < result.height(); ++y) {
-    std::uint8_t* out = result.row(y);
-    for (int x = 0; x < result.width(); ++x, out += 3) {
-      const int across = SwapsSides(orientation) ? y : x;
-      const int down = SwapsSides(orientation) ? x : y;
-      const int source_x = from_right ? width - 1 - across : across;
-      const int source_y = from_bottom ? height - 1 - down : down;
-      std::memcpy(out, image.row(source_y) + std::ptrdiff_t{source_x} * 3, 3);
-    }
-  }
-  return result;
-}
-
 // ---- the codec
 
 // What the decompressors of two compressions reserve for what they may look back at. libtiff lets a
@@ -1011,7 +983,7 @@ absl::StatusOr<ImageHeader> HeaderOf(Bytes file, const TiffDirectory& directory,
   const absl::StatusOr<std::int64_t> block = BlockPixels(directory, page, limits);
   if (!block.ok()) return block.status();
   const auto pixels = static_cast<std::size_t>(page.width * page.height);
-  const std::size_t oriented = page.orientation >= 2 && page.orientation <= 8 ? pixels * 3 : 0;
+  const std::size_t oriented = page.orientation != kUpright ? pixels * 3 : 0;
   const std::size_t bands = HasSeparateBands(page) ? pixels * 4 : 0;
   // A block of at most 8 bytes a pixel, twice: ours, and the library's where it converts.
   const std::size_t blocks = static_cast<std::size_t>(*block) * 16;
@@ -1041,12 +1013,13 @@ absl::StatusOr<ImageHeader> ReadTiffHeader(Bytes bytes, const DecodeLimits& limi
 }
 
 absl::StatusOr<Image> DecodeTiff(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
-                                 Columns) {
+                                 const Needed& needed) {
   const absl::StatusOr<TiffDirectory> directory = TiffDirectory::ReadFirst(bytes);
   if (!directory.ok()) return directory.status();
   const absl::StatusOr<Page> page = ReadPage(*directory);
   if (!page.ok()) return Explained(page.status(), *directory);
-  Canvas canvas(*page, static_cast<int>(page->width), static_cast<int>(page->height));
+  Canvas canvas(*page, static_cast<int>(page->width), static_cast<int>(page->height),
+                needed.background);
   const absl::Status status =
       page->compression == kUncompressed
           ? PaintUncompressed(bytes, *directory, *page, canvas)

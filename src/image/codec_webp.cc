@@ -15,15 +15,19 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "src/error/error.h"
+#include "src/image/alpha.h"
 #include "src/image/byte_reader.h"
 #include "src/image/codec.h"
 #include "src/image/image.h"
+#include "src/image/orientation.h"
 
 namespace pixembed {
 namespace {
@@ -62,6 +66,24 @@ class FirstFrame {
 
  private:
   WebPIterator iterator_ = {};
+  bool found_;
+};
+
+// The first chunk of a name, released at the end; empty where there is none.
+class Chunk {
+ public:
+  Chunk(const WebPDemuxer* demuxer, const char* name)
+      : found_(WebPDemuxGetChunk(demuxer, name, 1, &iterator_) != 0) {}
+  Chunk(const Chunk&) = delete;
+  Chunk& operator=(const Chunk&) = delete;
+  ~Chunk() { WebPDemuxReleaseChunkIterator(&iterator_); }
+
+  Bytes bytes() const {
+    return found_ ? Bytes(iterator_.chunk.bytes, iterator_.chunk.size) : Bytes();
+  }
+
+ private:
+  WebPChunkIterator iterator_ = {};
   bool found_;
 };
 
@@ -131,28 +153,72 @@ absl::Status Failure(VP8StatusCode code) {
   }
 }
 
+// Decodes the frame into pixels of the size that `mode` has, of a canvas `canvas_width` wide.
+absl::Status DecodeFrame(const WebPIterator& frame, WEBP_CSP_MODE mode, int canvas_width,
+                         std::span<std::uint8_t> canvas) {
+  const int pixel_bytes = mode == MODE_RGBA ? 4 : 3;
+  WebPDecoderConfig config;
+  if (WebPInitDecoderConfig(&config) == 0) return Corrupt();
+  config.output.colorspace = mode;
+  config.output.is_external_memory = 1;
+  const std::span<std::uint8_t> rest = canvas.subspan(
+      (static_cast<std::size_t>(frame.y_offset) * static_cast<std::size_t>(canvas_width) +
+       static_cast<std::size_t>(frame.x_offset)) *
+      static_cast<std::size_t>(pixel_bytes));
+  config.output.u.RGBA.rgba = rest.data();
+  config.output.u.RGBA.stride = canvas_width * pixel_bytes;
+  config.output.u.RGBA.size = rest.size();
+  const VP8StatusCode code = WebPDecode(frame.fragment.bytes, frame.fragment.size, &config);
+  WebPFreeDecBuffer(&config.output);
+  return code == VP8_STATUS_OK ? absl::OkStatus() : Failure(code);
+}
+
+// Whether the file may have alpha, by the rule of _webp.c. Where it may not, pixels that no frame
+// covers are black rather than transparent.
+bool MayBeTransparent(Bytes bytes) {
+  WebPBitstreamFeatures features;
+  return WebPGetFeatures(bytes.data(), bytes.size(), &features) != VP8_STATUS_OK ||
+         features.has_alpha != 0;
+}
+
 absl::StatusOr<Image> DecodeWebp(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
-                                 Columns) {
+                                 const Needed& needed) {
   const absl::StatusOr<Demuxer> demuxer = Demux(bytes);
   if (!demuxer.ok()) return demuxer.status();
   const FirstFrame frame(demuxer->get());
   if (!frame.found()) return Corrupt();
   Image image(header.width, header.height);
-  const bool covers = frame->width == image.width() && frame->height == image.height();
-  if (!covers) std::ranges::fill(image.pixels(), std::uint8_t{0});  // transparent black
-  WebPDecoderConfig config;
-  if (WebPInitDecoderConfig(&config) == 0) return Corrupt();
-  config.output.colorspace = MODE_RGB;
-  config.output.is_external_memory = 1;
-  std::uint8_t* const start = image.row(frame->y_offset) + std::ptrdiff_t{frame->x_offset} * 3;
-  config.output.u.RGBA.rgba = start;
-  config.output.u.RGBA.stride = image.width() * 3;
-  config.output.u.RGBA.size =
-      static_cast<std::size_t>(image.pixels().data() + image.size_bytes() - start);
-  const VP8StatusCode code = WebPDecode(frame->fragment.bytes, frame->fragment.size, &config);
-  WebPFreeDecBuffer(&config.output);
-  if (code != VP8_STATUS_OK) return Failure(code);
+  if (!needed.background.has_value() || !MayBeTransparent(bytes)) {
+    const bool covers = frame->width == image.width() && frame->height == image.height();
+    if (!covers) std::ranges::fill(image.pixels(), std::uint8_t{0});  // transparent black
+    absl::Status status = DecodeFrame(*frame, MODE_RGB, image.width(), image.pixels());
+    if (!status.ok()) return status;
+    return image;
+  }
+  const std::size_t pixels = image.size_bytes() / 3;
+  std::vector<std::uint8_t> rgba(pixels * 4);
+  if (absl::Status status = DecodeFrame(*frame, MODE_RGBA, image.width(), rgba); !status.ok()) {
+    return status;
+  }
+  for (std::size_t i = 0; i < pixels; ++i) {
+    std::memcpy(&image.pixels()[3 * i], &rgba[4 * i], 3);
+    rgba[i] = rgba[4 * i + 3];  // the alphas move together; i <= 4 * i
+  }
+  CompositeOnto(*needed.background, std::span(rgba).first(pixels), image.pixels());
   return image;
+}
+
+absl::StatusOr<int> ReadWebpOrientation(Bytes bytes) {
+  const absl::StatusOr<Demuxer> demuxer = Demux(bytes);
+  if (!demuxer.ok()) return demuxer.status();
+  const Chunk exif(demuxer->get(), "EXIF");
+  if (!exif.bytes().empty()) {
+    const absl::StatusOr<std::optional<int>> orientation = OrientationOfExif(exif.bytes());
+    if (!orientation.ok()) return orientation.status();
+    if (orientation->has_value()) return **orientation;
+  }
+  const Chunk xmp(demuxer->get(), "XMP ");
+  return OrientationOfXmp({reinterpret_cast<const char*>(xmp.bytes().data()), xmp.bytes().size()});
 }
 
 }  // namespace
@@ -160,6 +226,7 @@ absl::StatusOr<Image> DecodeWebp(Bytes bytes, const ImageHeader& header, const D
 const Codec kWebpCodec = {.format = Format::kWebp,
                           .accepts = AcceptsWebp,
                           .read_header = ReadWebpHeader,
-                          .decode = DecodeWebp};
+                          .decode = DecodeWebp,
+                          .read_orientation = ReadWebpOrientation};
 
 }  // namespace pixembed

@@ -5,6 +5,7 @@
 #include <new>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -14,6 +15,7 @@
 #include "src/image/byte_reader.h"
 #include "src/image/codec.h"
 #include "src/image/image.h"
+#include "src/image/orientation.h"
 
 namespace pixembed {
 namespace {
@@ -51,6 +53,12 @@ absl::Status OutOfMemory(Format format) {
                                                       " image; lower --max_image_pixels"));
 }
 
+absl::StatusOr<int> OrientationToApply(const Codec& codec, Bytes bytes,
+                                       const DecodePolicy& policy) {
+  if (!policy.apply_exif_orientation || codec.read_orientation == nullptr) return kUpright;
+  return codec.read_orientation(bytes);
+}
+
 }  // namespace
 
 absl::Status CheckSize(Format format, std::int64_t width, std::int64_t height,
@@ -86,32 +94,56 @@ absl::StatusOr<ImageHeader> HeaderFor(Format format, std::int64_t width, std::in
 }
 
 absl::StatusOr<ImageHeader> ReadHeader(std::span<const std::byte> encoded,
-                                       const DecodeLimits& limits) {
+                                       const DecodeLimits& limits, const DecodePolicy& policy) {
   const Bytes bytes = AsBytes(encoded);
   const absl::StatusOr<const Codec*> codec = FindCodec(bytes, limits);
   if (!codec.ok()) return codec.status();
   try {
-    return (*codec)->read_header(bytes, limits);
+    absl::StatusOr<ImageHeader> header = (*codec)->read_header(bytes, limits);
+    if (!header.ok()) return header;
+    const absl::StatusOr<int> orientation = OrientationToApply(**codec, bytes, policy);
+    if (!orientation.ok()) return orientation.status();
+    const auto pixels = static_cast<std::size_t>(header->width) * header->height;
+    if (*orientation != kUpright) header->decoded_bytes += 3 * pixels;
+    if (policy.background.has_value()) header->decoded_bytes += 4 * pixels;
+    if (SwapsSides(*orientation)) std::swap(header->width, header->height);
+    return header;
   } catch (const std::bad_alloc&) {
     return OutOfMemory((*codec)->format);
   }
 }
 
-absl::StatusOr<Image> Decode(std::span<const std::byte> encoded, const DecodeLimits& limits) {
-  return DecodeColumns(encoded, limits, [](Size size) { return Columns{0, size.width}; });
+absl::StatusOr<Image> Decode(std::span<const std::byte> encoded, const DecodeLimits& limits,
+                             const DecodePolicy& policy) {
+  return DecodeColumns(
+      encoded, limits,
+      [](Size size) {
+        return Columns{0, size.width};
+      },
+      policy);
 }
 
 absl::StatusOr<Image> DecodeColumns(std::span<const std::byte> encoded, const DecodeLimits& limits,
-                                    absl::FunctionRef<absl::StatusOr<Columns>(Size size)> needed) {
+                                    absl::FunctionRef<absl::StatusOr<Columns>(Size size)> needed,
+                                    const DecodePolicy& policy) {
   const Bytes bytes = AsBytes(encoded);
   const absl::StatusOr<const Codec*> codec = FindCodec(bytes, limits);
   if (!codec.ok()) return codec.status();
   try {
     const absl::StatusOr<ImageHeader> header = (*codec)->read_header(bytes, limits);
     if (!header.ok()) return header.status();
-    const absl::StatusOr<Columns> columns = needed({header->height, header->width});
+    const absl::StatusOr<int> orientation = OrientationToApply(**codec, bytes, policy);
+    if (!orientation.ok()) return orientation.status();
+    const bool swapped = SwapsSides(*orientation);
+    absl::StatusOr<Columns> columns = needed({.height = swapped ? header->width : header->height,
+                                              .width = swapped ? header->height : header->width});
     if (!columns.ok()) return columns.status();
-    return (*codec)->decode(bytes, *header, limits, *columns);
+    // Of an image that is turned other pixels than these columns are looked at.
+    if (*orientation != kUpright) *columns = {0, header->width};
+    absl::StatusOr<Image> image =
+        (*codec)->decode(bytes, *header, limits, {*columns, policy.background});
+    if (!image.ok()) return image;
+    return Oriented(*std::move(image), *orientation);
   } catch (const std::bad_alloc&) {
     return OutOfMemory((*codec)->format);
   }

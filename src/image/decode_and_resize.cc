@@ -41,12 +41,15 @@ absl::Status CheckOutput(const PreprocessSpec& spec, Size input, const DecodeLim
 }  // namespace
 
 absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
-                                      const DecodeLimits& limits, const PreprocessSpec& spec) {
-  absl::StatusOr<Image> image =
-      DecodeColumns(encoded, limits, [&](Size size) -> absl::StatusOr<Columns> {
+                                      const DecodeLimits& limits, const PreprocessSpec& spec,
+                                      const DecodePolicy& policy) {
+  absl::StatusOr<Image> image = DecodeColumns(
+      encoded, limits,
+      [&](Size size) -> absl::StatusOr<Columns> {
         if (absl::Status s = CheckOutput(spec, size, limits); !s.ok()) return s;
         return InputColumns(spec, size);
-      });
+      },
+      policy);
   if (!image.ok()) return image;
   const Size size = {image->height(), image->width()};
   const bool in_float = spec.rescale_first && spec.resize.has_value();

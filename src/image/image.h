@@ -10,6 +10,7 @@
 #define PIXEMBED_SRC_IMAGE_IMAGE_H_
 
 #include <array>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -88,6 +89,32 @@ struct DecodeLimits {
   int max_side = 65'535;
 };
 
+struct Color {
+  std::uint8_t red = 0;
+  std::uint8_t green = 0;
+  std::uint8_t blue = 0;
+  friend auto operator<=>(const Color&, const Color&) = default;
+};
+
+// Where a caller may ask for other pixels than those of Image.open(...).convert("RGB"). The default
+// is the reference.
+//
+// Pixels are those of this, in Pillow 13:
+//
+//   image = Image.open(encoded); image.load()
+//   if apply_exif_orientation: ImageOps.exif_transpose(image, in_place=True)
+//   if background is not None and image.has_transparency_data:
+//       canvas = Image.new("RGBA", image.size, (*background, 255))
+//       image = Image.alpha_composite(canvas, image.convert("RGBA"))
+//   return image.convert("RGB")
+struct DecodePolicy {
+  // Turns and mirrors as EXIF, or else XMP, says: in JPEG, PNG and WebP. TIFF is always upright.
+  bool apply_exif_orientation = false;
+  // What shows through where an image is transparent. Nothing: alpha is dropped.
+  std::optional<Color> background;
+  friend auto operator<=>(const DecodePolicy&, const DecodePolicy&) = default;
+};
+
 // What the header says, without decoding.
 struct ImageHeader {
   Format format = Format::kJpeg;
@@ -98,19 +125,21 @@ struct ImageHeader {
   std::size_t decoded_bytes = 0;
 };
 
-// Reads format and size, and checks the limits. Holds less than 8 bytes for each encoded one, and a
-// mebibyte, meanwhile.
+// Reads format and size (of the image that Decode gives), and checks the limits. Holds less than 8
+// bytes for each encoded one, and a mebibyte, meanwhile.
 // Errors: EMPTY_IMAGE (no bytes), UNSUPPORTED_FORMAT, TRUNCATED_IMAGE or CORRUPT_IMAGE (unreadable
-// header), TOO_MANY_BYTES, TOO_MANY_PIXELS; all INVALID_ARGUMENT.
+// header, or metadata that the policy needs), TOO_MANY_BYTES, TOO_MANY_PIXELS; all
+// INVALID_ARGUMENT.
 absl::StatusOr<ImageHeader> ReadHeader(std::span<const std::byte> encoded,
-                                       const DecodeLimits& limits);
+                                       const DecodeLimits& limits, const DecodePolicy& policy = {});
 
 // The RGB pixels of Pillow 13's Image.open(encoded).convert("RGB"): the first frame; orientation
-// applied in TIFF and nowhere else; alpha dropped; ICC and gamma ignored. The format is found by
-// content.
+// applied in TIFF and nowhere else; alpha dropped; ICC and gamma ignored; or what `policy` asks for
+// instead. The format is found by content.
 // Errors: those of ReadHeader, and TRUNCATED_IMAGE, CORRUPT_IMAGE, UNSUPPORTED_FORMAT found in the
 // pixel data; OUT_OF_MEMORY (RESOURCE_EXHAUSTED). Accepts and rejects what Pillow 13 does.
-absl::StatusOr<Image> Decode(std::span<const std::byte> encoded, const DecodeLimits& limits);
+absl::StatusOr<Image> Decode(std::span<const std::byte> encoded, const DecodeLimits& limits,
+                             const DecodePolicy& policy = {});
 
 // Which of Hugging Face's two implementations of a processor is followed. They differ in pixels.
 enum class Backend {
@@ -190,7 +219,8 @@ Image Resize(const Image& image, const PreprocessSpec& spec);
 // limits.max_pixels; EMPTY_IMAGE also where longest_edge leaves a side of 0 pixels, which the
 // reference refuses. REQUIRES: ValidateSpec(spec).ok().
 absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
-                                      const DecodeLimits& limits, const PreprocessSpec& spec);
+                                      const DecodeLimits& limits, const PreprocessSpec& spec,
+                                      const DecodePolicy& policy = {});
 
 // Rescale and normalize, where Resize has not, into one row of a batch: [3, H, W] float32,
 // row-major, planar RGB.

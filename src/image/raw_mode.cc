@@ -155,6 +155,13 @@ void PremultipliedRgb(const uint8_t* in, uint8_t* rgb, int pixels, const Palette
   }
 }
 
+// ---- alpha
+
+template <int stride, int offset>
+void Alpha(const uint8_t* in, uint8_t* alpha, int pixels) {
+  for (int i = 0; i < pixels; ++i, in += stride) alpha[i] = in[offset];
+}
+
 // ---- CMYK, YCbCr
 
 template <int stride, int step, int offset, bool inverted>
@@ -254,7 +261,7 @@ constexpr RawMode kRawModes[] = {
     {"L", "L;I", 8, GrayInverted},
     {"L", "L;R", 8, GrayReversed},
     {"L", "LX", 16, Gray<2, 0>},
-    {"LA", "LA", 16, Gray<2, 0>},
+    {"LA", "LA", 16, Gray<2, 0>, Alpha<2, 1>},
 
     {"P", "P;1", 1, PackedIndex<1>},
     {"P", "P;2", 2, PackedIndex<2>},
@@ -262,7 +269,7 @@ constexpr RawMode kRawModes[] = {
     {"P", "P", 8, Index<1>},
     {"P", "P;R", 8, IndexReversed},
     {"P", "PX", 16, Index<2>},
-    {"PA", "PA", 16, Index<2>},
+    {"PA", "PA", 16, Index<2>, Alpha<2, 1>},
 
     {"RGB", "RGB", 24, Rgb},
     {"RGB", "RGB;R", 24, RgbReversed},
@@ -282,22 +289,22 @@ constexpr RawMode kRawModes[] = {
     {"RGB", "BGXR", 32, Triplet<4, 3, 1, 0>},
     {"RGB", "XBGR", 32, Triplet<4, 3, 2, 1>},
 
-    {"RGBA", "LA;16B", 32, Gray<4, 0>},
-    {"RGBA", "RGBA", 32, Triplet<4, 0, 1, 2>},
-    {"RGBA", "RGBAX", 40, Triplet<5, 0, 1, 2>},
-    {"RGBA", "RGBAXX", 48, Triplet<6, 0, 1, 2>},
-    {"RGBA", "RGBa", 32, PremultipliedRgb<4, 1, 0>},
-    {"RGBA", "RGBaX", 40, PremultipliedRgb<5, 1, 0>},
-    {"RGBA", "RGBaXX", 48, PremultipliedRgb<6, 1, 0>},
-    {"RGBA", "RGBa;16L", 64, PremultipliedRgb<8, 2, 1>},
-    {"RGBA", "RGBa;16N", 64, PremultipliedRgb<8, 2, 1>},
-    {"RGBA", "RGBa;16B", 64, PremultipliedRgb<8, 2, 0>},
-    {"RGBA", "RGBA;16L", 64, Triplet<8, 1, 3, 5>},
-    {"RGBA", "RGBA;16N", 64, Triplet<8, 1, 3, 5>},
-    {"RGBA", "RGBA;16B", 64, Triplet<8, 0, 2, 4>},
-    {"RGBA", "BGRA", 32, Triplet<4, 2, 1, 0>},
-    {"RGBA", "ABGR", 32, Triplet<4, 3, 2, 1>},
-    {"RGBA", "BGAR", 32, Triplet<4, 3, 1, 0>},
+    {"RGBA", "LA;16B", 32, Gray<4, 0>, Alpha<4, 2>},
+    {"RGBA", "RGBA", 32, Triplet<4, 0, 1, 2>, Alpha<4, 3>},
+    {"RGBA", "RGBAX", 40, Triplet<5, 0, 1, 2>, Alpha<5, 3>},
+    {"RGBA", "RGBAXX", 48, Triplet<6, 0, 1, 2>, Alpha<6, 3>},
+    {"RGBA", "RGBa", 32, PremultipliedRgb<4, 1, 0>, Alpha<4, 3>},
+    {"RGBA", "RGBaX", 40, PremultipliedRgb<5, 1, 0>, Alpha<5, 3>},
+    {"RGBA", "RGBaXX", 48, PremultipliedRgb<6, 1, 0>, Alpha<6, 3>},
+    {"RGBA", "RGBa;16L", 64, PremultipliedRgb<8, 2, 1>, Alpha<8, 7>},
+    {"RGBA", "RGBa;16N", 64, PremultipliedRgb<8, 2, 1>, Alpha<8, 7>},
+    {"RGBA", "RGBa;16B", 64, PremultipliedRgb<8, 2, 0>, Alpha<8, 6>},
+    {"RGBA", "RGBA;16L", 64, Triplet<8, 1, 3, 5>, Alpha<8, 7>},
+    {"RGBA", "RGBA;16N", 64, Triplet<8, 1, 3, 5>, Alpha<8, 7>},
+    {"RGBA", "RGBA;16B", 64, Triplet<8, 0, 2, 4>, Alpha<8, 6>},
+    {"RGBA", "BGRA", 32, Triplet<4, 2, 1, 0>, Alpha<4, 3>},
+    {"RGBA", "ABGR", 32, Triplet<4, 3, 2, 1>, Alpha<4, 0>},
+    {"RGBA", "BGAR", 32, Triplet<4, 3, 1, 0>, Alpha<4, 2>},
 
     {"CMYK", "CMYK", 32, Cmyk<4, 1, 0, false>},
     {"CMYK", "CMYK;I", 32, Cmyk<4, 1, 0, true>},
@@ -367,6 +374,8 @@ void BandsToRgb(std::string_view mode, const std::uint8_t* bands, std::uint8_t* 
     Triplet<4, 0, 1, 2>(bands, rgb, pixels, palette);
   }
 }
+
+bool HasAlpha(std::string_view mode) { return mode == "LA" || mode == "PA" || mode == "RGBA"; }
 
 void Unpremultiply(std::uint8_t* rgba, int pixels) {
   for (int i = 0; i < pixels; ++i, rgba += 4) {

@@ -28,6 +28,8 @@ struct RawMode {
   int bits;  // per pixel
   // `in` holds RowBytes(pixels); `rgb` has room for 3 * pixels. Modes without a palette ignore it.
   void (*to_rgb)(const std::uint8_t* in, std::uint8_t* rgb, int pixels, const Palette& palette);
+  // Writes `pixels` alphas, as convert("RGBA") has them; nullptr where every pixel is opaque.
+  void (*to_alpha)(const std::uint8_t* in, std::uint8_t* alpha, int pixels) = nullptr;
 
   std::size_t RowBytes(int pixels) const {
     return (static_cast<std::size_t>(pixels) * static_cast<std::size_t>(bits) + 7) / 8;
@@ -45,6 +47,9 @@ std::optional<int> FindBand(std::string_view mode, std::string_view raw_mode);
 // Four bytes per pixel, as Pillow stores images of several bands, to RGB.
 void BandsToRgb(std::string_view mode, const std::uint8_t* bands, std::uint8_t* rgb, int pixels,
                 const Palette& palette);
+
+// Whether images of a mode have an alpha band.
+bool HasAlpha(std::string_view mode);
 
 // Divides the colours by alpha. Source: Unpack.c unpackRGBa.
 void Unpremultiply(std::uint8_t* rgba, int pixels);

@@ -150,6 +150,19 @@ absl::StatusOr<TiffDirectory> TiffDirectory::ReadFirst(Bytes file) {
   return directory;
 }
 
+absl::StatusOr<TiffDirectory> TiffDirectory::ReadEmbedded(Bytes exif) {
+  constexpr std::size_t kHeaderSize = 8;
+  // Pillow hands on 8 bytes, in which the header of a BigTIFF does not fit.
+  if (exif.size() < kHeaderSize || !HasTiffSignature(exif) || exif[2] == 0x2B) {
+    return MakeError(Reason::kCorruptImage, "the EXIF data do not start with a TIFF header");
+  }
+  const std::endian order = exif[0] == 'M' ? std::endian::big : std::endian::little;
+  TiffDirectory directory(exif, order, /*big=*/false,
+                          LoadNumber<std::uint32_t>(exif.subspan(4), order));
+  directory.ReadEntries();
+  return directory;
+}
+
 std::optional<std::uint64_t> TiffDirectory::ReadOffset(ByteReader& reader) const {
   if (big_) return reader.ReadNumber<std::uint64_t>();
   return reader.ReadNumber<std::uint32_t>();
@@ -229,6 +242,31 @@ absl::StatusOr<std::int64_t> TiffDirectory::Integer(TiffTag tag, std::int64_t fa
   const absl::StatusOr<TiffIntegers> values = Integers(tag);
   if (!values.ok()) return values.status();
   return values->empty() ? fallback : (*values)[0];
+}
+
+std::optional<double> TiffDirectory::Number(TiffTag tag) const {
+  const auto entry = entries_.find(tag);
+  if (entry == entries_.end()) return std::nullopt;
+  const auto& [type, data] = entry->second;
+  switch (type) {
+    case kRational:
+    case kSignedRational: {
+      const std::uint16_t integer = type == kRational ? kLong : kSignedLong;
+      const std::optional<std::int64_t> over = LoadInteger(integer, data, order_);
+      const std::optional<std::int64_t> under = LoadInteger(integer, data.subspan(4), order_);
+      if (under == 0) return std::nullopt;
+      return static_cast<double>(*over) / static_cast<double>(*under);
+    }
+    case kFloat:
+      return std::bit_cast<float>(LoadNumber<std::uint32_t>(data, order_));
+    case kDouble:
+      return std::bit_cast<double>(LoadNumber<std::uint64_t>(data, order_));
+    default:
+      break;
+  }
+  const std::optional<std::int64_t> integer = LoadInteger(type, data, order_);
+  if (!integer.has_value()) return std::nullopt;
+  return static_cast<double>(*integer);
 }
 
 std::uint64_t TiffDirectory::AnnouncedCount(TiffTag tag) const {

@@ -71,6 +71,10 @@ class TiffDirectory {
   // Errors: CORRUPT_IMAGE (no directory).
   static absl::StatusOr<TiffDirectory> ReadFirst(Bytes file);
 
+  // Reads the directory of EXIF data, which start with a TIFF header.
+  // Errors: CORRUPT_IMAGE (no such header, or that of a BigTIFF).
+  static absl::StatusOr<TiffDirectory> ReadEmbedded(Bytes exif);
+
   std::endian order() const { return order_; }
   // Where the directory starts in the file.
   std::size_t offset() const { return offset_; }
@@ -85,6 +89,9 @@ class TiffDirectory {
   absl::StatusOr<TiffIntegers> IntegersOrBytes(TiffTag tag) const;
   // The first value, `fallback` where the tag is absent. Errors: as Integers.
   absl::StatusOr<std::int64_t> Integer(TiffTag tag, std::int64_t fallback) const;
+  // The first value of a tag of any type of numbers but BYTE; nothing where it is absent or of
+  // another type, or no number: a fraction of 0.
+  std::optional<double> Number(TiffTag tag) const;
   // The number of values that the directory announces, whether or not they could be read.
   std::uint64_t AnnouncedCount(TiffTag tag) const;
   // The bytes of a tag of type BYTE or UNDEFINED; nothing where it is absent or of another type.

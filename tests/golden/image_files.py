@@ -157,7 +157,7 @@ SHORT, LONG, LONG8 = 3, 4, 16
 
 def tiff_file(tags, blocks, order="<", big=False, offsets_tag=273, counts_tag=279, magic=None):
     """One directory; `tags`: {tag: (type, values or bytes)}; `blocks`: strips or tiles."""
-    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 11: 4, 12: 8, 16: 8}
+    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}
     codes = {3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 16: "Q"}
     head = (b"II" if order == "<" else b"MM")
     if big:

@@ -26,7 +26,9 @@ done
 for name in "$@"; do
   script="tests/golden/make_$name.py"
   stamp="$out/.stamps/$name"
-  key=$(cat "$script" "${shared[@]}" | sha256sum)
+  # A script may take cases from another.
+  mapfile -t others < <(sed -n 's|^import \(make_[a-z_]*\)$|tests/golden/\1.py|p' "$script")
+  key=$(cat "$script" "${others[@]}" "${shared[@]}" | sha256sum)
   [ "$(cat "$stamp" 2>/dev/null)" != "$key" ] || continue
   step "golden: $name"
   rm -f "$stamp"

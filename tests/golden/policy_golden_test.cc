@@ -1,0 +1,109 @@
+// Decode under a policy against Pillow, over what make_policy.py wrote, and over all that
+// make_decode.py wrote: files of which no policy makes anything else stay as they are.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/checkpoint/checkpoint.h"
+#include "src/error/error.h"
+#include "src/image/image.h"
+#include "tests/golden/golden.h"
+
+namespace pixembed {
+namespace {
+
+constexpr std::string_view kEncoded = ".encoded";
+
+// Pillow's own bound: twice Image.MAX_IMAGE_PIXELS.
+constexpr DecodeLimits kPillowLimits = {.max_encoded_bytes = std::size_t{1} << 30,
+                                        .max_pixels = std::int64_t{2} * 89'478'485,
+                                        .max_side = 1 << 30};
+
+// As in make_policy.py.
+const std::map<std::string, DecodePolicy> kPolicies = {
+    {"apply", {.apply_exif_orientation = true}},
+    {"background", {.background = Color{201, 17, 96}}},
+};
+
+// What is wrong with the answer, or nothing. `expected` is nullptr where Pillow refuses.
+std::string Difference(const Tensor* expected, const absl::StatusOr<Image>& image) {
+  if (!image.ok()) {
+    if (!ReasonOf(image.status()).has_value()) {
+      return absl::StrCat("no reason: ", image.status().ToString());
+    }
+    if (expected == nullptr) return "";
+    return absl::StrCat("Pillow decodes it; refused: ", image.status().message());
+  }
+  if (expected == nullptr) return "Pillow refuses it; decoded";
+  if (expected->shape[0] != image->height() || expected->shape[1] != image->width()) {
+    return absl::StrCat("is ", image->width(), " x ", image->height(), ", Pillow's is ",
+                        expected->shape[1], " x ", expected->shape[0]);
+  }
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < image->size_bytes(); ++i) {
+    if (image->pixels()[i] != std::to_integer<std::uint8_t>(expected->bytes[i])) ++count;
+  }
+  return count == 0 ? "" : absl::StrCat(count, " of ", image->size_bytes(), " values differ");
+}
+
+class PolicyGolden : public testing::TestWithParam<std::string> {
+ protected:
+  const DecodePolicy& policy() const { return kPolicies.at(GetParam()); }
+};
+
+TEST_P(PolicyGolden, GivesPillowsPixelsAndRefusesWhatPillowRefuses) {
+  const Weights golden = GoldenTensors("policy.safetensors");
+  int count = 0;
+  for (const auto& [key, tensor] : golden.tensors()) {
+    if (!key.ends_with(kEncoded)) continue;
+    const std::string name = key.substr(0, key.size() - kEncoded.size());
+    const Tensor* const expected = golden.Find(absl::StrCat(name, ".", GetParam()));
+    const std::string difference =
+        Difference(expected, Decode(tensor.bytes, kPillowLimits, policy()));
+    EXPECT_TRUE(difference.empty()) << name << ": " << difference;
+    ++count;
+  }
+  EXPECT_GT(count, 500);
+}
+
+TEST_P(PolicyGolden, TheHeaderSaysTheSizeThatDecodingGives) {
+  const Weights golden = GoldenTensors("policy.safetensors");
+  for (const auto& [key, tensor] : golden.tensors()) {
+    if (!key.ends_with(kEncoded)) continue;
+    const std::string name = key.substr(0, key.size() - kEncoded.size());
+    const Tensor* const expected = golden.Find(absl::StrCat(name, ".", GetParam()));
+    if (expected == nullptr) continue;
+    const absl::StatusOr<ImageHeader> header = ReadHeader(tensor.bytes, kPillowLimits, policy());
+    ASSERT_TRUE(header.ok()) << name << ": " << header.status();
+    EXPECT_EQ(header->height, expected->shape[0]) << name;
+    EXPECT_EQ(header->width, expected->shape[1]) << name;
+  }
+}
+
+TEST_P(PolicyGolden, FilesWithoutOrientationOrAlphaStayAsTheyAre) {
+  const Weights changed = GoldenTensors("policy.safetensors");
+  const Weights golden = GoldenTensors("decode.safetensors");
+  int count = 0;
+  for (const auto& [key, tensor] : golden.tensors()) {
+    if (!key.ends_with(kEncoded) || changed.Find(key) != nullptr) continue;
+    const std::string name = key.substr(0, key.size() - kEncoded.size());
+    const std::string difference = Difference(golden.Find(absl::StrCat(name, ".rgb")),
+                                              Decode(tensor.bytes, kPillowLimits, policy()));
+    EXPECT_TRUE(difference.empty()) << name << ": " << difference;
+    ++count;
+  }
+  EXPECT_GT(count, 500);
+}
+
+INSTANTIATE_TEST_SUITE_P(Policies, PolicyGolden, testing::Values("apply", "background"),
+                         [](const auto& policy) { return std::string(policy.param); });
+
+}  // namespace
+}  // namespace pixembed
