@@ -22,6 +22,7 @@
 #include "server/status.h"
 #include "src/engine/engine.h"
 #include "src/error/error.h"
+#include "src/image/image.h"
 #include "src/model/model.h"
 
 namespace pixembed {
@@ -147,6 +148,42 @@ absl::StatusOr<OutputSpec> ReadOutput(const v1::EmbedOptions& options, const Mod
                     .data_type = *data_type};
 }
 
+absl::StatusOr<bool> ReadExifOrientation(v1::ExifOrientation orientation) {
+  switch (orientation) {
+    case v1::EXIF_ORIENTATION_UNSPECIFIED:
+    case v1::EXIF_ORIENTATION_IGNORE:
+      return false;
+    case v1::EXIF_ORIENTATION_APPLY:
+      return true;
+    default:
+      return UnknownValue("exif_orientation", orientation, "IGNORE (1), APPLY (2)");
+  }
+}
+
+absl::StatusOr<Color> ReadColor(const char* field, const v1::Color& color) {
+  constexpr std::uint32_t kMax = std::numeric_limits<std::uint8_t>::max();
+  if (std::max({color.red(), color.green(), color.blue()}) > kMax) {
+    return MakeError(Reason::kInvalidOption,
+                     absl::StrCat("options.", field, " is (", color.red(), ", ", color.green(),
+                                  ", ", color.blue(), "); 0 to ", kMax, " are possible"));
+  }
+  return Color{static_cast<std::uint8_t>(color.red()), static_cast<std::uint8_t>(color.green()),
+               static_cast<std::uint8_t>(color.blue())};
+}
+
+absl::StatusOr<DecodePolicy> ReadPolicy(const v1::EmbedOptions& options) {
+  DecodePolicy policy;
+  const absl::StatusOr<bool> apply = ReadExifOrientation(options.exif_orientation());
+  if (!apply.ok()) return apply.status();
+  policy.apply_exif_orientation = *apply;
+  if (options.has_background()) {
+    const absl::StatusOr<Color> background = ReadColor("background", options.background());
+    if (!background.ok()) return background.status();
+    policy.background = *background;
+  }
+  return policy;
+}
+
 absl::Status CheckFingerprint(const std::string& expected, const EmbedPlan& plan) {
   const std::string& actual = plan.fingerprint;
   if (expected.empty() || expected == actual) return absl::OkStatus();
@@ -183,15 +220,18 @@ absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string
   if (!served.ok()) return served.status();
   const absl::StatusOr<OutputSpec> output = ReadOutput(options, (*served)->model().info());
   if (!output.ok()) return output.status();
+  const absl::StatusOr<DecodePolicy> policy = ReadPolicy(options);
+  if (!policy.ok()) return policy.status();
   const absl::StatusOr<Lane> lane = ReadLane(options.lane(), default_lane);
   if (!lane.ok()) return lane.status();
   if (absl::Status status = (*served)->model().CheckOutput(*output); !status.ok()) return status;
   EmbedPlan plan{.model = *served,
+                 .policy = *policy,
                  .output = *output,
                  .lane = *lane,
                  .packed = options.packed(),
                  .ordered = options.ordered(),
-                 .fingerprint = (*served)->Fingerprint({output->pooling, output->layers})};
+                 .fingerprint = (*served)->Fingerprint({output->pooling, output->layers, *policy})};
   if (absl::Status status = CheckFingerprint(options.expected_fingerprint(), plan); !status.ok()) {
     return status;
   }

@@ -11,6 +11,7 @@
 #include "pixembed/v1/embedding.pb.h"
 #include "server/served_model.h"
 #include "src/engine/engine.h"
+#include "src/image/image.h"
 #include "src/model/model.h"
 
 namespace pixembed {
@@ -18,6 +19,7 @@ namespace pixembed {
 // How the images of a call are answered.
 struct EmbedPlan {
   const ServedModel* model = nullptr;
+  DecodePolicy policy;
   OutputSpec output;
   Lane lane = Lane::kOnline;
   bool packed = false;   // FLOAT32 as bytes

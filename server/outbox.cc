@@ -37,6 +37,7 @@ std::vector<Item> MakeItems(const Call& call,
   items.reserve(request->images_size());
   for (const v1::Image& image : request->images()) {
     items.push_back({.image = {.bytes = std::as_bytes(std::span(image.data())), .owner = request},
+                     .policy = plan.policy,
                      .output = plan.output,
                      .lane = plan.lane,
                      .deadline = deadline,

@@ -94,7 +94,8 @@ ServedModel::ServedModel(std::string name, std::size_t index, std::shared_ptr<co
 }
 
 std::string ServedModel::Fingerprint(const VectorSpace& space) const {
-  return space.layers.empty() ? fingerprints_.at(space.pooling) : model_->Fingerprint(space);
+  const bool listed = space.layers.empty() && space.policy == DecodePolicy{};
+  return listed ? fingerprints_.at(space.pooling) : model_->Fingerprint(space);
 }
 
 absl::StatusOr<const ServedModel*> ServedModels::Find(std::string_view name) const {

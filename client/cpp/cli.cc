@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -50,6 +51,10 @@ ABSL_FLAG(
     std::vector<std::string>, layers, {},
     "which hidden states are pooled, as transformers numbers them: \"-1\", or \"3,-1\" for their "
     "mean; empty is last_hidden_state");
+ABSL_FLAG(std::string, exif_orientation, "ignore",
+          "ignore, or apply: turn images upright as their EXIF data say");
+ABSL_FLAG(std::string, background, "",
+          "color that shows through where an image is transparent, as RRGGBB; empty drops alpha");
 ABSL_FLAG(bool, normalize, false, "scale each vector to length 1");
 ABSL_FLAG(std::uint32_t, dimensions, 0, "keep the first so many dimensions; 0 keeps all");
 ABSL_FLAG(
@@ -140,6 +145,21 @@ absl::StatusOr<std::vector<int>> ParseLayers(const std::vector<std::string>& tex
   return layers;
 }
 
+// "ff8000".
+absl::StatusOr<std::optional<Color>> ParseColor(const std::string& text) {
+  if (text.empty()) {
+    return std::nullopt;
+  }
+  std::uint32_t value = 0;
+  const bool digits = std::all_of(text.begin(), text.end(), absl::ascii_isxdigit);
+  if (text.size() != 6 || !digits || !absl::SimpleHexAtoi(text, &value)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--background=", text, ": a color is written RRGGBB, as ffffff"));
+  }
+  return Color{static_cast<std::uint8_t>(value >> 16), static_cast<std::uint8_t>(value >> 8),
+               static_cast<std::uint8_t>(value)};
+}
+
 absl::StatusOr<EmbedOptions> EmbedOptionsOfFlags() {
   const auto pooling = ParseEnum<v1::Pooling>("pooling", absl::GetFlag(FLAGS_pooling), "POOLING_");
   const auto data_type =
@@ -152,12 +172,19 @@ absl::StatusOr<EmbedOptions> EmbedOptionsOfFlags() {
   status.Update(lane.status());
   const auto layers = ParseLayers(absl::GetFlag(FLAGS_layers));
   status.Update(layers.status());
+  const auto orientation = ParseEnum<v1::ExifOrientation>(
+      "exif_orientation", absl::GetFlag(FLAGS_exif_orientation), "EXIF_ORIENTATION_");
+  status.Update(orientation.status());
+  const auto background = ParseColor(absl::GetFlag(FLAGS_background));
+  status.Update(background.status());
   if (!status.ok()) {
     return status;
   }
   return EmbedOptions{.model = absl::GetFlag(FLAGS_model),
                       .pooling = *pooling,
                       .layers = *layers,
+                      .exif_orientation = *orientation,
+                      .background = *background,
                       .normalize = absl::GetFlag(FLAGS_normalize),
                       .dimensions = absl::GetFlag(FLAGS_dimensions),
                       .data_type = *data_type,
@@ -356,9 +383,9 @@ const std::vector<Command>& Commands() {
        "standard input. They go through one stream in bounded memory; results keep their order.\n"
        "Images that failed are listed at the end with their reasons; the exit code is then 1.\n"
        "An output file appears under its name only when it is complete.",
-       {"address", "model", "pooling", "layers", "normalize", "dimensions", "data_type", "lane",
-        "expected_fingerprint", "output", "neighbours", "extensions", "files_from",
-        "max_in_flight_images", "timeout"},
+       {"address", "model", "pooling", "layers", "exif_orientation", "background", "normalize",
+        "dimensions", "data_type", "lane", "expected_fingerprint", "output", "neighbours",
+        "extensions", "files_from", "max_in_flight_images", "timeout"},
        RunEmbed},
       {"models",
        "",
@@ -377,9 +404,27 @@ const std::vector<Command>& Commands() {
        "a closed load for benchmarks: images/s and latencies",
        "Keeps --concurrency requests on their way, repeats none, and reports images/s and\n"
        "percentiles of the latency. A server that refuses for a while is asked again when it said.",
-       {"address", "channels", "concurrency", "images_per_request", "stream", "duration",
-        "requests", "idle_gap", "json", "model", "pooling", "layers", "normalize", "dimensions",
-        "data_type", "lane", "expected_fingerprint", "extensions", "timeout"},
+       {"address",
+        "channels",
+        "concurrency",
+        "images_per_request",
+        "stream",
+        "duration",
+        "requests",
+        "idle_gap",
+        "json",
+        "model",
+        "pooling",
+        "layers",
+        "exif_orientation",
+        "background",
+        "normalize",
+        "dimensions",
+        "data_type",
+        "lane",
+        "expected_fingerprint",
+        "extensions",
+        "timeout"},
        RunLoadCommand}};
   return *commands;
 }

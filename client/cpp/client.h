@@ -31,6 +31,12 @@ struct Image {
   std::string id = {};
 };
 
+struct Color {
+  std::uint8_t red = 0;
+  std::uint8_t green = 0;
+  std::uint8_t blue = 0;
+};
+
 // One vector as it travelled.
 struct Embedding {
   v1::DataType data_type = v1::DATA_TYPE_FLOAT32;
@@ -57,8 +63,8 @@ struct Result {
   std::string fingerprint = {};
 };
 
-// What to compute. The server applies: select layers, pool, truncate to `dimensions`, normalize,
-// convert.
+// What to compute. The server applies: turn upright, composite on the background, preprocess,
+// select layers, pool, truncate to `dimensions`, normalize, convert.
 struct EmbedOptions {
   // Empty: the server's first model.
   std::string model = {};
@@ -66,6 +72,10 @@ struct EmbedOptions {
   // Which hidden states are pooled: indices into transformers' output_hidden_states, negative ones
   // from the end; several: their mean. Empty: last_hidden_state.
   std::vector<int> layers = {};
+  // APPLY: images are turned upright as their EXIF data say. TIFF always is.
+  v1::ExifOrientation exif_orientation = v1::EXIF_ORIENTATION_IGNORE;
+  // What shows through where an image is transparent. Nothing: alpha is dropped.
+  std::optional<Color> background = {};
   // Scale each vector to length 1.
   bool normalize = false;
   // Keep the first so many dimensions; 0 keeps all.

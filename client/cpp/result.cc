@@ -133,6 +133,12 @@ void SetOptions(const EmbedOptions& options, bool ordered, v1::EmbedRequest& req
   v1::EmbedOptions& message = *request.mutable_options();
   message.set_pooling(options.pooling);
   message.mutable_layers()->Add(options.layers.begin(), options.layers.end());
+  message.set_exif_orientation(options.exif_orientation);
+  if (options.background.has_value()) {
+    message.mutable_background()->set_red(options.background->red);
+    message.mutable_background()->set_green(options.background->green);
+    message.mutable_background()->set_blue(options.background->blue);
+  }
   message.set_normalize(options.normalize);
   message.set_dimensions(options.dimensions);
   message.set_data_type(options.data_type);

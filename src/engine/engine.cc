@@ -149,7 +149,8 @@ class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
   absl::Status Decode(Task& task) {
     const DecodeLimits& limits = engine_.shape_.options.limits;
     const std::span<const std::byte> encoded = task.item.image.bytes;
-    absl::StatusOr<ImageHeader> header = engine_.decoder_.read_header(encoded, limits);
+    const DecodePolicy& policy = task.item.policy;
+    absl::StatusOr<ImageHeader> header = engine_.decoder_.read_header(encoded, limits, policy);
     if (!header.ok()) return header.status();
     const absl::StatusOr<MemoryBudget::Grant> memory =
         engine_.decode_memory_.Take(header->decoded_bytes, task.item.stop, task.item.deadline);
@@ -157,7 +158,7 @@ class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
 
     const TimePoint begin = Clock::now();
     const PreprocessSpec& spec = engine_.models_[task.model]->info().preprocess;
-    absl::StatusOr<Image> image = engine_.decoder_.decode_and_resize(encoded, limits, spec);
+    absl::StatusOr<Image> image = engine_.decoder_.decode_and_resize(encoded, limits, spec, policy);
     task.decoded = Clock::now();
     task.timings.queue = begin - task.submitted;
     task.timings.decode = task.decoded - begin;

@@ -51,6 +51,7 @@ struct Outcome {
 // One image on its way.
 struct Item {
   EncodedImage image;
+  DecodePolicy policy;
   OutputSpec output;
   Lane lane = Lane::kOnline;
   // After it the image is not decoded and not computed any more: DEADLINE_EXCEEDED.

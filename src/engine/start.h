@@ -17,10 +17,11 @@ namespace pixembed {
 
 // As ReadHeader and DecodeAndResize of src/image/image.h. Thread-safe.
 struct Decoder {
-  std::function<absl::StatusOr<ImageHeader>(std::span<const std::byte>, const DecodeLimits&)>
+  std::function<absl::StatusOr<ImageHeader>(std::span<const std::byte>, const DecodeLimits&,
+                                            const DecodePolicy&)>
       read_header;
   std::function<absl::StatusOr<Image>(std::span<const std::byte>, const DecodeLimits&,
-                                      const PreprocessSpec&)>
+                                      const PreprocessSpec&, const DecodePolicy&)>
       decode_and_resize;
 };
 

@@ -91,6 +91,12 @@ std::string FingerprintText(const FingerprintParts& parts) {
   if (!parts.space.layers.empty()) {
     absl::StrAppend(&text, "layers ", absl::StrJoin(parts.space.layers, ","), "\n");
   }
+  const DecodePolicy& policy = parts.space.policy;
+  if (policy.apply_exif_orientation) absl::StrAppend(&text, "exif_orientation apply\n");
+  if (policy.background.has_value()) {
+    const auto& [red, green, blue] = *policy.background;
+    absl::StrAppend(&text, "background ", red, ",", green, ",", blue, "\n");
+  }
   return text;
 }
 

@@ -57,6 +57,7 @@ struct OutputSpec {
 struct VectorSpace {
   Pooling pooling = Pooling::kMean;
   std::vector<int> layers = {};  // as in OutputSpec
+  DecodePolicy policy = {};
 };
 
 // One vector.
@@ -135,8 +136,9 @@ class Model {
   virtual const ModelInfo& info() const = 0;
 
   // Names the space that such vectors live in: 64 hexadecimal digits, SHA-256 over weights,
-  // architecture, processor, backend, pooling, layers, precision and numerics version. Two answers
-  // with different fingerprints must not meet in one index. REQUIRES: CheckOutput has no objection.
+  // architecture, processor, backend, pooling, layers, policy, precision and numerics version. Two
+  // answers with different fingerprints must not meet in one index. REQUIRES: CheckOutput has no
+  // objection.
   virtual std::string Fingerprint(const VectorSpace& space) const = 0;
 
   // Whether the model can give such an answer.

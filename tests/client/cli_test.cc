@@ -125,12 +125,17 @@ TEST_F(Cli, EmbedListsFailedImagesAndFails) {
 
 TEST_F(Cli, EmbedSendsItsFlags) {
   const Outcome outcome =
-      Run({"embed", Address(), "--pooling=max", "--layers=2,-1", "--normalize", "--dimensions", "3",
-           "--data_type=float16", "--lane=online", Write("a.png", "A")});
+      Run({"embed", Address(), "--pooling=max", "--layers=2,-1", "--exif_orientation=apply",
+           "--background=ff8001", "--normalize", "--dimensions", "3", "--data_type=float16",
+           "--lane=online", Write("a.png", "A")});
   EXPECT_EQ(outcome.code, 0) << outcome.output;
   const v1::EmbedOptions options = server_.embedding.last_options();
   EXPECT_EQ(options.pooling(), v1::POOLING_MAX);
   EXPECT_THAT(options.layers(), ElementsAre(2, -1));
+  EXPECT_EQ(options.exif_orientation(), v1::EXIF_ORIENTATION_APPLY);
+  EXPECT_EQ(options.background().red(), 255);
+  EXPECT_EQ(options.background().green(), 128);
+  EXPECT_EQ(options.background().blue(), 1);
   EXPECT_TRUE(options.normalize());
   EXPECT_EQ(options.dimensions(), 3);
   EXPECT_EQ(options.data_type(), v1::DATA_TYPE_FLOAT16);

@@ -109,6 +109,8 @@ TEST(Embed, SendsItsOptions) {
   ASSERT_TRUE(ConnectTo(server)
                   ->Embed(Images({"A"}), {.pooling = v1::POOLING_CLS,
                                           .layers = {2, -1},
+                                          .exif_orientation = v1::EXIF_ORIENTATION_APPLY,
+                                          .background = Color{255, 128, 1},
                                           .normalize = true,
                                           .dimensions = 3,
                                           .data_type = v1::DATA_TYPE_INT8,
@@ -118,6 +120,10 @@ TEST(Embed, SendsItsOptions) {
   const v1::EmbedOptions options = server.embedding.last_options();
   EXPECT_EQ(options.pooling(), v1::POOLING_CLS);
   EXPECT_THAT(options.layers(), ElementsAre(2, -1));
+  EXPECT_EQ(options.exif_orientation(), v1::EXIF_ORIENTATION_APPLY);
+  EXPECT_EQ(options.background().red(), 255);
+  EXPECT_EQ(options.background().green(), 128);
+  EXPECT_EQ(options.background().blue(), 1);
   EXPECT_TRUE(options.normalize());
   EXPECT_EQ(options.dimensions(), 3);
   EXPECT_EQ(options.data_type(), v1::DATA_TYPE_INT8);

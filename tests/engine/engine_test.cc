@@ -100,6 +100,16 @@ TEST_F(EngineTest, EachItemGetsTheOutputThatItAskedFor) {
   EXPECT_EQ(inbox_.Await("quantized")->embedding.data_type, DataType::kInt8);
 }
 
+TEST_F(EngineTest, EachItemIsDecodedUnderItsOwnPolicy) {
+  Start();
+  Item plain = inbox_.Expect("plain", "5");
+  Item composited = inbox_.Expect("composited", "5");
+  composited.policy.background = Color{.red = 9};
+  ASSERT_TRUE(engine_->Submit(0, Call(std::move(plain), std::move(composited))).ok());
+  EXPECT_EQ(FirstValue(inbox_.Await("plain")), 5.0F);
+  EXPECT_EQ(FirstValue(inbox_.Await("composited")), 9.0F);
+}
+
 TEST_F(EngineTest, AnEmptyCallIsNothing) {
   Start();
   EXPECT_TRUE(engine_->Submit(0, {}).ok());

@@ -4,6 +4,8 @@
 //   "7 mb=3"    the same, and claims 3 MiB of memory to decode
 //   "broken"    has no header
 //   "corrupt"   has a header and no pixels
+//
+// On a background every pixel is the background's red: all is transparent.
 #ifndef PIXEMBED_TESTS_ENGINE_FAKE_DECODER_H_
 #define PIXEMBED_TESTS_ENGINE_FAKE_DECODER_H_
 
@@ -29,9 +31,12 @@ class FakeDecoder {
  public:
   // Refers to this object.
   Decoder decoder() {
-    return {[](std::span<const std::byte> bytes, const DecodeLimits&) { return Header(bytes); },
-            [this](std::span<const std::byte> bytes, const DecodeLimits&,
-                   const PreprocessSpec& spec) { return Decode(bytes, spec); }};
+    return {
+        [](std::span<const std::byte> bytes, const DecodeLimits&, const DecodePolicy&) {
+          return Header(bytes);
+        },
+        [this](std::span<const std::byte> bytes, const DecodeLimits&, const PreprocessSpec& spec,
+               const DecodePolicy& policy) { return Decode(bytes, spec, policy); }};
   }
 
   Gate& gate() { return gate_; }
@@ -54,14 +59,18 @@ class FakeDecoder {
     return header;
   }
 
-  absl::StatusOr<Image> Decode(std::span<const std::byte> bytes, const PreprocessSpec& spec) {
+  absl::StatusOr<Image> Decode(std::span<const std::byte> bytes, const PreprocessSpec& spec,
+                               const DecodePolicy& policy) {
     ++decodes_;
     gate_.Pass();
     const std::string text(Text(bytes));
     if (text == "corrupt") return MakeError(Reason::kCorruptImage, "corrupt");
     const Size size = spec.resize->exact.value();
     Image image(size.width, size.height);
-    std::ranges::fill(image.pixels(), static_cast<std::uint8_t>(std::atoi(text.c_str())));
+    const int value = std::atoi(text.c_str());
+    std::ranges::fill(
+        image.pixels(),
+        static_cast<std::uint8_t>(policy.background.has_value() ? policy.background->red : value));
     return image;
   }
 

@@ -117,6 +117,10 @@ class FakeModel : public Model {
     // 64 hexadecimal digits, different for each seed and space.
     std::string text = options_.fingerprint_seed + std::string(PoolingName(space.pooling));
     for (const int layer : space.layers) text += "," + std::to_string(layer);
+    if (space.policy.apply_exif_orientation) text += " upright";
+    if (space.policy.background.has_value()) {
+      text += " on " + std::to_string(space.policy.background->red);
+    }
     std::uint64_t hash = 14695981039346656037U;
     std::string digits;
     while (digits.size() < 64) {

@@ -67,6 +67,8 @@ TEST(Fingerprint, IsTakenOverTheDocumentedText) {
             "precision float32\n"
             "pooling max\n"
             "layers 0,2\n");
+  parts.space.policy = {.apply_exif_orientation = true, .background = Color{255, 0, 9}};
+  EXPECT_EQ(FingerprintText(parts), text + "exif_orientation apply\nbackground 255,0,9\n");
 }
 
 TEST(Fingerprint, IgnoresWhatTheProcessorDoesNotUse) {
@@ -91,6 +93,11 @@ TEST(Fingerprint, ChangesWithEveryIngredient) {
       [](FingerprintParts& parts) { parts.space.layers = {1}; },
       [](FingerprintParts& parts) {
         parts.space.layers = {1, 2};
+      },
+      [](FingerprintParts& parts) { parts.space.policy.apply_exif_orientation = true; },
+      [](FingerprintParts& parts) { parts.space.policy.background = Color{}; },
+      [](FingerprintParts& parts) {
+        parts.space.policy.background = Color{1, 2, 3};
       },
       [](FingerprintParts& parts) { parts.preprocess.backend = Backend::kPil; },
       [](FingerprintParts& parts) { parts.preprocess.resize = ResizeTarget{}; },

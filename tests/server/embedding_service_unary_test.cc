@@ -127,6 +127,29 @@ TEST_F(UnaryTest, OptionsReachTheModelAndShapeTheAnswer) {
   EXPECT_EQ(response.fingerprint(), models_[0]->Fingerprint({.pooling = Pooling::kMax}));
 }
 
+TEST_F(UnaryTest, OrientationAndBackgroundReachTheDecoderAndHaveAFingerprintOfTheirOwn) {
+  Start();
+  v1::EmbedOptions options;
+  options.set_exif_orientation(v1::EXIF_ORIENTATION_APPLY);
+  options.mutable_background()->set_green(200);
+  v1::EmbedResponse response;
+  ASSERT_TRUE(EmbedWith(options, &response).ok());
+  const DecodePolicy policy = {.apply_exif_orientation = true, .background = Color{0, 200, 0}};
+  EXPECT_EQ(engine_->last().policy, policy);
+  EXPECT_EQ(response.fingerprint(), models_[0]->Fingerprint({.policy = policy}));
+  EXPECT_NE(response.fingerprint(), models_[0]->Fingerprint({}));
+
+  options.set_expected_fingerprint(models_[0]->Fingerprint({}));
+  EXPECT_EQ(ReasonIn(Refusal(options)), "FINGERPRINT_MISMATCH");
+
+  // What is said in so many words is the default, too.
+  options.Clear();
+  options.set_exif_orientation(v1::EXIF_ORIENTATION_IGNORE);
+  ASSERT_TRUE(EmbedWith(options, &response).ok());
+  EXPECT_EQ(engine_->last().policy, DecodePolicy{});
+  EXPECT_EQ(response.fingerprint(), models_[0]->Fingerprint({}));
+}
+
 TEST_F(UnaryTest, LayersAreCountedFromBothEndsAndHaveAFingerprintOfTheirOwn) {
   Start();
   v1::EmbedOptions options;
@@ -231,6 +254,10 @@ TEST_F(UnaryTest, WrongOptionsAreInvalidArgumentWithFieldAndValue) {
       {[](v1::EmbedOptions& o) { o.add_layers(-4); }, "options.layers has -4"},
       {[](v1::EmbedOptions& o) { o.add_layers(1), o.add_layers(-2); },
        "names hidden state 1 twice"},
+      {[](v1::EmbedOptions& o) { o.set_exif_orientation(static_cast<v1::ExifOrientation>(3)); },
+       "options.exif_orientation is 3"},
+      {[](v1::EmbedOptions& o) { o.mutable_background()->set_blue(256); },
+       "options.background is (0, 0, 256); 0 to 255"},
   };
   for (const Case& wrong : cases) {
     v1::EmbedOptions options;

@@ -31,6 +31,7 @@ class ObservedEngine final : public Engine {
     TimePoint deadline;
     std::stop_token stop;
     OutputSpec output;
+    DecodePolicy policy;
   };
 
   // Blocks until so many images were submitted, in whatever way, admitted or not.
@@ -89,7 +90,7 @@ class ObservedEngine final : public Engine {
   std::size_t See(const std::vector<Item>& items) {
     const std::lock_guard lock(mutex_);
     const Item& item = items.back();
-    last_ = {item.lane, item.deadline, item.stop, item.output};
+    last_ = {item.lane, item.deadline, item.stop, item.output, item.policy};
     return items.size();
   }
   void Count(std::size_t images) {

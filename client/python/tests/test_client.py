@@ -153,6 +153,25 @@ def test_leaving_a_stream_early_ends_it(client: Client) -> None:
     assert client.embed([image]).shape == (1, 32)
 
 
+def test_orientation_and_background_give_the_vectors_of_the_finished_picture(
+    client: Client,
+) -> None:
+    holed = picture(40, 30, 1).convert("RGBA")
+    holed.putalpha(Image.linear_gradient("L").resize(holed.size))
+    exif = holed.getexif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    holed.save(file, "PNG", exif=exif)
+    canvas = Image.new("RGBA", holed.size, (10, 200, 30, 255))
+    finished = Image.alpha_composite(canvas, holed).transpose(Image.Transpose.ROTATE_270)
+    expected = client.embed([encode(finished.convert("RGB"), "PNG")], errors="return")
+    asked = client.embed(
+        [file.getvalue()], exif_orientation="apply", background=(10, 200, 30), errors="return"
+    )
+    np.testing.assert_array_equal(asked.vectors, expected.vectors)
+    assert asked.fingerprint != expected.fingerprint
+
+
 def test_an_image_above_the_message_limit_fails_alone(server: Server) -> None:
     good = encode(picture(30, 20, 1), "PNG")
     with Client(server.address, max_message_bytes=1 << 20) as client:
@@ -168,6 +187,10 @@ def test_a_wrong_option_is_refused_before_anything_is_sent() -> None:
             client.embed([], lane="fast")  # type: ignore[call-overload]
         with pytest.raises(ValueError, match="-1"):
             client.embed([], dimensions=-1)
+        with pytest.raises(ValueError, match="ignore, apply"):
+            client.embed([], exif_orientation="auto")  # type: ignore[call-overload]
+        with pytest.raises(ValueError, match="0 to 255"):
+            client.embed([], background=(0, 256, 0))
         with pytest.raises(ValueError, match="return"):
             client.embed([], errors="ignore")  # type: ignore[call-overload]
 

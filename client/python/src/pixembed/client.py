@@ -25,6 +25,7 @@ from pixembed.v1 import embedding_pb2, embedding_pb2_grpc
 Vectors: TypeAlias = NDArray[np.float32]
 Pooling: TypeAlias = Literal["mean", "cls", "max"]
 DataType: TypeAlias = Literal["float32", "float16", "bfloat16", "int8", "binary"]
+ExifOrientation: TypeAlias = Literal["ignore", "apply"]
 Lane: TypeAlias = Literal["", "online", "bulk"]
 _T = TypeVar("_T")
 
@@ -129,6 +130,8 @@ class Client:
         model: str = "",
         pooling: Pooling = "mean",
         layers: Sequence[int] = (),
+        exif_orientation: ExifOrientation = "ignore",
+        background: tuple[int, int, int] | None = None,
         normalize: bool = False,
         dimensions: int = 0,
         data_type: DataType = "float32",
@@ -145,6 +148,8 @@ class Client:
         model: str = "",
         pooling: Pooling = "mean",
         layers: Sequence[int] = (),
+        exif_orientation: ExifOrientation = "ignore",
+        background: tuple[int, int, int] | None = None,
         normalize: bool = False,
         dimensions: int = 0,
         data_type: DataType = "float32",
@@ -160,6 +165,8 @@ class Client:
         model: str = "",
         pooling: Pooling = "mean",
         layers: Sequence[int] = (),
+        exif_orientation: ExifOrientation = "ignore",
+        background: tuple[int, int, int] | None = None,
         normalize: bool = False,
         dimensions: int = 0,
         data_type: DataType = "float32",
@@ -170,7 +177,10 @@ class Client:
         """Vectors of a batch, [N, D] float32, in the order of the images.
 
         `layers`: which hidden states are pooled, as transformers numbers output_hidden_states;
-        several: their mean; none: last_hidden_state.
+        several: their mean; none: last_hidden_state. `exif_orientation="apply"` turns images upright
+        as their EXIF data say. `background`: red, green and blue that show through where an image
+        is transparent; None drops alpha. Both work on files as they are: of a PIL image only its
+        pixels as RGB travel.
 
         A batch too large for one request goes through a stream, in the lane "online" unless told
         otherwise. Raises EmbedError when an image failed (errors="return" returns Embeddings
@@ -182,6 +192,8 @@ class Client:
         options = _options(
             pooling=pooling,
             layers=layers,
+            exif_orientation=exif_orientation,
+            background=background,
             normalize=normalize,
             dimensions=dimensions,
             data_type=data_type,
@@ -212,6 +224,8 @@ class Client:
         model: str = "",
         pooling: Pooling = "mean",
         layers: Sequence[int] = (),
+        exif_orientation: ExifOrientation = "ignore",
+        background: tuple[int, int, int] | None = None,
         normalize: bool = False,
         dimensions: int = 0,
         data_type: DataType = "float32",
@@ -231,6 +245,8 @@ class Client:
             _options(
                 pooling=pooling,
                 layers=layers,
+                exif_orientation=exif_orientation,
+                background=background,
                 normalize=normalize,
                 dimensions=dimensions,
                 data_type=data_type,
@@ -488,10 +504,19 @@ def _enum(kind: Any, prefix: str, name: str, value: str) -> str:
     return str(known[value])
 
 
+def _color(color: tuple[int, int, int] | None) -> embedding_pb2.Color | None:
+    if color is None:
+        return None
+    red, green, blue = color
+    return embedding_pb2.Color(red=red, green=green, blue=blue)
+
+
 def _options(
     *,
     pooling: str,
     layers: Sequence[int],
+    exif_orientation: str,
+    background: tuple[int, int, int] | None,
     normalize: bool,
     dimensions: int,
     data_type: str,
@@ -501,9 +526,18 @@ def _options(
 ) -> embedding_pb2.EmbedOptions:
     if dimensions < 0:
         raise ValueError(f"dimensions is {dimensions}; it must not be negative")
+    if background is not None and not all(0 <= band <= 255 for band in background):
+        raise ValueError(f"background is {background}; red, green and blue go from 0 to 255")
     return embedding_pb2.EmbedOptions(
         pooling=_enum(embedding_pb2.Pooling, "POOLING_", "pooling", pooling),
         layers=layers,
+        exif_orientation=_enum(
+            embedding_pb2.ExifOrientation,
+            "EXIF_ORIENTATION_",
+            "exif_orientation",
+            exif_orientation,
+        ),
+        background=_color(background),
         normalize=normalize,
         dimensions=dimensions,
         data_type=_enum(embedding_pb2.DataType, "DATA_TYPE_", "data_type", data_type),
