@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -42,6 +43,26 @@ bool ConfigReader::Bool(std::string_view key, bool fallback) {
   const absl::StatusOr<bool> value = config_.Bool(key, fallback);
   if (!value.ok()) Fail(value.status());
   return value.value_or(fallback);
+}
+
+std::vector<std::int64_t> ConfigReader::Ints(std::string_view key,
+                                             const std::vector<std::int64_t>& fallback,
+                                             std::int64_t min, std::int64_t max) {
+  if (!config_.Has(key)) return fallback;
+  const absl::StatusOr<std::vector<double>> values =
+      config_.Numbers(key, {}, static_cast<double>(min), static_cast<double>(max));
+  if (!values.ok()) {
+    Fail(values.status());
+    return fallback;
+  }
+  std::vector<std::int64_t> ints;
+  for (const double value : *values) {
+    ints.push_back(static_cast<std::int64_t>(value));
+    if (static_cast<double>(ints.back()) == value) continue;
+    Fail(MakeError(Reason::kCheckpointCorrupt,
+                   absl::StrCat(config_.Describe(key), " holds ", value, ", which is no integer")));
+  }
+  return ints;
 }
 
 Size ConfigReader::SquareOrPair(std::string_view key, int fallback, int max) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "src/checkpoint/checkpoint.h"
 #include "src/image/image.h"
@@ -23,6 +24,9 @@ class ConfigReader {
   std::int64_t Int(std::string_view key, std::int64_t fallback, std::int64_t min, std::int64_t max);
   double Double(std::string_view key, double fallback, double min, double max);
   bool Bool(std::string_view key, bool fallback);
+  // A list of integers; one number alone is a list too.
+  std::vector<std::int64_t> Ints(std::string_view key, const std::vector<std::int64_t>& fallback,
+                                 std::int64_t min, std::int64_t max);
   Size SquareOrPair(std::string_view key, int fallback, int max);
   // "hidden_act"; UNSUPPORTED_MODEL where it is not implemented.
   Activation HiddenAct(std::string_view fallback);

@@ -43,6 +43,8 @@ constexpr std::array kFamilies = {
     FamilyRow{"mlcd_vision_model", &BuildMlcd, false},
     FamilyRow{"siglip", &BuildSiglip, true},
     FamilyRow{"siglip_vision_model", &BuildSiglip, false},
+    FamilyRow{"swin", &BuildSwin, false},
+    FamilyRow{"swinv2", &BuildSwinV2, false},
 };
 
 // Families whose last_hidden_state is a map [N, channels, height, width] instead of tokens.

@@ -40,6 +40,8 @@ FamilyBuilder BuildDinov3Vit;
 FamilyBuilder BuildClip;
 FamilyBuilder BuildMlcd;
 FamilyBuilder BuildSiglip;
+FamilyBuilder BuildSwin;
+FamilyBuilder BuildSwinV2;
 
 // Refuses images of another size than `architecture` was trained for: what transformers does in the
 // families that do not interpolate their positions.

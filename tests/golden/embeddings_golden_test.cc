@@ -90,6 +90,20 @@ constexpr std::string_view kTinyModels[] = {
     "siglip",
     "siglip_vision_model",
     "siglip_vision_model_prefixed",
+    "swin",
+    "swin_head",
+    "swin_odd_grid",
+    "swin_rectangular",
+    "swin_patches_padded",
+    "swin_other_size",
+    "swin_absolute",
+    "swin_stages",
+    "swinv2",
+    "swinv2_head",
+    "swinv2_pretrained_windows",
+    "swinv2_scale_clamped",
+    "swinv2_window_clamped",
+    "swinv2_other_size",
 };
 
 // The rows of a [N, ...] tensor, each flat.

@@ -31,6 +31,8 @@ from transformers import AutoImageProcessor, AutoModel
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 VIT = {**SIZES, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
 DINOV2 = {**SIZES, "mlp_ratio": 4, "image_size": 56, "patch_size": 14}
+SWIN = {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4],
+        "window_size": 4, "mlp_ratio": 2.0}
 TEXT = {**SIZES, "intermediate_size": 64, "vocab_size": 99}
 PICTURE_SIZES = [(48, 40), (33, 57), (64, 64)]
 PHOTOS = ["china.jpg", "flower.jpg", "astronaut.png", "chelsea.png", "coffee.png"]
@@ -51,6 +53,14 @@ def with_prefix(directory: pathlib.Path) -> None:
     tensors = load_file(file)
     save_file({f"vision_model.{name}": tensor for name, tensor in tensors.items()}, file,
               metadata={"format": "pt"})
+
+
+def with_large_logit_scale(directory: pathlib.Path) -> None:
+    """Beyond log(100), where SwinV2 clamps it."""
+    file = directory / "model.safetensors"
+    tensors = load_file(file)
+    scales = {name: torch.full_like(tensor, 5.0) for name, tensor in tensors.items() if name.endswith("logit_scale")}
+    save_file({**tensors, **scales}, file, metadata={"format": "pt"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +127,14 @@ def clip_vision(**changes: object) -> hf.CLIPVisionConfig:
 
 def siglip_vision(**changes: object) -> hf.SiglipVisionConfig:
     return hf.SiglipVisionConfig(**{**VIT, **changes})
+
+
+def swin(**changes: object) -> hf.SwinConfig:
+    return hf.SwinConfig(**{**SWIN, **changes})
+
+
+def swinv2(**changes: object) -> hf.Swinv2Config:
+    return hf.Swinv2Config(**{**SWIN, **changes})
 
 
 BIT = hf.BitImageProcessor
@@ -208,6 +226,37 @@ CASES = {
                                 hf.SiglipImageProcessor(**exact(32)), cls=False),
     "siglip_vision_model_prefixed": Case(lambda: hf.SiglipVisionModel(siglip_vision(vision_use_head=False)),
                                          hf.SiglipImageProcessor(**exact(32)), cls=False, rewrite=with_prefix),
+    # Grids of 8x8 and 4x4: the first has shifted windows, the second is one window.
+    "swin": Case(lambda: hf.SwinModel(swin()), hf.ViTImageProcessor(**exact(32)), cls=False),
+    "swin_head": Case(lambda: hf.SwinForImageClassification(swin()), hf.ViTImageProcessor(**exact(32)), cls=False),
+    # 13x13 and 7x7, padded to 15x15, 14x14 and 9x9; an odd window is shifted by its smaller half.
+    "swin_odd_grid": Case(lambda: hf.SwinModel(swin(image_size=52, window_size=3)),
+                          hf.ViTImageProcessor(**exact(52)), cls=False),
+    "swin_rectangular": Case(lambda: hf.SwinModel(swin(image_size=[24, 56], window_size=3, depths=[3, 2])),
+                             hf.ViTImageProcessor(**exact(24, 56)), cls=False),
+    "swin_patches_padded": Case(lambda: hf.SwinModel(swin(image_size=32)), hf.ViTImageProcessor(**exact(30, 37)),
+                                cls=False),
+    "swin_other_size": Case(lambda: hf.SwinModel(swin()), hf.ViTImageProcessor(**exact(64, 40)), cls=False),
+    "swin_absolute": Case(lambda: hf.SwinModel(swin(use_absolute_embeddings=True, qkv_bias=False)),
+                          hf.ViTImageProcessor(**exact(32)), cls=False),
+    "swin_stages": Case(
+        lambda: hf.SwinModel(swin(image_size=56, depths=[2, 1, 2], num_heads=[1, 2, 4], window_size=2)),
+        hf.ViTImageProcessor(**exact(56)), cls=False),
+    "swinv2": Case(lambda: hf.Swinv2Model(swinv2(pretrained_window_sizes=[0, 0])),
+                   hf.ViTImageProcessor(**exact(32)), cls=False),
+    "swinv2_head": Case(lambda: hf.Swinv2ForImageClassification(swinv2(pretrained_window_sizes=[0, 0])),
+                        hf.ViTImageProcessor(**exact(32)), cls=False),
+    "swinv2_pretrained_windows": Case(
+        lambda: hf.Swinv2Model(swinv2(image_size=48, window_size=6, pretrained_window_sizes=[3, 2])),
+        hf.ViTImageProcessor(**exact(48)), cls=False),
+    "swinv2_scale_clamped": Case(lambda: hf.Swinv2Model(swinv2(pretrained_window_sizes=[0, 0])),
+                                 hf.ViTImageProcessor(**exact(32)), cls=False, rewrite=with_large_logit_scale),
+    # The second stage has 6x6 tokens, less than a window: it is clamped.
+    "swinv2_window_clamped": Case(
+        lambda: hf.Swinv2Model(swinv2(image_size=52, window_size=7, depths=[2, 3], pretrained_window_sizes=[0, 5])),
+        hf.ViTImageProcessor(**exact(52)), cls=False),
+    "swinv2_other_size": Case(lambda: hf.Swinv2Model(swinv2(pretrained_window_sizes=[0, 0], qkv_bias=False)),
+                              hf.ViTImageProcessor(**exact(44, 30)), cls=False),
 }
 
 
@@ -221,7 +270,11 @@ def fill(model: torch.nn.Module) -> None:
         for name, parameter in model.named_parameters():
             noise = torch.from_numpy(rng.uniform(-1.75, 1.75, parameter.shape).astype(np.float32))
             scale = "norm" in name or "layrnorm" in name or "lambda" in name
-            parameter.copy_(1 + 0.2 * noise if scale and name.endswith(("weight", "lambda1", "lambda_1", "lambda_2")) else 0.15 * noise)
+            if name.endswith("logit_scale"):  # a logarithm: about where training starts
+                parameter.copy_(2.3 + 0.15 * noise)
+                continue
+            around_one = scale and name.endswith(("weight", "lambda1", "lambda_1", "lambda_2"))
+            parameter.copy_(1 + 0.2 * noise if around_one else 0.15 * noise)
 
 
 def pictures() -> list[PIL.Image.Image]:
