@@ -355,5 +355,42 @@ TEST(Model, TheFingerprintNamesTheVectorSpace) {
   EXPECT_TRUE(fingerprints.insert((*pil)->Fingerprint({.pooling = Pooling::kMean})).second);
 }
 
+// A Swin of one stage; what is refused is refused before a tensor is read.
+TinyModel Swin(std::string_view model_type, std::string_view changes) {
+  TinyModel tiny;
+  tiny.config = absl::StrCat(R"({"model_type": ")", std::string(model_type),
+                             R"(", "image_size": 16, "patch_size": 4, "embed_dim": 8, "depths": [2],
+                                 "num_heads": [2], "window_size": 2)",
+                             std::string(changes), "}");
+  return tiny;
+}
+
+TEST(LoadModel, RefusesAWindowThatTheReferenceHasNoBiasFor) {
+  ExpectRefused(Swin("swin", R"(, "window_size": 5)"), Reason::kUnsupportedModel,
+                AllOf(HasSubstr("4x4"), HasSubstr("window_size 5")));
+}
+
+TEST(LoadModel, RefusesStagesThatAreNotDescribed) {
+  ExpectRefused(Swin("swin", R"(, "depths": [2, 2])"), Reason::kCheckpointCorrupt,
+                AllOf(HasSubstr("num_heads has 1"), HasSubstr("depths has 2")));
+  ExpectRefused(Swin("swin", R"(, "depths": [])"), Reason::kUnsupportedModel,
+                HasSubstr("depths has 0"));
+  ExpectRefused(Swin("swin", R"(, "depths": [1.5])"), Reason::kCheckpointCorrupt,
+                AllOf(HasSubstr("depths"), HasSubstr("1.5")));
+}
+
+TEST(LoadModel, RefusesPositionsThatDoNotFitTheImages) {
+  ExpectRefused(Swin("swin", R"(, "image_size": 32, "use_absolute_embeddings": true)"),
+                Reason::kUnsupportedProcessor, AllOf(HasSubstr("16 patches"), HasSubstr("64")));
+  ExpectRefused(
+      Swin("swinv2", R"(, "pretrained_window_sizes": [0], "use_absolute_embeddings": true)"),
+      Reason::kUnsupportedModel, HasSubstr("use_absolute_embeddings"));
+}
+
+TEST(LoadModel, RefusesAPretrainedWindowThatDividesByZero) {
+  ExpectRefused(Swin("swinv2", R"(, "pretrained_window_sizes": [1])"), Reason::kUnsupportedModel,
+                HasSubstr("pretrained_window_sizes"));
+}
+
 }  // namespace
 }  // namespace pixembed
