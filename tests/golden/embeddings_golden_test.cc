@@ -28,6 +28,9 @@ namespace pixembed {
 namespace {
 
 constexpr float kTinyTolerance = 1e-5F;  // absolute, on values of magnitude 1 to 10
+// Scores up to 100 make a rounding of the cosine a hundred times as large.
+constexpr std::string_view kSharpAttention = "swinv2_scale_clamped";
+constexpr float kSharpTolerance = 1e-4F;
 constexpr float kRealTolerance = 1e-4F;
 constexpr double kRealCosine = 0.99999;
 
@@ -233,13 +236,14 @@ TEST_P(EmbeddingsGolden, EveryPoolingIsTheReferences) {
   Loaded loaded;
   ASSERT_NO_FATAL_FAILURE(Load(GoldenPath(folder), folder + "/expected.safetensors", loaded));
   const std::vector<Image> images = Images(loaded.expected, loaded.model->info());
+  const float tolerance = GetParam() == kSharpAttention ? kSharpTolerance : kTinyTolerance;
   for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
     if (!loaded.model->CheckOutput({.pooling = pooling}).ok()) continue;
     const auto expected = Rows<float>(loaded.expected, PoolingName(pooling));
     const auto actual = EmbedAll(*loaded.runner, images, {.pooling = pooling});
     ASSERT_EQ(actual.size(), expected.size());
     for (std::size_t i = 0; i < actual.size(); ++i) {
-      EXPECT_LE(LargestDifference(actual[i], expected[i]), kTinyTolerance)
+      EXPECT_LE(LargestDifference(actual[i], expected[i]), tolerance)
           << PoolingName(pooling) << " of image " << i;
     }
   }
