@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -221,7 +222,8 @@ at::Tensor WindowedTransformer::CutPadded(const at::Tensor& images) const {
       .reshape({images.size(0), -1, std::int64_t{3} * patch.height * patch.width});
 }
 
-at::Tensor WindowedTransformer::Forward(const at::Tensor& patches) const {
+HiddenStates WindowedTransformer::Forward(const at::Tensor& patches,
+                                          std::span<const int> /*layers*/) const {
   at::Tensor x = parts_.norm_before.Forward(
       parts_.projection.Forward(parts_.pads_to_patch.has_value() ? CutPadded(patches) : patches));
   if (parts_.positions.defined()) x.add_(parts_.positions);
@@ -229,7 +231,7 @@ at::Tensor WindowedTransformer::Forward(const at::Tensor& patches) const {
     for (const WindowBlock& block : stage.blocks) block.Forward(x);
     if (stage.merging.has_value()) x = stage.merging->Forward(x);
   }
-  return parts_.norm_after.Forward(x);
+  return {.last = parts_.norm_after.Forward(x), .layers = {}};
 }
 
 }  // namespace pixembed

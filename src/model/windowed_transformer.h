@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "src/image/image.h"
@@ -117,7 +118,8 @@ class WindowedTransformer final : public Network {
   WindowedTransformer(NetworkInfo info, WindowedTransformerParts parts);
 
   const NetworkInfo& info() const override { return info_; }
-  at::Tensor Forward(const at::Tensor& patches) const override;
+  // Gives no layers: the hidden states of the stages differ in shape.
+  HiddenStates Forward(const at::Tensor& patches, std::span<const int> layers) const override;
 
  private:
   at::Tensor CutPadded(const at::Tensor& images) const;
