@@ -46,6 +46,13 @@ ABSL_FLAG(std::string, device, "auto",
           "comma-separated list");
 ABSL_FLAG(std::string, backend, "torchvision",
           "Which of Hugging Face's image processors to follow, bit for bit: torchvision or pil");
+ABSL_FLAG(std::string, verify, "enforce",
+          "What to do with pixembed_golden.safetensors, where a model directory holds one: enforce "
+          "(refuse to serve a model that disagrees), warn, off, or only (check and exit)");
+ABSL_FLAG(
+    bool, deterministic, false,
+    "The same bits for an image whatever the batch, the worker or the number of cores: images "
+    "run one at a time, each on one core");
 ABSL_FLAG(int, cores, 0,
           "Cores that the engine may use. 0: what the cgroup's quota and the affinity allow");
 ABSL_FLAG(int, decode_threads, 0, "Threads that decode and resize. 0: as many as cores");
@@ -95,6 +102,8 @@ constexpr std::array kFlags = {
     "listen",
     "device",
     "backend",
+    "verify",
+    "deterministic",
     "cores",
     "decode_threads",
     "workers_per_device",
@@ -176,6 +185,8 @@ absl::StatusOr<Values> SplitArguments(std::span<const char* const> arguments) {
     if (!IsFlag(name)) return Invalid(absl::StrCat("--", name, " does not exist; see --help"));
     if (equals != std::string::npos) {
       AddValue(name, argument.substr(equals + 1), values);
+    } else if (Flag(name).IsOfType<bool>()) {
+      AddValue(name, "true", values);
     } else if (i + 1 < arguments.size()) {
       AddValue(name, arguments[++i], values);
     } else {
@@ -329,6 +340,16 @@ absl::StatusOr<Backend> ReadBackend() {
   return Invalid(absl::StrCat("--backend is \"", text, "\"; possible are torchvision and pil"));
 }
 
+absl::StatusOr<VerifyMode> ReadVerifyMode() {
+  const std::string text = absl::GetFlag(FLAGS_verify);
+  if (text == "enforce") return VerifyMode::kEnforce;
+  if (text == "warn") return VerifyMode::kWarn;
+  if (text == "off") return VerifyMode::kOff;
+  if (text == "only") return VerifyMode::kOnly;
+  return Invalid(
+      absl::StrCat("--verify is \"", text, "\"; possible are enforce, warn, off and only"));
+}
+
 EngineOptions ReadEngineOptions() {
   return {
       .limits = {.max_encoded_bytes = absl::GetFlag(FLAGS_max_image_bytes).bytes,
@@ -367,10 +388,14 @@ absl::StatusOr<ServerConfig> ReadConfig() {
   if (!models.ok()) return models.status();
   const absl::StatusOr<Backend> backend = ReadBackend();
   if (!backend.ok()) return backend.status();
+  const absl::StatusOr<VerifyMode> verify = ReadVerifyMode();
+  if (!verify.ok()) return verify.status();
   ServerConfig config{
       .models = *std::move(models),
       .device = absl::GetFlag(FLAGS_device),
       .backend = *backend,
+      .verify = *verify,
+      .deterministic = absl::GetFlag(FLAGS_deterministic),
       .engine = ReadEngineOptions(),
       .server = ReadServerOptions(),
       .drain_grace = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_drain_grace)),

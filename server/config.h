@@ -24,11 +24,21 @@ struct ModelSource {
   std::filesystem::path directory;
 };
 
+// What is done with the golden file of a model directory before the server is ready.
+enum class VerifyMode {
+  kEnforce,  // a model that disagrees with it is not served
+  kWarn,     // it is served, with a warning
+  kOff,      // it is not looked at
+  kOnly,     // every model must have one and agree; nothing is served
+};
+
 // All that the server is told from outside.
 struct ServerConfig {
   std::vector<ModelSource> models;  // not empty; names differ
   std::string device;               // for ResolveDevices
   Backend backend = Backend::kTorchvision;
+  VerifyMode verify = VerifyMode::kEnforce;
+  bool deterministic = false;
   EngineOptions engine;
   ServerOptions server;
   std::chrono::nanoseconds drain_grace{0};
@@ -47,7 +57,8 @@ struct CommandLine {
 // The value of an environment variable, if it is set.
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 
-// Reads `arguments` (argv without the program): --flag=value or --flag value. A flag that is not
+// Reads `arguments` (argv without the program): --flag=value or --flag value; of a switch, --flag
+// alone. A flag that is not
 // given is taken from PIXEMBED_<FLAG>, then from its default. --model and --listen may repeat, or
 // hold several values separated by commas.
 // Errors: INVALID_OPTION names the flag (or variable), its value, and what is possible.

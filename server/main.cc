@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
@@ -28,12 +29,14 @@
 #include "src/engine/engine.h"
 #include "src/error/error.h"
 #include "src/model/model.h"
+#include "src/verify/verify.h"
 
 namespace pixembed {
 namespace {
 
 constexpr int kExitFailure = 1;
 constexpr int kExitWrongFlags = 2;
+constexpr int kExitNotVerified = 3;
 
 using Models = std::vector<std::shared_ptr<const Model>>;
 using Clock = std::chrono::steady_clock;
@@ -138,6 +141,60 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(const ServerConfig& config, 
   return engine;
 }
 
+void LogVerification(const ModelSource& source, const GoldenFile& golden,
+                     const Verification& verification) {
+  for (const Agreement& image : verification.images) {
+    if (!image.decoded.ok()) {
+      spdlog::warn("model {}: golden image {}: refused: {}", source.name, image.name,
+                   absl::StrCat(image.decoded.message()));
+      continue;
+    }
+    spdlog::log(image.ok() ? spdlog::level::info : spdlog::level::warn,
+                "model {}: golden image {}: pixels {}, max-abs {:.3g}, cosine {:.7f}", source.name,
+                image.name, image.same_pixels ? "equal" : "DIFFER", image.max_abs, image.cosine);
+  }
+  spdlog::info("model {}: on {} against {} golden images of {}: max-abs {:.3g}, cosine {:.7f}",
+               source.name, DeviceName(verification.device), verification.images.size(),
+               golden.made_with, verification.max_abs(), verification.cosine());
+}
+
+// Compares a model with the golden file beside it.
+absl::Status VerifyModel(const ModelSource& source, const Model& model,
+                         const EngineOptions& options) {
+  const absl::StatusOr<GoldenFile> golden = OpenGoldenFile(source.directory);
+  if (!golden.ok()) return golden.status();
+  const auto verifications = Verify(model, *golden, options.limits, options.cores);
+  if (!verifications.ok()) return verifications.status();
+  for (const Verification& verification : *verifications) {
+    LogVerification(source, *golden, verification);
+  }
+  for (const Verification& verification : *verifications) {
+    if (absl::Status verdict = verification.Verdict(); !verdict.ok()) return verdict;
+  }
+  spdlog::info("model {}: verified", source.name);
+  return absl::OkStatus();
+}
+
+// What --verify asks for. Errors: the first model that may not be served.
+absl::Status VerifyModels(const ServerConfig& config, const Engine& engine) {
+  if (config.verify == VerifyMode::kOff) return absl::OkStatus();
+  for (std::size_t i = 0; i < config.models.size(); ++i) {
+    const ModelSource& source = config.models[i];
+    if (config.verify != VerifyMode::kOnly && !HasGoldenFile(source.directory)) {
+      spdlog::info("model {}: not verified: no {} beside it", source.name, kGoldenFileName);
+      continue;
+    }
+    const absl::Status status = VerifyModel(source, *engine.models()[i], engine.options());
+    if (status.ok()) continue;
+    if (config.verify != VerifyMode::kWarn) {
+      return Annotate(status, absl::StrCat("model ", source.name, " is not verified"));
+    }
+    spdlog::warn("model {}: not verified, but served (--verify=warn): {}", source.name,
+                 absl::StrCat(status.message()));
+  }
+  return absl::OkStatus();
+}
+
 // Serves on for the grace, in which a second signal still ends the process.
 void Linger(std::chrono::nanoseconds grace) {
   std::mutex mutex;
@@ -160,7 +217,8 @@ void LogEnd(const EngineStats& stats, const absl::Status& drained) {
 int Serve(const ServerConfig& config, StopSignal& signal) {
   LogConfig(config);
   // Before minutes of loading: an address that is taken will still be taken.
-  for (const std::string& address : config.server.listen) {
+  const bool serves = config.verify != VerifyMode::kOnly;
+  for (const std::string& address : serves ? config.server.listen : std::vector<std::string>()) {
     if (absl::Status status = CheckListenAddress(address); !status.ok()) return Fail(status);
   }
   InitializeRuntime();
@@ -168,6 +226,11 @@ int Serve(const ServerConfig& config, StopSignal& signal) {
   if (!models.ok()) return Fail(models.status());
   const auto engine = StartEngine(config, *std::move(models));
   if (!engine.ok()) return Fail(engine.status());
+  if (absl::Status status = VerifyModels(config, **engine); !status.ok()) {
+    const bool differs = ReasonOf(status) == Reason::kGoldenMismatch;
+    return Fail(status, differs ? kExitNotVerified : kExitFailure);
+  }
+  if (!serves) return EXIT_SUCCESS;
   std::vector<std::string> names;
   for (const ModelSource& source : config.models) names.push_back(source.name);
   const auto server = Server::Start(**engine, names, config.server);

@@ -5,14 +5,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -79,6 +82,10 @@ ABSL_FLAG(int, max_in_flight_images, 256, "images on their way at once");
 ABSL_FLAG(bool, json, false, "print JSON");
 ABSL_FLAG(absl::Duration, wait, absl::ZeroDuration(),
           "wait so long for the service to be SERVING, also while nobody listens");
+ABSL_FLAG(std::string, server, "",
+          "the program pixembed-server; empty is the one in the folder of this program");
+ABSL_FLAG(std::string, backend, "torchvision", "torchvision or pil, as the server's flag");
+ABSL_FLAG(std::string, device, "auto", "where to compute, as the server's flag");
 ABSL_FLAG(int, concurrency, 8, "requests (stream: images) on their way at once");
 ABSL_FLAG(int, images_per_request, 1, "images in each request");
 ABSL_FLAG(bool, stream, false, "EmbedStream instead of Embed, one stream a channel");
@@ -337,6 +344,30 @@ int RunHealth(const std::vector<std::string>& arguments) {
   return serving ? kSuccess : kFailure;
 }
 
+// The server checks itself, so that what is checked is what serves; this program knows no model.
+int RunVerify(const std::vector<std::string>& arguments) {
+  if (arguments.size() != 1) {
+    return Fail(kUsage, absl::StrCat("verify: takes one model directory, got ", arguments.size()));
+  }
+  std::string server = absl::GetFlag(FLAGS_server);
+  if (server.empty()) {
+    std::error_code error;
+    const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+    server = (self.parent_path() / "pixembed-server").string();
+  }
+  std::vector<std::string> command = {server, absl::StrCat("--model=model=", arguments[0]),
+                                      "--verify=only",
+                                      absl::StrCat("--backend=", absl::GetFlag(FLAGS_backend)),
+                                      absl::StrCat("--device=", absl::GetFlag(FLAGS_device))};
+  std::vector<char*> words;
+  for (std::string& word : command) {
+    words.push_back(word.data());
+  }
+  words.push_back(nullptr);
+  execv(server.c_str(), words.data());  // returns only if it fails
+  return Fail(absl::ErrnoToStatus(errno, absl::StrCat(server, " (flag --server)")));
+}
+
 int RunLoadCommand(const std::vector<std::string>& arguments) {
   const auto embed = EmbedOptionsOfFlags();
   if (!embed.ok()) {
@@ -399,6 +430,14 @@ const std::vector<Command>& Commands() {
        "Prints SERVING or NOT_SERVING; the exit code is 0 only for SERVING.",
        {"address", "wait", "timeout"},
        RunHealth},
+      {"verify",
+       "DIRECTORY",
+       "whether a model gives the vectors of the golden file beside it",
+       "Runs pixembed-server --verify=only on a model directory that holds\n"
+       "pixembed_golden.safetensors (deploy/make_golden.py writes one). Exit codes: 0 pixels and\n"
+       "vectors agree; 3 they do not; 1 it could not be found out.",
+       {"server", "backend", "device"},
+       RunVerify},
       {"load",
        "FILES...",
        "a closed load for benchmarks: images/s and latencies",

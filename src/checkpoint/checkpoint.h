@@ -79,10 +79,14 @@ class Weights {
   // nullptr where there is no such tensor.
   const Tensor* Find(std::string_view name) const;
   const std::map<std::string, Tensor, std::less<>>& tensors() const { return *tensors_; }
+  // The file's "__metadata__"; of shards, none.
+  const std::map<std::string, std::string, std::less<>>& metadata() const { return *metadata_; }
 
  private:
   std::shared_ptr<const std::map<std::string, Tensor, std::less<>>> tensors_ =
       std::make_shared<const std::map<std::string, Tensor, std::less<>>>();
+  std::shared_ptr<const std::map<std::string, std::string, std::less<>>> metadata_ =
+      std::make_shared<const std::map<std::string, std::string, std::less<>>>();
   std::vector<std::shared_ptr<const void>> owners_;
 };
 

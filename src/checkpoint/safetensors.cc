@@ -75,6 +75,7 @@ constexpr int kMaxSkippedDepth = 128;
 constexpr std::string_view kMetadataKey = "__metadata__";
 
 using TensorMap = std::map<std::string, Tensor, std::less<>>;
+using Metadata = std::map<std::string, std::string, std::less<>>;
 
 absl::Status Corrupt(std::string_view origin, std::string_view what) {
   return MakeError(Reason::kCheckpointCorrupt,
@@ -99,14 +100,15 @@ struct HeaderEntry {
   std::optional<std::vector<std::int64_t>> offsets;
 };
 
-// Collects the header's entries. Memory is spent on tensors only; what the format does not know is
-// skipped, as in the reference.
+// Collects the header's entries and its metadata; what the format does not know is skipped, as in
+// the reference.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit HeaderReader(std::string_view origin) : origin_(origin) {}
 
   const absl::Status& status() const { return status_; }
   std::map<std::string, HeaderEntry>& entries() { return entries_; }
+  Metadata& metadata() { return metadata_; }
 
   bool null() override {
     if (state_ == State::kMetadata) {
@@ -140,7 +142,10 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool string(string_t& value) override {
-    if (state_ == State::kMetadataEntries) return true;
+    if (state_ == State::kMetadataEntries) {
+      metadata_.insert_or_assign(std::exchange(field_, {}), std::move(value));
+      return true;
+    }
     if (state_ != State::kField || field_ != "dtype") return Scalar(Quoted(value));
     const TensorTypeInfo* const type = FindType(value);
     if (type == nullptr) return Fail(absl::StrCat("unknown dtype ", Quoted(value)));
@@ -206,6 +211,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
         return Fail("is there twice");
       }
       state_ = is_metadata ? State::kMetadata : State::kName;
+    } else if (state_ == State::kMetadataEntries) {
+      field_ = value;
     } else if (state_ == State::kTensor) {
       field_ = value;
       if ((field_ == "dtype" && entry_.type) || (field_ == "shape" && entry_.shape) ||
@@ -291,6 +298,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool has_metadata_ = false;
   int skipped_depth_ = 0;
   std::map<std::string, HeaderEntry> entries_;
+  Metadata metadata_;
   absl::Status status_;
 };
 
@@ -369,7 +377,13 @@ absl::Status CheckTiling(const TensorMap& tensors, std::span<const std::byte> da
   return absl::OkStatus();
 }
 
-absl::StatusOr<TensorMap> ParseTensors(std::span<const std::byte> bytes, std::string_view origin) {
+// What a file holds.
+struct Contents {
+  TensorMap tensors;
+  Metadata metadata;
+};
+
+absl::StatusOr<Contents> ParseContents(std::span<const std::byte> bytes, std::string_view origin) {
   if (bytes.size() < kLengthBytes) {
     return Corrupt(origin, absl::StrCat("has ", bytes.size(),
                                         " bytes; a safetensors file has at least ", kLengthBytes));
@@ -404,7 +418,7 @@ absl::StatusOr<TensorMap> ParseTensors(std::span<const std::byte> bytes, std::st
     tensors.emplace_hint(tensors.end(), name, *std::move(tensor));
   }
   if (absl::Status status = CheckTiling(tensors, data, origin); !status.ok()) return status;
-  return tensors;
+  return Contents{std::move(tensors), std::move(reader.metadata())};
 }
 
 // Whether a shard's name, joined to the index's directory, stays inside it. A NUL would end the
@@ -458,10 +472,11 @@ absl::StatusOr<Weights> Weights::Open(const std::filesystem::path& file) {
 
 absl::StatusOr<Weights> Weights::Parse(std::span<const std::byte> bytes,
                                        std::shared_ptr<const void> owner, std::string_view origin) {
-  absl::StatusOr<TensorMap> tensors = ParseTensors(bytes, origin);
-  if (!tensors.ok()) return tensors.status();
+  absl::StatusOr<Contents> contents = ParseContents(bytes, origin);
+  if (!contents.ok()) return contents.status();
   Weights weights;
-  weights.tensors_ = std::make_shared<const TensorMap>(*std::move(tensors));
+  weights.tensors_ = std::make_shared<const TensorMap>(std::move(contents->tensors));
+  weights.metadata_ = std::make_shared<const Metadata>(std::move(contents->metadata));
   weights.owners_.push_back(std::move(owner));
   return weights;
 }

@@ -71,6 +71,8 @@ constexpr std::array kReasons = {
                "The model family, or an option of it, is not implemented."},
     ReasonInfo{Reason::kUnsupportedProcessor, "UNSUPPORTED_PROCESSOR", StatusCode::kUnimplemented,
                "The image processor, or an option of it, is not implemented."},
+    ReasonInfo{Reason::kGoldenMismatch, "GOLDEN_MISMATCH", StatusCode::kFailedPrecondition,
+               "The model does not give the pixels or vectors of the golden file beside it."},
     ReasonInfo{Reason::kDeviceFailure, "DEVICE_FAILURE", StatusCode::kUnavailable,
                "The device failed while it ran the batch."},
     ReasonInfo{Reason::kOutOfMemory, "OUT_OF_MEMORY", StatusCode::kResourceExhausted,

@@ -46,6 +46,7 @@ enum class Reason {
   kTensorShape,
   kUnsupportedModel,
   kUnsupportedProcessor,
+  kGoldenMismatch,
   // The device failed while it ran a batch.
   kDeviceFailure,
   kOutOfMemory,
