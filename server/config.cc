@@ -59,7 +59,8 @@ ABSL_FLAG(int, decode_threads, 0, "Threads that decode and resize. 0: as many as
 ABSL_FLAG(int, workers_per_device, 0,
           "Inference workers of each device. 0: as many as cores on a CPU, 2 on a GPU");
 ABSL_FLAG(int, max_batch_size, 0,
-          "Images that run through a model at once. 0: 4 on a CPU, 32 on a GPU");
+          "Images that run through a model at once. 0: 4 on a CPU, 32 on a GPU, 1 with "
+          "--deterministic");
 ABSL_FLAG(absl::Duration, max_queue_delay, absl::Milliseconds(2),
           "How long an idle worker waits for images that are being decoded. A lone image never "
           "waits");

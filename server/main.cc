@@ -100,8 +100,9 @@ void LogModel(const ModelSource& source, const Model& model, double seconds) {
                source.name, info.model_type, source.directory.string(), info.parameters,
                info.tokens, info.dimension, info.input.height, info.input.width,
                BackendName(info.preprocess.backend));
-  spdlog::info("model {}: {} on {}, kernels: {}; loaded in {:.2f} s", source.name, info.precision,
-               absl::StrJoin(devices, ", "), info.kernels, seconds);
+  spdlog::info("model {}: {}{} on {}, kernels: {}; loaded in {:.2f} s", source.name, info.precision,
+               info.deterministic ? ", deterministic" : "", absl::StrJoin(devices, ", "),
+               info.kernels, seconds);
   spdlog::info("model {}: fingerprint of mean pooling {}", source.name,
                model.Fingerprint({.pooling = Pooling::kMean}));
 }
@@ -118,7 +119,9 @@ absl::StatusOr<Models> LoadModels(const ServerConfig& config) {
   absl::StatusOr<std::vector<Device>> devices = ResolveDevices(config.device);
   if (!devices.ok()) return Annotate(devices.status(), "--device");
   LogChoice(config, *devices);
-  const ModelOptions options{.backend = config.backend, .devices = *std::move(devices)};
+  const ModelOptions options{.backend = config.backend,
+                             .devices = *std::move(devices),
+                             .deterministic = config.deterministic};
   Models models;
   for (const ModelSource& source : config.models) {
     const Clock::time_point start = Clock::now();

@@ -94,9 +94,12 @@ absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Mo
   const std::span<const Device> devices = models.front()->devices();
   const bool gpu = std::ranges::any_of(
       devices, [](const Device& device) { return device.kind == Device::Kind::kCuda; });
+  // A model that takes images one by one on one thread has no use for more cores, nor for company.
+  const bool deterministic =
+      std::ranges::any_of(models, [](const auto& model) { return model->info().deterministic; });
   EngineShape shape;
   shape.options = std::move(options);
-  shape.count_cores = !gpu;
+  shape.count_cores = !gpu && !deterministic;
   shape.cost = gpu ? BatchCost::kPerBatch : BatchCost::kPerItem;
   EngineOptions& chosen = shape.options;
   if (chosen.cores == 0) chosen.cores = usable_cores;
@@ -104,7 +107,9 @@ absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Mo
   if (chosen.workers_per_device == 0) {
     chosen.workers_per_device = gpu ? kWorkersPerGpu : chosen.cores;
   }
-  if (chosen.max_batch_size == 0) chosen.max_batch_size = gpu ? kGpuBatch : kCpuBatch;
+  if (chosen.max_batch_size == 0) {
+    chosen.max_batch_size = deterministic ? 1 : gpu ? kGpuBatch : kCpuBatch;
+  }
   if (chosen.warm_up_batch_sizes.empty()) {
     chosen.warm_up_batch_sizes = {1};
     if (chosen.max_batch_size > 1) chosen.warm_up_batch_sizes.push_back(chosen.max_batch_size);
@@ -114,7 +119,7 @@ absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Mo
     if (!status.ok()) return status;
   }
   shape.workers = chosen.workers_per_device * static_cast<int>(devices.size());
-  if (shape.count_cores && shape.workers > chosen.cores) {
+  if (!gpu && shape.workers > chosen.cores) {
     return MakeError(
         Reason::kInvalidOption,
         absl::StrCat("--workers_per_device makes ", shape.workers, " workers for ", chosen.cores,

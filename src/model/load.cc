@@ -92,8 +92,14 @@ class TorchModel final : public Model {
                        absl::StrCat("the model was not loaded on ", DeviceName(device)));
     }
     RunnerParts parts{replica->network, pixels_, info_.input};
-    if (device.kind == Device::Kind::kCpu) return NewCpuRunner(std::move(parts));
-    return NewCudaRunner(std::move(parts), device.index);
+    absl::StatusOr<std::unique_ptr<Runner>> runner;
+    if (device.kind == Device::Kind::kCpu) {
+      runner = NewCpuRunner(std::move(parts));
+    } else {
+      runner = NewCudaRunner(std::move(parts), device.index);
+    }
+    if (!runner.ok() || !info_.deterministic) return runner;
+    return NewDeterministicRunner(*std::move(runner));
   }
 
  private:
@@ -196,6 +202,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
   info.parameters = parameters;
   info.precision = "float32";
   info.kernels = absl::StrJoin(kernels, "; ");
+  info.deterministic = options.deterministic;
   fingerprint.architecture = network.architecture;
   fingerprint.preprocess = info.preprocess;
   fingerprint.precision = info.precision;

@@ -105,6 +105,9 @@ struct ModelInfo {
   std::int64_t parameters = 0;
   std::string precision;  // "float32"
   std::string kernels;    // what computes, for the log: "ATen AVX2, MKL"
+  // An image's vector has the same bits whatever the batch, the runner and `threads`: runners take
+  // the images of a batch one by one, on a CPU each on one thread.
+  bool deterministic = false;
 };
 
 // Runs batches on one device. One thread at a time; the thread that made it.
@@ -116,10 +119,11 @@ class Runner {
   virtual ~Runner() = default;
 
   // outputs[i] is made from images[i] as specs[i] asks. A vector does not depend on its neighbours
-  // (beyond 1e-5). `threads` is the number of cores the call may use (CPU only; >= 1).
-  // REQUIRES: images.size() == specs.size() >= 1; every image has info().input's size; every spec
-  // passed Model::CheckOutput. Batches of any size are accepted; the caller bounds them.
-  // Errors, for the batch as a whole: DEVICE_FAILURE, OUT_OF_MEMORY. Never throws.
+  // (beyond 1e-5; where info().deterministic, not in a bit). `threads` is the number of cores the
+  // call may use (CPU only; >= 1). REQUIRES: images.size() == specs.size() >= 1; every image has
+  // info().input's size; every spec passed Model::CheckOutput. Batches of any size are accepted;
+  // the caller bounds them. Errors, for the batch as a whole: DEVICE_FAILURE, OUT_OF_MEMORY. Never
+  // throws.
   virtual absl::StatusOr<std::vector<Embedding>> Embed(std::span<const Image* const> images,
                                                        std::span<const OutputSpec> specs,
                                                        int threads) = 0;
@@ -157,6 +161,8 @@ struct ModelOptions {
   Backend backend = Backend::kTorchvision;
   // Not empty; each at most once. The weights are held once per device.
   std::vector<Device> devices = {Device{}};
+  // See ModelInfo.
+  bool deterministic = false;
 };
 
 // Reads the directory and builds its network. Everything that can be wrong with a directory is

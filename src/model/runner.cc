@@ -8,10 +8,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <span>
 #include <tuple>
+#include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "src/image/image.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
 #include "src/model/output.h"
@@ -19,6 +23,28 @@
 
 namespace pixembed {
 namespace {
+
+class DeterministicRunner final : public Runner {
+ public:
+  explicit DeterministicRunner(std::unique_ptr<Runner> runner) : runner_(std::move(runner)) {}
+
+  absl::StatusOr<std::vector<Embedding>> Embed(std::span<const Image* const> images,
+                                               std::span<const OutputSpec> specs,
+                                               int /*threads*/) override {
+    std::vector<Embedding> embeddings;
+    embeddings.reserve(images.size());
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      absl::StatusOr<std::vector<Embedding>> one =
+          runner_->Embed(images.subspan(i, 1), specs.subspan(i, 1), /*threads=*/1);
+      if (!one.ok()) return one.status();
+      embeddings.push_back(std::move(one->front()));
+    }
+    return embeddings;
+  }
+
+ private:
+  std::unique_ptr<Runner> runner_;
+};
 
 // Every layer that a spec asks for, once, ascending.
 std::vector<int> LayersOf(std::span<const OutputSpec> specs) {
@@ -46,6 +72,10 @@ at::Tensor Select(const HiddenStates& states, std::span<const int> given,
 }
 
 }  // namespace
+
+std::unique_ptr<Runner> NewDeterministicRunner(std::unique_ptr<Runner> runner) {
+  return std::make_unique<DeterministicRunner>(std::move(runner));
+}
 
 std::vector<Embedding> RunNetwork(const Network& network, const at::Tensor& patches,
                                   std::span<const OutputSpec> specs) {

@@ -28,6 +28,14 @@ std::unique_ptr<Runner> NewCpuRunner(RunnerParts parts);
 // Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
 absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ordinal);
 
+// Gives `runner` one image at a time and one thread. That makes a vector the same bits whatever the
+// batch, the runner and the number of threads: each call then has the same shapes, and every one of
+// LibTorch's operators is a function of its operands once it does not split its work. What varies
+// otherwise: a matrix product orders its sums by the number of its rows and by threads, attention
+// by threads, and element-wise operators compute the ends of a thread's share with other
+// instructions.
+std::unique_ptr<Runner> NewDeterministicRunner(std::unique_ptr<Runner> runner);
+
 // Runs `network` on the patches of a batch, pools the hidden states that each spec asks for and
 // finishes its vector. REQUIRES: specs.size() == patches.size(0).
 std::vector<Embedding> RunNetwork(const Network& network, const at::Tensor& patches,

@@ -32,6 +32,7 @@ ABSL_FLAG(std::vector<std::string>, shapes, std::vector<std::string>({"2x1", "1x
 ABSL_FLAG(std::vector<std::string>, batches, std::vector<std::string>({"1", "4"}),
           "Images in a batch");
 ABSL_FLAG(double, seconds, 10.0, "How long each combination is measured");
+ABSL_FLAG(bool, deterministic, false, "As the server's flag");
 ABSL_FLAG(std::string, device, "cpu", "As the server's --device; the first one is measured");
 
 namespace pixembed {
@@ -171,7 +172,8 @@ void Measure(const Model& model, const Device& device, const Shape& shape) {
 void MeasureAll(const std::string& directory) {
   InitializeRuntime();
   const Device device = OrExit(ResolveDevices(absl::GetFlag(FLAGS_device))).front();
-  const std::shared_ptr<const Model> model = OrExit(LoadModel(directory, {.devices = {device}}));
+  const std::shared_ptr<const Model> model = OrExit(LoadModel(
+      directory, {.devices = {device}, .deterministic = absl::GetFlag(FLAGS_deterministic)}));
   std::fprintf(stderr, "%s: %lld parameters, %s\n", directory.c_str(),
                static_cast<long long>(model->info().parameters), model->info().kernels.c_str());
   for (const std::string& text : absl::GetFlag(FLAGS_shapes)) {

@@ -54,6 +54,20 @@ TEST(ShapeEngine, OnGpusTwoWorkersEachAndLargeBatches) {
   EXPECT_EQ(shape->cost, BatchCost::kPerBatch);
 }
 
+TEST(ShapeEngine, ADeterministicModelRunsOneImageOnOneCoreAtATime) {
+  FakeModelOptions fake;
+  fake.deterministic = true;
+  const Models models = {std::make_shared<FakeModel>(fake)};
+  const absl::StatusOr<EngineShape> shape = ShapeEngine(models, {}, 6);
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_EQ(shape->options.max_batch_size, 1);
+  EXPECT_EQ(shape->workers, 6);
+  EXPECT_FALSE(shape->count_cores);
+  EngineOptions too_many;
+  too_many.workers_per_device = 7;
+  EXPECT_EQ(ReasonOf(ShapeEngine(models, too_many, 6).status()), Reason::kInvalidOption);
+}
+
 TEST(ShapeEngine, KeepsWhatIsGiven) {
   EngineOptions options;
   options.cores = 4;

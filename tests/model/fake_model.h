@@ -87,6 +87,7 @@ struct FakeModelOptions {
   int dimension = 3;
   std::string fingerprint_seed = "fake";
   std::vector<Device> devices = {Device{}};
+  bool deterministic = false;
 };
 
 // Answers FLOAT32, BFLOAT16 and INT8; refuses FLOAT16 and BINARY, and CLS pooling. Thread-safe.
@@ -109,6 +110,7 @@ class FakeModel : public Model {
     info_.parameters = 1;
     info_.precision = "float32";
     info_.kernels = "none";
+    info_.deterministic = options_.deterministic;
   }
 
   const ModelInfo& info() const override { return info_; }

@@ -133,6 +133,21 @@ TEST(Config, EveryFlagReachesItsOption) {
   EXPECT_EQ(config.drain_timeout, std::chrono::minutes(21));
 }
 
+TEST(Config, VerifyHasFourModesAndEnforcesByDefault) {
+  EXPECT_EQ(Parse({"--model=/m"})->config.verify, VerifyMode::kEnforce);
+  EXPECT_EQ(Parse({"--model=/m", "--verify=warn"})->config.verify, VerifyMode::kWarn);
+  EXPECT_EQ(Parse({"--model=/m", "--verify=off"})->config.verify, VerifyMode::kOff);
+  EXPECT_EQ(Parse({"--model=/m", "--verify=only"})->config.verify, VerifyMode::kOnly);
+  EXPECT_THAT(std::string(Parse({"--model=/m", "--verify=maybe"}).status().message()),
+              HasSubstr("possible are enforce, warn, off and only"));
+}
+
+TEST(Config, ASwitchNeedsNoValueAndTakesOne) {
+  EXPECT_FALSE(Parse({"--model=/m"})->config.deterministic);
+  EXPECT_TRUE(Parse({"--deterministic", "--model=/m"})->config.deterministic);
+  EXPECT_FALSE(Parse({"--deterministic=false", "--model=/m"})->config.deterministic);
+}
+
 TEST(Config, ModelAndListenMayRepeatAndTheFirstModelIsTheDefault) {
   const auto command = Parse({"--model", "b=/one", "--model=/two/c/",
                               "--listen=127.0.0.1:1,unix:/tmp/s", "--listen=[::1]:2"});

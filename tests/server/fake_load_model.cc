@@ -24,11 +24,12 @@ absl::StatusOr<std::vector<std::string>> CudaDevices() {
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::path& directory,
-                                                       const ModelOptions& /*options*/) {
+                                                       const ModelOptions& options) {
   if (directory.filename() == "missing") {
     return MakeError(Reason::kCheckpointMissing, "config.json does not exist");
   }
-  return std::make_shared<const FakeModel>(FakeModelOptions{.fingerprint_seed = directory});
+  return std::make_shared<const FakeModel>(
+      FakeModelOptions{.fingerprint_seed = directory, .deterministic = options.deterministic});
 }
 
 }  // namespace pixembed
