@@ -251,8 +251,10 @@ void SetOutcome(const absl::StatusOr<Outcome>& outcome, const EmbedPlan& plan,
     return;
   }
   SetEmbedding(outcome->embedding, plan.packed, *result.mutable_embedding());
-  const Timings& timings = outcome->timings;
-  v1::Timings& times = *result.mutable_timings();
+  SetTimings(outcome->timings, *result.mutable_timings());
+}
+
+void SetTimings(const Timings& timings, v1::Timings& times) {
   *times.mutable_decode() = ToDuration(timings.decode);
   *times.mutable_queue() = ToDuration(timings.queue);
   *times.mutable_compute() = ToDuration(timings.compute);

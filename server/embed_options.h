@@ -36,6 +36,9 @@ absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string
 // TOO_MANY_IMAGES for a request of `images`: both numbers and the flag.
 absl::Status TooManyImages(std::size_t images, std::size_t max_images);
 
+// Writes down where the time of an image went.
+void SetTimings(const Timings& timings, v1::Timings& times);
+
 // Puts a vector, or the error of its image, into a result; index, id and fingerprint are the
 // caller's to set. `retry_delay` is for RetryInfo.
 void SetOutcome(const absl::StatusOr<Outcome>& outcome, const EmbedPlan& plan,

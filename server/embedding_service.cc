@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <stop_token>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -14,6 +16,7 @@
 #include "server/call.h"
 #include "server/embed_options.h"
 #include "server/embed_stream.h"
+#include "server/explanation.h"
 #include "server/message.h"
 #include "server/outbox.h"
 #include "server/served_model.h"
@@ -39,6 +42,8 @@ std::vector<Method> EmbeddingService::Methods() {
        [this](Call& call) { return EmbedStream(call); }},
       {"/pixembed.v1.EmbeddingService/ListModels", [this](Call& call) { return ListModels(call); }},
       {"/pixembed.v1.EmbeddingService/GetModel", [this](Call& call) { return GetModel(call); }},
+      {"/pixembed.v1.EmbeddingService/ExplainImage",
+       [this](Call& call) { return ExplainImage(call); }},
   };
 }
 
@@ -166,6 +171,53 @@ Task EmbeddingService::GetModel(Call& call) {
     status = model.status();
   }
   co_await Fail(call, status);
+}
+
+absl::StatusOr<EmbeddingService::Explaining> EmbeddingService::Explain(const Call& call,
+                                                                       grpc::ByteBuffer& bytes) {
+  const auto request = std::make_shared<v1::ExplainImageRequest>();
+  if (absl::Status status = ParseMessage(bytes, limits_.max_message_bytes, *request);
+      !status.ok()) {
+    return status;
+  }
+  const absl::StatusOr<const ServedModel*> model = models_.Find(request->model());
+  if (!model.ok()) return model.status();
+  const auto outbox = std::make_shared<Outbox>(call.queue());
+  std::vector<Item> items(1);
+  items[0].image = {.bytes = std::as_bytes(std::span(request->data())), .owner = request};
+  items[0].describe = true;
+  items[0].deadline = call.deadline();
+  items[0].stop = call.stop_token();
+  items[0].done = [outbox](absl::StatusOr<Outcome> outcome) {
+    outbox->Put({0, std::string(), std::move(outcome)});
+  };
+  if (absl::Status status = engine_.Submit((*model)->index(), std::move(items)); !status.ok()) {
+    return status;
+  }
+  return Explaining{*model, outbox};
+}
+
+Task EmbeddingService::ExplainImage(Call& call) {
+  grpc::ByteBuffer bytes;
+  const bool received = co_await call.Read(&bytes);
+  const absl::StatusOr<Explaining> explaining = received ? Explain(call, bytes) : NoMessage();
+  if (!explaining.ok()) {
+    co_await Fail(call, explaining.status());
+    co_return;
+  }
+  std::vector<Arrival> arrivals;
+  while (arrivals.empty()) {
+    co_await explaining->outbox->Wait();
+    arrivals = explaining->outbox->Take();
+  }
+  const absl::StatusOr<Outcome>& outcome = arrivals.front().outcome;
+  if (!outcome.ok()) {
+    co_await Fail(call, outcome.status());
+    co_return;
+  }
+  const grpc::ByteBuffer message =
+      SerializeMessage(ToExplanation(*outcome, explaining->model->description()));
+  co_await call.WriteAndFinish(message);
 }
 
 }  // namespace pixembed

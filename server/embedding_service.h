@@ -44,11 +44,18 @@ class EmbeddingService {
   Task EmbedStream(Call& call);
   Task ListModels(Call& call);
   Task GetModel(Call& call);
+  Task ExplainImage(Call& call);
 
   // Whether a method sends its results in the order of the images.
   enum class Order { kKept, kAsTheyCome };
 
   absl::StatusOr<Admitted> Admit(const Call& call, Order order, grpc::ByteBuffer& bytes);
+  // The outbox that one image's description goes to, and the model that it is described for.
+  struct Explaining {
+    const ServedModel* model = nullptr;
+    std::shared_ptr<Outbox> outbox;
+  };
+  absl::StatusOr<Explaining> Explain(const Call& call, grpc::ByteBuffer& bytes);
   Task Fail(Call& call, absl::Status failure);
 
   Engine& engine_;

@@ -36,6 +36,7 @@
 #include "absl/time/time.h"
 #include "client/cpp/client.h"
 #include "client/cpp/embed_files.h"
+#include "client/cpp/explanation_text.h"
 #include "client/cpp/image_files.h"
 #include "client/cpp/load.h"
 #include "client/cpp/model_table.h"
@@ -344,6 +345,34 @@ int RunHealth(const std::vector<std::string>& arguments) {
   return serving ? kSuccess : kFailure;
 }
 
+int RunExplain(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) {
+    return Fail(kUsage, "explain: no image named; `pixembed explain --help` says how");
+  }
+  const auto paths = ListImages(arguments, absl::GetFlag(FLAGS_extensions));
+  if (!paths.ok()) {
+    return Fail(paths.status());
+  }
+  const auto client = ConnectToFlags();
+  if (!client.ok()) {
+    return Fail(client.status());
+  }
+  int code = kSuccess;
+  for (const std::string& path : *paths) {
+    auto data = ReadImage(path, ClientOptions().max_message_bytes, std::cin);
+    const auto explanation =
+        data.ok() ? (*client)->ExplainImage(*std::move(data), absl::GetFlag(FLAGS_model))
+                  : absl::StatusOr<v1::ImageExplanation>(data.status());
+    if (!explanation.ok()) {
+      code = Fail(kFailure, absl::StrCat(path, ": ", ErrorText(explanation.status())));
+      continue;
+    }
+    std::cout << (absl::GetFlag(FLAGS_json) ? ExplanationAsJson(path, *explanation)
+                                            : ExplanationAsText(path, *explanation));
+  }
+  return code;
+}
+
 // The server checks itself, so that what is checked is what serves; this program knows no model.
 int RunVerify(const std::vector<std::string>& arguments) {
   if (arguments.size() != 1) {
@@ -430,6 +459,13 @@ const std::vector<Command>& Commands() {
        "Prints SERVING or NOT_SERVING; the exit code is 0 only for SERVING.",
        {"address", "wait", "timeout"},
        RunHealth},
+      {"explain",
+       "FILES...",
+       "what the server does to an image before the model sees it",
+       "Prints format, mode, size, EXIF orientation, resize, crop and padding, and the SHA-256 of\n"
+       "the decoded pixels and of the model's input, as the server that answers finds them.",
+       {"address", "model", "json", "extensions", "timeout"},
+       RunExplain},
       {"verify",
        "DIRECTORY",
        "whether a model gives the vectors of the golden file beside it",

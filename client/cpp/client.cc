@@ -241,6 +241,22 @@ absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
   return model;
 }
 
+absl::StatusOr<v1::ImageExplanation> Client::ExplainImage(std::string data,
+                                                          const std::string& model) {
+  v1::ExplainImageRequest request;
+  request.set_model(model);
+  request.set_data(std::move(data));
+  v1::ImageExplanation explanation;
+  absl::Status status =
+      rep_->Unary([&](const Connection& connection, grpc::ClientContext& context) {
+        return connection.embedding->ExplainImage(&context, request, &explanation);
+      });
+  if (!status.ok()) {
+    return status;
+  }
+  return explanation;
+}
+
 absl::StatusOr<Health> Client::CheckHealth(const std::string& service) {
   HealthCheckRequest request;
   request.set_service(service);

@@ -133,32 +133,56 @@ class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
 
   void Run(std::size_t /*queue*/, std::vector<Pending> items, int /*threads*/) override {
     for (Pending& pending : items) {
-      const absl::Status status = Decode(*pending);
-      if (status.ok()) {
+      if (pending->item.describe) {
+        Leave(pending, Describe(*pending));
+      } else if (absl::Status status = Decode(*pending); !status.ok()) {
+        Leave(pending, std::move(status));
+      } else {
         const std::size_t model = pending->model;
         engine_.inference_->Land(model, std::move(pending));
-      } else {
-        engine_.inference_->Unexpect(pending->model, pending.bulk());
-        --engine_.traffic_[pending->model]->Waiting(pending->item.lane);
-        engine_.roster_.Finish(*pending, status);
       }
     }
   }
 
  private:
-  absl::Status Decode(Task& task) {
-    const DecodeLimits& limits = engine_.shape_.options.limits;
-    const std::span<const std::byte> encoded = task.item.image.bytes;
-    const DecodePolicy& policy = task.item.policy;
-    absl::StatusOr<ImageHeader> header = engine_.decoder_.read_header(encoded, limits, policy);
+  // The walk ends here.
+  void Leave(const Pending& pending, absl::StatusOr<Outcome> outcome) {
+    engine_.inference_->Unexpect(pending->model, pending.bulk());
+    --engine_.traffic_[pending->model]->Waiting(pending->item.lane);
+    engine_.roster_.Finish(*pending, std::move(outcome));
+  }
+
+  // Room for the pixels of an image.
+  absl::StatusOr<MemoryBudget::Grant> TakeMemory(const Task& task) {
+    const absl::StatusOr<ImageHeader> header = engine_.decoder_.read_header(
+        task.item.image.bytes, engine_.shape_.options.limits, task.item.policy);
     if (!header.ok()) return header.status();
-    const absl::StatusOr<MemoryBudget::Grant> memory =
-        engine_.decode_memory_.Take(header->decoded_bytes, task.item.stop, task.item.deadline);
+    return engine_.decode_memory_.Take(header->decoded_bytes, task.item.stop, task.item.deadline);
+  }
+
+  absl::StatusOr<Outcome> Describe(Task& task) {
+    const absl::StatusOr<MemoryBudget::Grant> memory = TakeMemory(task);
+    if (!memory.ok()) return memory.status();
+    const TimePoint begin = Clock::now();
+    absl::StatusOr<ImageDescription> description =
+        engine_.decoder_.describe(task.item.image.bytes, engine_.shape_.options.limits,
+                                  engine_.models_[task.model]->info().preprocess);
+    if (!description.ok()) return description.status();
+    Outcome outcome;
+    outcome.timings.queue = begin - task.submitted;
+    outcome.timings.decode = Clock::now() - begin;
+    outcome.description = *std::move(description);
+    return outcome;
+  }
+
+  absl::Status Decode(Task& task) {
+    const absl::StatusOr<MemoryBudget::Grant> memory = TakeMemory(task);
     if (!memory.ok()) return memory.status();
 
     const TimePoint begin = Clock::now();
     const PreprocessSpec& spec = engine_.models_[task.model]->info().preprocess;
-    absl::StatusOr<Image> image = engine_.decoder_.decode_and_resize(encoded, limits, spec, policy);
+    absl::StatusOr<Image> image = engine_.decoder_.decode_and_resize(
+        task.item.image.bytes, engine_.shape_.options.limits, spec, task.item.policy);
     task.decoded = Clock::now();
     task.timings.queue = begin - task.submitted;
     task.timings.decode = task.decoded - begin;
@@ -250,7 +274,7 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
   void Deliver(std::span<const Pending> items, std::vector<Embedding> embeddings,
                nanoseconds compute) {
     for (std::size_t i = 0; i < items.size(); ++i) {
-      Outcome outcome{std::move(embeddings[i]), items[i]->timings};
+      Outcome outcome{std::move(embeddings[i]), items[i]->timings, std::nullopt};
       outcome.timings.compute = compute;
       outcome.timings.batch_size = static_cast<int>(items.size());
       engine_.roster_.Finish(*items[i], std::move(outcome));

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <vector>
@@ -46,6 +47,8 @@ struct Timings {
 struct Outcome {
   Embedding embedding;
   Timings timings;
+  // Of an item that is only to be described: this, and no embedding.
+  std::optional<ImageDescription> description;
 };
 
 // One image on its way.
@@ -54,6 +57,8 @@ struct Item {
   DecodePolicy policy;
   OutputSpec output;
   Lane lane = Lane::kOnline;
+  // Say what the decode stage does to the image, and end there.
+  bool describe = false;
   // After it the image is not decoded and not computed any more: DEADLINE_EXCEEDED.
   TimePoint deadline = TimePoint::max();
   // When stop is requested the image is not decoded and not computed any more: CANCELLED.
@@ -72,7 +77,8 @@ struct EngineOptions {
   int decode_threads = 0;
   // Inference workers per device. 0: `cores` on a CPU, 2 on a GPU.
   int workers_per_device = 0;
-  // Images per batch. 0: 4 on a CPU (more only adds latency there), 32 on a GPU.
+  // Images per batch. 0: 4 on a CPU (more only adds latency there), 32 on a GPU, 1 for models that
+  // take images one by one (ModelInfo::deterministic).
   int max_batch_size = 0;
   // How long an idle worker may wait for images that the decode stage is about to deliver. It never
   // waits when none are on their way.

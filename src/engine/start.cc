@@ -15,7 +15,7 @@ namespace pixembed {
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(
     std::vector<std::shared_ptr<const Model>> models, EngineOptions options) {
   return StartEngine(std::move(models), std::move(options), UsableCores(),
-                     Decoder{ReadHeader, DecodeAndResize});
+                     Decoder{ReadHeader, DecodeAndResize, DescribeImage});
 }
 
 }  // namespace pixembed

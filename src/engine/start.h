@@ -15,7 +15,7 @@
 
 namespace pixembed {
 
-// As ReadHeader and DecodeAndResize of src/image/image.h. Thread-safe.
+// As ReadHeader, DecodeAndResize and DescribeImage of src/image/image.h. Thread-safe.
 struct Decoder {
   std::function<absl::StatusOr<ImageHeader>(std::span<const std::byte>, const DecodeLimits&,
                                             const DecodePolicy&)>
@@ -23,6 +23,9 @@ struct Decoder {
   std::function<absl::StatusOr<Image>(std::span<const std::byte>, const DecodeLimits&,
                                       const PreprocessSpec&, const DecodePolicy&)>
       decode_and_resize;
+  std::function<absl::StatusOr<ImageDescription>(std::span<const std::byte>, const DecodeLimits&,
+                                                 const PreprocessSpec&)>
+      describe;
 };
 
 // As Engine::Start. `usable_cores` stands in for options.cores = 0.

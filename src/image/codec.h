@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -64,9 +65,10 @@ absl::Status CheckSize(Format format, std::int64_t width, std::int64_t height,
                        const DecodeLimits& limits);
 
 // A header of this size, if CheckSize allows it. `working_bytes` is what decoding needs beside the
-// result.
-absl::StatusOr<ImageHeader> HeaderFor(Format format, std::int64_t width, std::int64_t height,
-                                      std::size_t working_bytes, const DecodeLimits& limits);
+// result; `mode` is Pillow's, of static storage.
+absl::StatusOr<ImageHeader> HeaderFor(Format format, std::string_view mode, std::int64_t width,
+                                      std::int64_t height, std::size_t working_bytes,
+                                      const DecodeLimits& limits);
 
 // The most that ReadHeader holds for a file of so many bytes, whatever it says: libraries index the
 // chunks of a file, and tags of it are read as numbers, up to 8 bytes for one.

@@ -108,7 +108,8 @@ absl::StatusOr<ImageHeader> ReadAvifHeader(Bytes bytes, const DecodeLimits& limi
   constexpr std::size_t kTables = std::size_t{24} << 20;
   const std::size_t working =
       static_cast<std::size_t>((width + kBlock) * (height + kBlock)) * kBytesPerPixel;
-  return HeaderFor(Format::kAvif, width, height, working + kTables + bytes.size(), limits);
+  return HeaderFor(Format::kAvif, (*decoder)->alphaPresent != 0 ? "RGBA" : "RGB", width, height,
+                   working + kTables + bytes.size(), limits);
 }
 
 absl::StatusOr<Image> DecodeAvif(Bytes bytes, const ImageHeader& header, const DecodeLimits& limits,

@@ -236,7 +236,7 @@ absl::StatusOr<ImageHeader> ReadBmpHeader(Bytes bytes, const DecodeLimits& limit
   // A run may pass the end of the image by less than its own length.
   const std::size_t indices =
       run_length ? static_cast<std::size_t>(bitmap->width * bitmap->height) + 256 : 0;
-  return HeaderFor(Format::kBmp, bitmap->width, bitmap->height, indices, limits);
+  return HeaderFor(Format::kBmp, bitmap->mode, bitmap->width, bitmap->height, indices, limits);
 }
 
 // Undoes the run-length coding: one index per pixel, in the order of the file.

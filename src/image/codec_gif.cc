@@ -57,6 +57,8 @@ struct Frame {
   std::optional<std::uint8_t> transparent_index;
   // The colours of the indices; nothing where they are the gray ramp (Pillow's mode "L").
   std::optional<Palette> palette;
+  // Pillow's: of the frame's own colours, where it has any.
+  std::string_view mode;
   std::size_t data_offset = 0;
 };
 
@@ -132,11 +134,13 @@ absl::Status ReadFrameDescriptor(ByteReader& reader, const std::optional<Palette
   const int flags = (*descriptor)[8];
   frame.interlaced = (flags & 64) != 0;
   frame.palette = screen_palette;
+  frame.mode = screen_palette.has_value() ? "P" : "L";
   if ((flags & 128) != 0) {
     const absl::StatusOr<ColorTable> table = ReadColorTable(reader, flags);
     if (!table.ok()) return table.status();
     // A gray ramp of the frame's own does not displace the screen's colours: Pillow takes the frame
     // for gray then, and still applies the screen's palette to it.
+    frame.mode = table->palette.has_value() ? "P" : "L";
     if (table->palette.has_value()) frame.palette = table->palette;
   }
   const std::optional<std::uint8_t> code_bits = reader.ReadNumber<std::uint8_t>();
@@ -384,7 +388,7 @@ absl::Status DecodeIndices(Bytes data, int code_bits, IndexSink& sink) {
 absl::StatusOr<ImageHeader> ReadGifHeader(Bytes bytes, const DecodeLimits& limits) {
   const absl::StatusOr<Frame> frame = ReadFirstFrame(bytes);
   if (!frame.ok()) return frame.status();
-  return HeaderFor(Format::kGif, frame->width, frame->height, 8 * kTableSize, limits);
+  return HeaderFor(Format::kGif, frame->mode, frame->width, frame->height, 8 * kTableSize, limits);
 }
 
 absl::StatusOr<Image> DecodeGif(Bytes bytes, const ImageHeader& header, const DecodeLimits&,

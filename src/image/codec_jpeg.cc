@@ -202,7 +202,10 @@ absl::StatusOr<Frame> ReadFrameHeader(Bytes bytes) {
 absl::StatusOr<ImageHeader> ReadJpegHeader(Bytes bytes, const DecodeLimits& limits) {
   const absl::StatusOr<Frame> frame = ReadFrameHeader(bytes);
   if (!frame.ok()) return frame.status();
-  return HeaderFor(Format::kJpeg, frame->width, frame->height, WorkingBytes(*frame), limits);
+  const std::string_view mode = frame->components == 1   ? "L"
+                                : frame->components == 4 ? "CMYK"
+                                                         : "RGB";
+  return HeaderFor(Format::kJpeg, mode, frame->width, frame->height, WorkingBytes(*frame), limits);
 }
 
 absl::StatusOr<int> ReadJpegOrientation(Bytes bytes) {

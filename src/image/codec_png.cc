@@ -511,7 +511,8 @@ absl::StatusOr<ImageHeader> ReadPngHeader(Bytes bytes, const DecodeLimits& limit
   }
   const std::size_t row = static_cast<std::size_t>(chunks.width) * 8 + 1;
   constexpr std::size_t kZlib = std::size_t{1} << 16;
-  return HeaderFor(Format::kPng, chunks.width, chunks.height, 3 * row + kZlib, limits);
+  return HeaderFor(Format::kPng, chunks.color->mode, chunks.width, chunks.height, 3 * row + kZlib,
+                   limits);
 }
 
 // ---- image data

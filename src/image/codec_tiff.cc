@@ -992,9 +992,14 @@ absl::StatusOr<ImageHeader> HeaderOf(Bytes file, const TiffDirectory& directory,
       page.compression == kUncompressed ? 0 : file.size() + WindowBytes(page.compression);
   constexpr std::size_t kTables = std::size_t{4} << 20;
   const bool swapped = SwapsSides(page.orientation);
-  return HeaderFor(
-      Format::kTiff, swapped ? page.height : page.width, swapped ? page.width : page.height,
-      oriented + bands + blocks + PlanBytes(directory, page) + library + kTables, limits);
+  absl::StatusOr<ImageHeader> header =
+      HeaderFor(Format::kTiff, page.mode, swapped ? page.height : page.width,
+                swapped ? page.width : page.height,
+                oriented + bands + blocks + PlanBytes(directory, page) + library + kTables, limits);
+  if (header.ok() && page.orientation >= 2 && page.orientation <= 8) {
+    header->orientation = static_cast<int>(page.orientation);
+  }
+  return header;
 }
 
 // A directory that is cut short explains whatever is wrong with it.

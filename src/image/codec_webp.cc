@@ -120,6 +120,13 @@ std::size_t PrefixCodeBytes(const WebPIterator& frame) {
   return std::min({std::size_t{65536}, used, frame.fragment.size * 8 / kMinBits + 1}) * kBytes;
 }
 
+// What makes Pillow's mode RGBA; the flag of the container may say otherwise.
+bool HasAlpha(Bytes bytes) {
+  WebPBitstreamFeatures features;
+  return WebPGetFeatures(bytes.data(), bytes.size(), &features) == VP8_STATUS_OK &&
+         features.has_alpha != 0;
+}
+
 absl::StatusOr<ImageHeader> ReadWebpHeader(Bytes bytes, const DecodeLimits& limits) {
   const absl::StatusOr<Demuxer> demuxer = Demux(bytes);
   if (!demuxer.ok()) return demuxer.status();
@@ -135,7 +142,8 @@ absl::StatusOr<ImageHeader> ReadWebpHeader(Bytes bytes, const DecodeLimits& limi
   const FirstFrame frame(demuxer->get());
   const std::size_t codes = frame.found() ? PrefixCodeBytes(*frame) : 0;
   const std::size_t index = 4 * bytes.size();  // the demuxer's, of chunks and frames
-  return HeaderFor(Format::kWebp, width, height, pixels * 5 + kTables + codes + index, limits);
+  return HeaderFor(Format::kWebp, HasAlpha(bytes) ? "RGBA" : "RGB", width, height,
+                   pixels * 5 + kTables + codes + index, limits);
 }
 
 absl::Status Failure(VP8StatusCode code) {

@@ -84,10 +84,12 @@ absl::Status CheckSize(Format format, std::int64_t width, std::int64_t height,
   return absl::OkStatus();
 }
 
-absl::StatusOr<ImageHeader> HeaderFor(Format format, std::int64_t width, std::int64_t height,
-                                      std::size_t working_bytes, const DecodeLimits& limits) {
+absl::StatusOr<ImageHeader> HeaderFor(Format format, std::string_view mode, std::int64_t width,
+                                      std::int64_t height, std::size_t working_bytes,
+                                      const DecodeLimits& limits) {
   if (absl::Status status = CheckSize(format, width, height, limits); !status.ok()) return status;
   return ImageHeader{.format = format,
+                     .mode = mode,
                      .width = static_cast<int>(width),
                      .height = static_cast<int>(height),
                      .decoded_bytes = static_cast<std::size_t>(width * height * 3) + working_bytes};

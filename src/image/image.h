@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -118,10 +119,14 @@ struct DecodePolicy {
 // What the header says, without decoding.
 struct ImageHeader {
   Format format = Format::kJpeg;
+  // The mode of Pillow's Image.open(...): "RGB", "P", "I;16". Static storage.
+  std::string_view mode;
+  // EXIF's orientation that Decode applies, unasked: of a TIFF; 1 (upright) in every other format.
+  int orientation = 1;
   int width = 0;
   int height = 0;
-  // Upper bound of the memory that Decode holds at once, bytes: result, working pixels, and whatever
-  // the format's library reserves.
+  // Upper bound of the memory that Decode holds at once, bytes: result, working pixels, and
+  // whatever the format's library reserves.
   std::size_t decoded_bytes = 0;
 };
 
@@ -221,6 +226,28 @@ Image Resize(const Image& image, const PreprocessSpec& spec);
 absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
                                       const DecodeLimits& limits, const PreprocessSpec& spec,
                                       const DecodePolicy& policy = {});
+
+// What is done to one image, for a person who asks why its vector is what it is.
+struct ImageDescription {
+  Format format = Format::kJpeg;
+  std::string_view mode;  // as ImageHeader
+  Size size;              // of the decoded picture
+  int orientation = 1;    // EXIF's, 1 to 8; 1 is upright, or none
+  bool oriented = false;  // whether Decode applied it, as in a TIFF; elsewhere it is only seen
+  Size resized;           // between resize and crop; where it equals `size`, nothing is resized
+  // Where in the resized picture the model's input begins: negative where it is padded with 0.
+  int crop_top = 0;
+  int crop_left = 0;
+  Size input;                  // of what the model sees
+  std::string decoded_sha256;  // of Decode's pixels, [height, width, 3] uint8
+  std::string input_sha256;    // of Normalize's numbers, [3, H, W] float32, little-endian
+};
+
+// Decodes and preprocesses as the service does, and says what that was.
+// Errors: those of DecodeAndResize. REQUIRES: ValidateSpec(spec).ok().
+absl::StatusOr<ImageDescription> DescribeImage(std::span<const std::byte> encoded,
+                                               const DecodeLimits& limits,
+                                               const PreprocessSpec& spec);
 
 // Rescale and normalize, where Resize has not, into one row of a batch: [3, H, W] float32,
 // row-major, planar RGB.

@@ -193,6 +193,14 @@ Size OutputSize(const PreprocessSpec& spec, Size input) {
   return spec.crop.has_value() ? *spec.crop : ResizedSize(spec, input);
 }
 
+Window CropWindow(const PreprocessSpec& spec, Size input) {
+  const Size resized = ResizedSize(spec, input);
+  const Size output = OutputSize(spec, input);
+  const CropAxis y = CenterCrop(spec.backend, resized.height, output.height);
+  const CropAxis x = CenterCrop(spec.backend, resized.width, output.width);
+  return {y.from - y.to, x.from - x.to, output.height, output.width};
+}
+
 Columns InputColumns(const PreprocessSpec& spec, Size input) {
   const int resized = ResizedSize(spec, input).width;
   const CropAxis x = CenterCrop(spec.backend, resized, OutputSize(spec, input).width);

@@ -15,6 +15,10 @@ namespace pixembed {
 // presses the shorter side of a very long image to nothing; the reference refuses such an image.
 Size ResizedSize(const PreprocessSpec& spec, Size input);
 
+// The part of the resized picture that the model sees; it begins before the picture and ends behind
+// it where it is padded. REQUIRES: as Resize.
+Window CropWindow(const PreprocessSpec& spec, Size input);
+
 // The columns of an image of `input` that Resize looks at. REQUIRES: as Resize.
 Columns InputColumns(const PreprocessSpec& spec, Size input);
 

@@ -28,6 +28,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::SizeIs;
 
 absl::StatusOr<Weights> ParseBytes(std::string_view bytes) {
@@ -48,6 +49,18 @@ std::string CountingBytes(std::size_t count) {
   std::string bytes(count, '\0');
   std::iota(bytes.begin(), bytes.end(), '\0');
   return bytes;
+}
+
+TEST(Safetensors, GivesTheMetadataOfTheFile) {
+  const auto weights = ParseFile(R"({"__metadata__":{"format":"pt","b":"\u00fc","":"no name"},)"
+                                 R"("t":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})",
+                                 "");
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_THAT(weights->metadata(),
+              ElementsAre(Pair("", "no name"), Pair("b", "\u00fc"), Pair("format", "pt")));
+  const auto without = ParseFile(R"({"__metadata__":null})", "");
+  ASSERT_TRUE(without.ok()) << without.status();
+  EXPECT_THAT(without->metadata(), IsEmpty());
 }
 
 TEST(Safetensors, GivesTypeShapeAndBytesOfEveryTensor) {

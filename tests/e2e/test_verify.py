@@ -22,7 +22,9 @@ def make_golden(directory: pathlib.Path, *arguments: str) -> None:
 
 
 @pytest.fixture(scope="session", params=["vit", "dinov2"])
-def verified(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def verified(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
     """A model directory with the golden file that the real transformers gives."""
     directory = tmp_path_factory.mktemp("verified") / request.param
     shutil.copytree(request.getfixturevalue(request.param), directory)
@@ -54,9 +56,7 @@ def test_a_model_that_agrees_is_served_and_the_log_says_how_well(
     assert log.index("model m: verified") < log.index(" serving on ")
 
 
-def test_the_pil_backend_is_verified_too(
-    verified: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+def test_the_pil_backend_is_verified_too(verified: pathlib.Path, tmp_path: pathlib.Path) -> None:
     directory = tmp_path / "pil"
     shutil.copytree(verified, directory)
     make_golden(directory, "--backend=pil")
@@ -73,8 +73,9 @@ def test_a_model_that_disagrees_is_refused_unless_told_otherwise(
     directory = damaged(verified, tmp_path)
     refused = start_server(f"--model=m={directory}")
     assert refused.wait() == 3
-    assert "model m is not verified: 1 of 14 golden images disagree on cpu; png_alpha" in (
-        refused.log[-1]
+    assert (
+        "model m is not verified: 1 of 14 golden images disagree on cpu; png_alpha"
+        in (refused.log[-1])
     )
     warned = start_server(f"--model=m={directory}", "--verify=warn")
     assert warned.address

@@ -110,6 +110,25 @@ TEST_F(EngineTest, EachItemIsDecodedUnderItsOwnPolicy) {
   EXPECT_EQ(FirstValue(inbox_.Await("composited")), 9.0F);
 }
 
+TEST_F(EngineTest, AnItemThatIsToBeDescribedEndsAfterTheDecodeStage) {
+  Start();
+  Item described = inbox_.Expect("described", "7");
+  described.describe = true;
+  Item broken = inbox_.Expect("broken");
+  broken.describe = true;
+  const std::size_t warm_up = model().calls().size();
+  ASSERT_TRUE(engine_->Submit(0, Call(std::move(described), std::move(broken))).ok());
+  const absl::StatusOr<Outcome> outcome = inbox_.Await("described");
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  ASSERT_TRUE(outcome->description.has_value());
+  EXPECT_EQ(outcome->description->decoded_sha256, "7");
+  EXPECT_TRUE(outcome->embedding.values.empty());
+  EXPECT_EQ(inbox_.AwaitReason("broken"), Reason::kUnsupportedFormat);
+  ASSERT_TRUE(engine_->Drain(TimePoint::max()).ok());
+  EXPECT_EQ(model().calls().size(), warm_up);
+  EXPECT_EQ(engine_->stats().completed, 1U);
+}
+
 TEST_F(EngineTest, AnEmptyCallIsNothing) {
   Start();
   EXPECT_TRUE(engine_->Submit(0, {}).ok());

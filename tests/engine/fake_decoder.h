@@ -36,7 +36,10 @@ class FakeDecoder {
           return Header(bytes);
         },
         [this](std::span<const std::byte> bytes, const DecodeLimits&, const PreprocessSpec& spec,
-               const DecodePolicy& policy) { return Decode(bytes, spec, policy); }};
+               const DecodePolicy& policy) { return Decode(bytes, spec, policy); },
+        [this](std::span<const std::byte> bytes, const DecodeLimits&, const PreprocessSpec& spec) {
+          return Describe(bytes, spec);
+        }};
   }
 
   Gate& gate() { return gate_; }
@@ -72,6 +75,16 @@ class FakeDecoder {
         image.pixels(),
         static_cast<std::uint8_t>(policy.background.has_value() ? policy.background->red : value));
     return image;
+  }
+
+  absl::StatusOr<ImageDescription> Describe(std::span<const std::byte> bytes,
+                                            const PreprocessSpec& spec) {
+    const absl::StatusOr<Image> image = Decode(bytes, spec, {});
+    if (!image.ok()) return image.status();
+    ImageDescription description;
+    description.mode = "RGB";
+    description.decoded_sha256 = Text(bytes);
+    return description;
   }
 
   Gate gate_;

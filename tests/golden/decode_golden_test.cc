@@ -65,7 +65,8 @@ TEST_P(DecodeGolden, ThePixelsOfTheNeededColumnsAreThoseOfTheWholePicture) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, DecodeGolden,
-                         testing::Values("jpeg.", "png.", "webp.", "gif.", "bmp.", "tiff.", "avif."),
+                         testing::Values("jpeg.", "png.", "webp.", "gif.", "bmp.", "tiff.",
+                                         "avif."),
                          [](const auto& format) {
                            return std::string(format.param, std::strlen(format.param) - 1);
                          });

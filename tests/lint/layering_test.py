@@ -12,7 +12,7 @@ import sys
 ROOMS = {
     "src/error": set(),
     "src/digest": set(),
-    "src/image": set(),
+    "src/image": {"src/digest"},
     "src/checkpoint": {"src/image"},
     "src/batching": set(),
     "src/model": {"src/checkpoint", "src/image"},

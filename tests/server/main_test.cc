@@ -10,8 +10,12 @@
 
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "pixembed/v1/embedding.grpc.pb.h"
+#include "tests/checkpoint/temporary_directory.h"
+#include "tests/model/fake_model.h"
 #include "tests/server/process.h"
 #include "tests/server/server_fixture.h"
+#include "tests/server/test_images.h"
+#include "tests/verify/golden_bytes.h"
 
 namespace pixembed {
 namespace {
@@ -134,6 +138,67 @@ TEST(Main, AModelThatCannotBeLoadedIsOneClearLineAndExitCode1) {
             "pixembed-server: cannot load model missing from /models/missing: config.json does not "
             "exist\n");
   EXPECT_EQ(server.Wait(), 1);
+}
+
+// A model directory with a golden file of one image, of which the fake model makes `red`.
+class GoldenModel {
+ public:
+  explicit GoldenModel(float red) {
+    GoldenParts parts;
+    parts.AddTrue("red", SolidImage(9), FakeModel());
+    const std::vector<float> vector = {red, 0.0F, 0.0F};
+    parts.tensors["red.vector"].bytes.assign(reinterpret_cast<const char*>(vector.data()),
+                                             vector.size() * sizeof(float));
+    parts.Write(directory_.path());
+  }
+  std::string flag() const { return "--model=m=" + directory_.path().string(); }
+
+ private:
+  TemporaryDirectory directory_;
+};
+
+TEST(Main, AModelThatAgreesWithItsGoldenFileIsVerifiedBeforeItIsServed) {
+  const GoldenModel model(9.0F);
+  Process server(Command({model.flag(), "--listen=127.0.0.1:0"}));
+  EXPECT_THAT(server.AwaitLine("golden image red"),
+              HasSubstr("pixels equal, max-abs 0, cosine 1.0000000"));
+  EXPECT_THAT(server.AwaitLine("on cpu against 1 golden images of"), HasSubstr("pillow 13.0.0"));
+  EXPECT_FALSE(server.AwaitLine("model m: verified").empty());
+  AwaitAddress(server);
+}
+
+TEST(Main, AModelThatDisagreesIsOneClearLineAndExitCode3) {
+  const GoldenModel model(9.001F);
+  Process server(Command({model.flag(), "--listen=127.0.0.1:0"}));
+  EXPECT_THAT(server.AwaitLine("pixembed-server: "),
+              HasSubstr("model m is not verified: 1 of 1 golden images disagree on cpu; red: "
+                        "pixels equal, max-abs 0.001"));
+  EXPECT_EQ(server.Wait(), 3);
+}
+
+TEST(Main, AModelThatDisagreesIsServedWhereThatIsAskedFor) {
+  const GoldenModel model(9.001F);
+  Process warned(Command({model.flag(), "--listen=127.0.0.1:0", "--verify=warn"}));
+  EXPECT_THAT(warned.AwaitLine("not verified, but served"), HasSubstr("warning"));
+  AwaitAddress(warned);
+  Process off(Command({model.flag(), "--listen=127.0.0.1:0", "--verify=off"}));
+  AwaitAddress(off);
+}
+
+TEST(Main, VerifyOnlyChecksAndExitsWithoutListening) {
+  const GoldenModel good(9.0F);
+  Process verified(Command({good.flag(), "--listen=unix:/no/such/folder", "--verify=only"}));
+  EXPECT_THAT(verified.ReadAll(), HasSubstr("model m: verified"));
+  EXPECT_EQ(verified.Wait(), 0);
+  Process without(Command({"--model=/models/one", "--verify=only"}));
+  EXPECT_THAT(without.ReadAll(), HasSubstr("pixembed_golden.safetensors does not exist"));
+  EXPECT_EQ(without.Wait(), 1);
+}
+
+TEST(Main, ADeterministicServerSaysSoAndTakesImagesOneByOne) {
+  Process server(Command({"--model=/models/one", "--listen=127.0.0.1:0", "--deterministic"}));
+  EXPECT_THAT(server.AwaitLine("model one: float32"), HasSubstr("float32, deterministic on cpu"));
+  EXPECT_THAT(server.AwaitLine("engine: "), HasSubstr("at most 1 images a batch"));
 }
 
 TEST(Main, ADeviceThatIsNotThereNamesTheFlag) {

@@ -261,6 +261,17 @@ class Client:
         request = embedding_pb2.ListModelsRequest()
         return list(self._unary(self._embedding.ListModels, request).models)
 
+    def explain(self, image: ImageLike, *, model: str = "") -> embedding_pb2.ImageExplanation:
+        """What the server does to an image before the model sees it.
+
+        Raises ServiceError with the image's reason where it cannot be used.
+        """
+        request = embedding_pb2.ExplainImageRequest(model=model, data=_encoded(image))
+        explanation: embedding_pb2.ImageExplanation = self._unary(
+            self._embedding.ExplainImage, request
+        )
+        return explanation
+
     def health(self, service: str = "") -> bool:
         """Whether the server (or a service, or a model, by its name) is SERVING."""
         request = health_pb2.HealthCheckRequest(service=service)

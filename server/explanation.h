@@ -1,0 +1,15 @@
+// What the engine says of an image -> ImageExplanation.
+#ifndef PIXEMBED_SERVER_EXPLANATION_H_
+#define PIXEMBED_SERVER_EXPLANATION_H_
+
+#include "pixembed/v1/embedding.pb.h"
+#include "src/engine/engine.h"
+
+namespace pixembed {
+
+// REQUIRES: outcome.description has a value.
+v1::ImageExplanation ToExplanation(const Outcome& outcome, const v1::Model& model);
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SERVER_EXPLANATION_H_
