@@ -9,7 +9,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "src/checkpoint/file.h"
 #include "src/error/error.h"
 
 namespace pixembed {
@@ -102,6 +101,10 @@ absl::StatusOr<Weights> OpenWeights(const std::filesystem::path& directory) {
 
 }  // namespace
 
+bool HoldsWeights(const std::filesystem::path& directory) {
+  return Exists(directory / kWeightsName) || Exists(directory / kWeightsIndexName);
+}
+
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::filesystem::path& directory,
                                           const CheckpointOptions& options) {
   if (absl::Status status = CheckDirectory(directory); !status.ok()) return status;
@@ -122,7 +125,8 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const std::filesystem::path& directory
       ParseProcessor(*processor_config, *model_type, options.backend);
   if (!processor.ok()) return processor.status();
 
-  absl::StatusOr<Weights> weights = OpenWeights(directory);
+  absl::StatusOr<Weights> weights = Weights();
+  if (options.read_weights) weights = OpenWeights(directory);
   if (!weights.ok()) return weights.status();
   return Checkpoint{.directory = directory,
                     .model_type = *std::move(model_type),

@@ -132,6 +132,22 @@ class Config {
   std::shared_ptr<const Rep> rep_;
 };
 
+// A file's bytes, mapped read-only. They live as long as `owner` or a copy of it.
+struct MappedFile {
+  std::shared_ptr<const void> owner;
+  std::span<const std::byte> bytes;
+
+  std::string_view text() const {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+};
+
+// Maps the whole file; an empty file gives no bytes. Never blocks on a pipe or a device.
+// REQUIRES: nobody shortens the file while it is mapped (the kernel would end the process).
+// Errors: CHECKPOINT_MISSING (no such file, or it cannot be read), CHECKPOINT_CORRUPT (not a
+// regular file).
+absl::StatusOr<MappedFile> MapFile(const std::filesystem::path& file);
+
 // What the directory says about the image processor.
 struct Processor {
   std::string type;  // class name without "Fast"/"Pil": "ViTImageProcessor"
@@ -150,7 +166,12 @@ absl::StatusOr<Processor> ParseProcessor(const Config& preprocessor_config,
 
 struct CheckpointOptions {
   Backend backend = Backend::kTorchvision;
+  // false: Checkpoint::weights stays empty, and no safetensors need to be there.
+  bool read_weights = true;
 };
+
+// Whether the directory holds safetensors, whatever is in them.
+bool HoldsWeights(const std::filesystem::path& directory);
 
 // A directory, read. Copies share the mapping.
 struct Checkpoint {

@@ -1,5 +1,3 @@
-#include "src/checkpoint/file.h"
-
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -14,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
 
 namespace pixembed {

@@ -24,7 +24,6 @@
 #include "absl/strings/str_join.h"
 #include "nlohmann/json.hpp"
 #include "src/checkpoint/checkpoint.h"
-#include "src/checkpoint/file.h"
 #include "src/checkpoint/json.h"
 #include "src/error/error.h"
 

@@ -73,6 +73,11 @@ constexpr std::array kReasons = {
                "The image processor, or an option of it, is not implemented."},
     ReasonInfo{Reason::kGoldenMismatch, "GOLDEN_MISMATCH", StatusCode::kFailedPrecondition,
                "The model does not give the pixels or vectors of the golden file beside it."},
+    ReasonInfo{Reason::kUntrustedCode, "UNTRUSTED_CODE", StatusCode::kFailedPrecondition,
+               "The model is a program, which loads only under --trust_model_code."},
+    ReasonInfo{Reason::kIncompatibleProgram, "INCOMPATIBLE_PROGRAM", StatusCode::kUnimplemented,
+               "The compiled model was built for another instruction set, device or version of "
+               "torch."},
     ReasonInfo{Reason::kDeviceFailure, "DEVICE_FAILURE", StatusCode::kUnavailable,
                "The device failed while it ran the batch."},
     ReasonInfo{Reason::kOutOfMemory, "OUT_OF_MEMORY", StatusCode::kResourceExhausted,

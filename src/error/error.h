@@ -47,6 +47,8 @@ enum class Reason {
   kUnsupportedModel,
   kUnsupportedProcessor,
   kGoldenMismatch,
+  kUntrustedCode,
+  kIncompatibleProgram,
   // The device failed while it ran a batch.
   kDeviceFailure,
   kOutOfMemory,

@@ -80,6 +80,10 @@ std::string DigestWeights(const std::map<std::string, const Tensor*, std::less<>
   return Sha256(lines);
 }
 
+std::string DigestProgram(std::span<const std::byte> file) {
+  return Sha256(absl::StrCat("program ", Sha256(file), "\n"));
+}
+
 std::string FingerprintText(const FingerprintParts& parts) {
   std::string text = absl::StrCat("numerics ", kNumericsVersion, "\n",                  //
                                   "weights ", parts.weights_digest, "\n",               //

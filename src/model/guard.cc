@@ -12,20 +12,20 @@
 
 namespace pixembed {
 
-absl::Status CurrentExceptionAsStatus() {
+absl::Status CurrentExceptionAsStatus(Reason reason) {
   try {
     throw;
   } catch (const c10::OutOfMemoryError& error) {
     return MakeError(Reason::kOutOfMemory, error.what_without_backtrace());
   } catch (const c10::Error& error) {
-    return MakeError(Reason::kDeviceFailure,
+    return MakeError(reason,
                      absl::StrCat("LibTorch: ", error.what_without_backtrace()));
   } catch (const std::bad_alloc&) {
     return MakeError(Reason::kOutOfMemory, "out of host memory");
   } catch (const std::exception& error) {
-    return MakeError(Reason::kDeviceFailure, error.what());
+    return MakeError(reason, error.what());
   } catch (...) {
-    return MakeError(Reason::kDeviceFailure, "an exception of an unknown type");
+    return MakeError(reason, "an exception of an unknown type");
   }
 }
 

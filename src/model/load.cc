@@ -4,6 +4,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -13,6 +14,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -30,6 +33,7 @@
 #include "src/model/model.h"
 #include "src/model/network.h"
 #include "src/model/pixels.h"
+#include "src/model/program.h"
 #include "src/model/runner.h"
 #include "src/model/weights.h"
 
@@ -154,6 +158,52 @@ absl::StatusOr<std::string> KernelsOf(const Device& device) {
   return absl::StrCat(DeviceName(device), ": ", (*names)[ordinal], ", cuBLAS without TF32");
 }
 
+// Where the model is read from.
+struct Source {
+  ModelFormat format = ModelFormat::kSafetensors;  // never kAuto
+  std::filesystem::path program;                   // its file; empty for safetensors
+};
+
+struct ProgramRow {
+  ModelFormat format;
+  const char* file;
+  std::string_view name;
+};
+// In the order in which kAuto looks for them.
+constexpr std::array kPrograms = {
+    ProgramRow{ModelFormat::kAotInductor, "model.pt2", "AOTInductor package"},
+    ProgramRow{ModelFormat::kTorchScript, "model.pt", "TorchScript"},
+};
+
+bool Exists(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+// Weights win: they run nothing. No row: safetensors, there or not.
+const ProgramRow* ChooseProgram(const std::filesystem::path& directory, ModelFormat format) {
+  if (format == ModelFormat::kAuto && HoldsWeights(directory)) return nullptr;
+  for (const ProgramRow& row : kPrograms) {
+    const bool chosen =
+        format == ModelFormat::kAuto ? Exists(directory / row.file) : row.format == format;
+    if (chosen) return &row;
+  }
+  return nullptr;
+}
+
+absl::StatusOr<Source> ChooseSource(const std::filesystem::path& directory,
+                                    const ModelOptions& options) {
+  const ProgramRow* const program = ChooseProgram(directory, options.format);
+  if (program == nullptr) return Source{};
+  Source source{.format = program->format, .program = directory / program->file};
+  if (options.trust_model_code) return source;
+  return MakeError(
+      Reason::kUntrustedCode,
+      absl::StrCat(source.program.string(), " is a program (", std::string(program->name),
+                   "): loading it runs what its author wrote, with all rights of this process. "
+                   "Give --trust_model_code if you trust the author, or serve safetensors"));
+}
+
 std::int64_t CountParameters(const std::map<std::string, const Tensor*, std::less<>>& tensors) {
   std::size_t count = 0;
   for (const auto& [name, tensor] : tensors) {
@@ -162,7 +212,46 @@ std::int64_t CountParameters(const std::map<std::string, const Tensor*, std::les
   return static_cast<std::int64_t>(count);
 }
 
+// A network and what its source tells of it.
+struct BuiltNetwork {
+  std::unique_ptr<const Network> network;
+  std::string weights_digest;  // made for the first device only
+  std::int64_t parameters = 0;
+  std::string program;  // ", TorchScript"; "" for weights
+};
+
+absl::StatusOr<BuiltNetwork> BuildFromWeights(const Checkpoint& checkpoint, Size input,
+                                              const Device& device, bool first) {
+  WeightReader weights(checkpoint.weights, ToTorch(device));
+  absl::StatusOr<std::unique_ptr<const Network>> network = BuildNetwork(checkpoint, input, weights);
+  if (!network.ok()) return network.status();
+  return BuiltNetwork{.network = *std::move(network),
+                      .weights_digest = first ? DigestWeights(weights.used()) : "",
+                      .parameters = CountParameters(weights.used()),
+                      .program = ""};
+}
+
+absl::StatusOr<BuiltNetwork> BuildFromProgram(const Source& source, Size input,
+                                              const Device& device, bool first) {
+  const absl::StatusOr<MappedFile> file = MapFile(source.program);
+  if (!file.ok()) return file.status();
+  absl::StatusOr<LoadedProgram> program = source.format == ModelFormat::kTorchScript
+                                              ? LoadTorchScript(*file, ToTorch(device))
+                                              : LoadAotInductor(*file, input, ToTorch(device));
+  if (!program.ok()) return Annotate(program.status(), source.program.string());
+  BuiltNetwork built{.network = nullptr,
+                     .weights_digest = first ? DigestProgram(file->bytes) : "",
+                     .parameters = program->parameters,
+                     .program = absl::StrCat(", ", program->kind)};
+  absl::StatusOr<std::unique_ptr<const Network>> network =
+      ProbeProgram(*std::move(program), input, ToTorch(device));
+  if (!network.ok()) return Annotate(network.status(), source.program.string());
+  built.network = *std::move(network);
+  return built;
+}
+
 absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
+                                                   const Source& source,
                                                    const ModelOptions& options) {
   const c10::InferenceMode inference;
   // First: of what is wrong with a directory, an unknown family says most.
@@ -175,18 +264,20 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
   FingerprintParts fingerprint;
   std::int64_t parameters = 0;
   for (const Device& device : options.devices) {
-    absl::StatusOr<std::string> kernel = KernelsOf(device);
+    const absl::StatusOr<std::string> kernel = KernelsOf(device);
     if (!kernel.ok()) return kernel.status();
-    kernels.push_back(*std::move(kernel));
-    WeightReader weights(checkpoint.weights, ToTorch(device));
-    absl::StatusOr<std::unique_ptr<const Network>> network =
-        BuildNetwork(checkpoint, *input, weights);
-    if (!network.ok()) return network.status();
-    if (replicas.empty()) {
-      fingerprint.weights_digest = DigestWeights(weights.used());
-      parameters = CountParameters(weights.used());
+    const bool first = replicas.empty();
+    absl::StatusOr<BuiltNetwork> built =
+        source.format == ModelFormat::kSafetensors
+            ? BuildFromWeights(checkpoint, *input, device, first)
+            : BuildFromProgram(source, *input, device, first);
+    if (!built.ok()) return built.status();
+    if (first) {
+      fingerprint.weights_digest = built->weights_digest;
+      parameters = built->parameters;
     }
-    replicas.push_back({device, *std::move(network)});
+    kernels.push_back(absl::StrCat(*kernel, built->program));
+    replicas.push_back({device, std::move(built->network)});
   }
 
   const NetworkInfo& network = replicas.front().network->info();
@@ -214,11 +305,14 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::path& directory,
                                                        const ModelOptions& options) {
-  const absl::StatusOr<Checkpoint> checkpoint =
-      OpenCheckpoint(directory, {.backend = options.backend});
+  const absl::StatusOr<Source> source = ChooseSource(directory, options);
+  if (!source.ok()) return source.status();
+  const absl::StatusOr<Checkpoint> checkpoint = OpenCheckpoint(
+      directory, {.backend = options.backend,
+                  .read_weights = source->format == ModelFormat::kSafetensors});
   if (!checkpoint.ok()) return checkpoint.status();
   absl::StatusOr<std::shared_ptr<const Model>> model =
-      Guarded([&] { return Build(*checkpoint, options); });
+      Guarded([&] { return Build(*checkpoint, *source, options); });
   if (!model.ok()) return Annotate(model.status(), directory.string());
   return model;
 }

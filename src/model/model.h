@@ -157,8 +157,22 @@ class Model {
   virtual absl::StatusOr<std::unique_ptr<Runner>> NewRunner(const Device& device) const = 0;
 };
 
+// What a model directory holds the model as.
+enum class ModelFormat {
+  kAuto,         // safetensors where there are any, else model.pt2, else model.pt
+  kSafetensors,  // weights alone, for a family that this program knows
+  kTorchScript,  // model.pt, a program
+  kAotInductor,  // model.pt2, a compiled program
+};
+
+// "auto", "safetensors", "torchscript", "aotinductor".
+std::string_view ModelFormatName(ModelFormat format);
+
 struct ModelOptions {
   Backend backend = Backend::kTorchvision;
+  ModelFormat format = ModelFormat::kAuto;
+  // Whether a model may be a program. It runs with all rights of this process.
+  bool trust_model_code = false;
   // Not empty; each at most once. The weights are held once per device.
   std::vector<Device> devices = {Device{}};
   // See ModelInfo.
@@ -167,9 +181,12 @@ struct ModelOptions {
 
 // Reads the directory and builds its network. Everything that can be wrong with a directory is
 // found here: missing, extra-dimensional or mis-shaped tensors (the text names the key and both
-// shapes), a processor whose output size the model refuses, an unknown family.
+// shapes), a processor whose output size the model refuses, an unknown family. A program
+// (ModelFormat) may be of any family; it is run a few times to see what it gives.
 // Errors: those of OpenCheckpoint; TENSOR_MISSING, TENSOR_SHAPE, UNSUPPORTED_MODEL,
-// UNSUPPORTED_PROCESSOR; DEVICE_FAILURE, OUT_OF_MEMORY.
+// UNSUPPORTED_PROCESSOR; UNTRUSTED_CODE (a program without trust_model_code), INCOMPATIBLE_PROGRAM
+// (a compiled one for another instruction set, device or version of torch); DEVICE_FAILURE,
+// OUT_OF_MEMORY.
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::path& directory,
                                                        const ModelOptions& options);
 

@@ -18,6 +18,20 @@ std::string_view PoolingName(Pooling pooling) {
   return "unknown";
 }
 
+std::string_view ModelFormatName(ModelFormat format) {
+  switch (format) {
+    case ModelFormat::kAuto:
+      return "auto";
+    case ModelFormat::kSafetensors:
+      return "safetensors";
+    case ModelFormat::kTorchScript:
+      return "torchscript";
+    case ModelFormat::kAotInductor:
+      return "aotinductor";
+  }
+  return "unknown";
+}
+
 std::string DeviceName(const Device& device) {
   return device.kind == Device::Kind::kCpu ? "cpu" : absl::StrCat("cuda:", device.index);
 }
