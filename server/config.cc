@@ -31,6 +31,7 @@
 #include "src/engine/engine.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "src/model/model.h"
 
 using pixembed::ByteSize;
 using Strings = std::vector<std::string>;
@@ -53,6 +54,12 @@ ABSL_FLAG(
     bool, deterministic, false,
     "The same bits for an image whatever the batch, the worker or the number of cores: images "
     "run one at a time, each on one core");
+ABSL_FLAG(std::string, format, "auto",
+          "What to load of a model directory: safetensors, torchscript (model.pt), aotinductor "
+          "(model.pt2), or auto: the first of safetensors, model.pt2 and model.pt that is there");
+ABSL_FLAG(bool, trust_model_code, false,
+          "Lets a model be a program (model.pt, model.pt2). It runs with all rights of the server: "
+          "only for files whose author you trust");
 ABSL_FLAG(int, cores, 0,
           "Cores that the engine may use. 0: what the cgroup's quota and the affinity allow");
 ABSL_FLAG(int, decode_threads, 0, "Threads that decode and resize. 0: as many as cores");
@@ -105,6 +112,8 @@ constexpr std::array kFlags = {
     "backend",
     "verify",
     "deterministic",
+    "format",
+    "trust_model_code",
     "cores",
     "decode_threads",
     "workers_per_device",
@@ -351,6 +360,16 @@ absl::StatusOr<VerifyMode> ReadVerifyMode() {
       absl::StrCat("--verify is \"", text, "\"; possible are enforce, warn, off and only"));
 }
 
+absl::StatusOr<ModelFormat> ReadFormat() {
+  const std::string text = absl::GetFlag(FLAGS_format);
+  for (const ModelFormat format : {ModelFormat::kAuto, ModelFormat::kSafetensors,
+                                   ModelFormat::kTorchScript, ModelFormat::kAotInductor}) {
+    if (text == ModelFormatName(format)) return format;
+  }
+  return Invalid(absl::StrCat("--format is \"", text,
+                              "\"; possible are auto, safetensors, torchscript and aotinductor"));
+}
+
 EngineOptions ReadEngineOptions() {
   return {
       .limits = {.max_encoded_bytes = absl::GetFlag(FLAGS_max_image_bytes).bytes,
@@ -391,12 +410,16 @@ absl::StatusOr<ServerConfig> ReadConfig() {
   if (!backend.ok()) return backend.status();
   const absl::StatusOr<VerifyMode> verify = ReadVerifyMode();
   if (!verify.ok()) return verify.status();
+  const absl::StatusOr<ModelFormat> format = ReadFormat();
+  if (!format.ok()) return format.status();
   ServerConfig config{
       .models = *std::move(models),
       .device = absl::GetFlag(FLAGS_device),
       .backend = *backend,
       .verify = *verify,
       .deterministic = absl::GetFlag(FLAGS_deterministic),
+      .format = *format,
+      .trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
       .engine = ReadEngineOptions(),
       .server = ReadServerOptions(),
       .drain_grace = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_drain_grace)),

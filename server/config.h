@@ -15,6 +15,7 @@
 #include "server/server.h"
 #include "src/engine/engine.h"
 #include "src/image/image.h"
+#include "src/model/model.h"
 
 namespace pixembed {
 
@@ -39,6 +40,8 @@ struct ServerConfig {
   Backend backend = Backend::kTorchvision;
   VerifyMode verify = VerifyMode::kEnforce;
   bool deterministic = false;
+  ModelFormat format = ModelFormat::kAuto;
+  bool trust_model_code = false;
   EngineOptions engine;
   ServerOptions server;
   std::chrono::nanoseconds drain_grace{0};
@@ -59,6 +62,8 @@ using Environment = std::function<std::optional<std::string>(const std::string& 
 
 // Reads `arguments` (argv without the program): --flag=value or --flag value; of a switch, --flag
 // alone. A flag that is not
+// Reads `arguments` (argv without the program): --flag=value or --flag value; a flag that is true or
+// false may stand alone for true, and takes its value after "=" only. A flag that is not
 // given is taken from PIXEMBED_<FLAG>, then from its default. --model and --listen may repeat, or
 // hold several values separated by commas.
 // Errors: INVALID_OPTION names the flag (or variable), its value, and what is possible.

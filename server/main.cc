@@ -120,6 +120,8 @@ absl::StatusOr<Models> LoadModels(const ServerConfig& config) {
   if (!devices.ok()) return Annotate(devices.status(), "--device");
   LogChoice(config, *devices);
   const ModelOptions options{.backend = config.backend,
+                             .format = config.format,
+                             .trust_model_code = config.trust_model_code,
                              .devices = *std::move(devices),
                              .deterministic = config.deterministic};
   Models models;

@@ -116,7 +116,8 @@ std::string FindEntry(const std::vector<std::string>& names, std::string_view su
   return found == names.end() ? "" : *found;
 }
 
-absl::StatusOr<Config> ReadMetadata(ProgramArchive& archive, const std::vector<std::string>& names) {
+absl::StatusOr<Config> ReadMetadata(ProgramArchive& archive,
+                                    const std::vector<std::string>& names) {
   const std::string name = FindEntry(names, kMetadataSuffix);
   if (name.empty()) {
     return MakeError(Reason::kCheckpointCorrupt,

@@ -18,8 +18,7 @@ absl::Status CurrentExceptionAsStatus(Reason reason) {
   } catch (const c10::OutOfMemoryError& error) {
     return MakeError(Reason::kOutOfMemory, error.what_without_backtrace());
   } catch (const c10::Error& error) {
-    return MakeError(reason,
-                     absl::StrCat("LibTorch: ", error.what_without_backtrace()));
+    return MakeError(reason, absl::StrCat("LibTorch: ", error.what_without_backtrace()));
   } catch (const std::bad_alloc&) {
     return MakeError(Reason::kOutOfMemory, "out of host memory");
   } catch (const std::exception& error) {

@@ -267,10 +267,9 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
     const absl::StatusOr<std::string> kernel = KernelsOf(device);
     if (!kernel.ok()) return kernel.status();
     const bool first = replicas.empty();
-    absl::StatusOr<BuiltNetwork> built =
-        source.format == ModelFormat::kSafetensors
-            ? BuildFromWeights(checkpoint, *input, device, first)
-            : BuildFromProgram(source, *input, device, first);
+    absl::StatusOr<BuiltNetwork> built = source.format == ModelFormat::kSafetensors
+                                             ? BuildFromWeights(checkpoint, *input, device, first)
+                                             : BuildFromProgram(source, *input, device, first);
     if (!built.ok()) return built.status();
     if (first) {
       fingerprint.weights_digest = built->weights_digest;
@@ -308,8 +307,8 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::pa
   const absl::StatusOr<Source> source = ChooseSource(directory, options);
   if (!source.ok()) return source.status();
   const absl::StatusOr<Checkpoint> checkpoint = OpenCheckpoint(
-      directory, {.backend = options.backend,
-                  .read_weights = source->format == ModelFormat::kSafetensors});
+      directory,
+      {.backend = options.backend, .read_weights = source->format == ModelFormat::kSafetensors});
   if (!checkpoint.ok()) return checkpoint.status();
   absl::StatusOr<std::shared_ptr<const Model>> model =
       Guarded([&] { return Build(*checkpoint, *source, options); });

@@ -81,13 +81,15 @@ at::Tensor ProbeImages(Size size, c10::Device device) {
       .to(device);
 }
 
-absl::Status Unsupported(std::string_view text) { return MakeError(Reason::kUnsupportedModel, text); }
+absl::Status Unsupported(std::string_view text) {
+  return MakeError(Reason::kUnsupportedModel, text);
+}
 
 // Runs the program; its exceptions are answers here.
 absl::StatusOr<at::Tensor> TryRun(const Program& program, const at::Tensor& images) {
-  absl::StatusOr<at::Tensor> hidden = Guarded(
-      [&]() -> absl::StatusOr<at::Tensor> { return program.Run(images); },
-      Reason::kUnsupportedModel);
+  absl::StatusOr<at::Tensor> hidden =
+      Guarded([&]() -> absl::StatusOr<at::Tensor> { return program.Run(images); },
+              Reason::kUnsupportedModel);
   if (hidden.ok()) return hidden;
   return Annotate(hidden.status(), absl::StrCat("it fails for images ", ShapeOf(images)));
 }
@@ -143,10 +145,9 @@ absl::StatusOr<Probed> Probe(const Program& program, Size input, c10::Device dev
   if (!together.ok() && ReasonOf(together.status()) != Reason::kUnsupportedModel) {
     return together.status();
   }
-  probed.takes_batches = together.ok() && together->dim() == alone->dim() &&
-                         together->size(0) == kProbeBatch &&
-                         together->numel() == kProbeBatch * alone->numel() &&
-                         together->size(-1) == alone->size(-1);
+  probed.takes_batches =
+      together.ok() && together->dim() == alone->dim() && together->size(0) == kProbeBatch &&
+      together->numel() == kProbeBatch * alone->numel() && together->size(-1) == alone->size(-1);
   if (probed.takes_batches && !Agree(*alone, together->narrow(0, 0, 1))) {
     return Unsupported(
         "it gives other numbers for an image alone than in a batch: was it exported in eval mode?");

@@ -55,8 +55,8 @@ at::Tensor HiddenState(c10::IValue value) {
     value = FromTuple(value);
   } else if (value.isObject()) {
     const auto object = value.toObject();
-    TORCH_CHECK(object->type()->hasAttribute(kHiddenState), "forward returns a ",
-                object->name(), " without ", kHiddenState);
+    TORCH_CHECK(object->type()->hasAttribute(kHiddenState), "forward returns a ", object->name(),
+                " without ", kHiddenState);
     value = object->getAttr(kHiddenState);
   }
   TORCH_CHECK(value.isTensor(), "forward returns ", value.tagKind(), " where a Tensor is needed");

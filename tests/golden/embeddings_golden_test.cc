@@ -18,6 +18,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/image/image.h"
 #include "src/model/model.h"
@@ -107,6 +108,13 @@ constexpr std::string_view kTinyModels[] = {
     "swinv2_scale_clamped",
     "swinv2_window_clamped",
     "swinv2_other_size",
+    // Programs; see make_programs.py.
+    "torchscript_vit",
+    "torchscript_dict",
+    "torchscript_named_tuple",
+    "torchscript_object",
+    "aotinductor_vit",
+    "aotinductor_encoder",
 };
 
 // The rows of a [N, ...] tensor, each flat.
@@ -215,7 +223,7 @@ struct Loaded {
 void Load(const std::filesystem::path& directory, const std::string& expected_name,
           Loaded& loaded) {
   const Device device = TestDevice();
-  auto model = LoadModel(directory, {.devices = {device}});
+  auto model = LoadModel(directory, {.trust_model_code = true, .devices = {device}});
   ASSERT_TRUE(model.ok()) << model.status() << ": run tests/golden/make.sh";
   loaded.model = *std::move(model);
   auto runner = loaded.model->NewRunner(device);
@@ -304,10 +312,14 @@ std::string TestName(const testing::TestParamInfo<std::string_view>& info) {
 }
 INSTANTIATE_TEST_SUITE_P(TinyModels, EmbeddingsGolden, testing::ValuesIn(kTinyModels), TestName);
 
-TEST(RealModelGolden, EncodedPhotosGiveTheReferencesVectors) {
-  const std::string directory = GoldenBytes("embeddings/dinov2-s14/directory");
+// The same model as safetensors and as programs.
+class RealModelGolden : public testing::TestWithParam<std::string> {};
+
+TEST_P(RealModelGolden, EncodedPhotosGiveTheReferencesVectors) {
+  const std::string folder = absl::StrCat("embeddings/", GetParam());
+  const std::string directory = GoldenBytes(folder + "/directory");
   Loaded loaded;
-  ASSERT_NO_FATAL_FAILURE(Load(directory, "embeddings/dinov2-s14/expected.safetensors", loaded));
+  ASSERT_NO_FATAL_FAILURE(Load(directory, folder + "/expected.safetensors", loaded));
   const auto resized = Rows<std::uint8_t>(loaded.expected, "images");
   std::vector<Image> images;
   for (std::size_t i = 0; i < resized.size(); ++i) {
@@ -329,6 +341,13 @@ TEST(RealModelGolden, EncodedPhotosGiveTheReferencesVectors) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Formats, RealModelGolden,
+                         testing::Values("dinov2-s14", "dinov2-s14-torchscript",
+                                         "dinov2-s14-aotinductor"),
+                         [](const testing::TestParamInfo<std::string>& info) {
+                           return absl::StrReplaceAll(info.param, {{"-", "_"}});
+                         });
 
 }  // namespace
 }  // namespace pixembed

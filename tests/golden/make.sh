@@ -4,7 +4,7 @@
 # usage: tests/golden/make.sh [NAME...]     default: every make_NAME.py of this folder
 #
 # Each make_NAME.py is run with build/golden as its argument, unless it, the Python modules that it
-# may share and the pinned reference are what they were when it last succeeded.
+# may share, the export scripts and the pinned reference are what they were when it last succeeded.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source deploy/environment.sh
@@ -17,7 +17,8 @@ mkdir -p "$out/.stamps"
 exec 9> "$out/.stamps/lock"
 flock 9  # test runs of several presets share the files
 
-shared=(deploy/requirements/reference.txt deploy/requirements/torchvision.txt)
+shared=(deploy/requirements/reference.txt deploy/requirements/torchvision.txt
+  deploy/encoder_module.py deploy/export_torchscript.py deploy/export_aotinductor.py)
 for module in tests/golden/*.py; do
   [[ $module == */make_*.py || $module == *_test.py ]] || shared+=("$module")
 done

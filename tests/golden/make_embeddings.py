@@ -320,17 +320,21 @@ def make_tiny(name: str, case: Case, out: pathlib.Path) -> None:
     save_file(expected(directory, case.reference, pictures(), case.cls), directory / "expected.safetensors")
 
 
-def make_real(out: pathlib.Path) -> None:
-    model, photos = pathlib.Path(os.environ["PIXEMBED_MODEL"]), pathlib.Path(os.environ["PIXEMBED_PHOTOS"])
-    directory = out / "dinov2-s14"
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "directory").write_text(str(model))
+def expected_of_photos(model: pathlib.Path) -> dict[str, torch.Tensor]:
+    photos = pathlib.Path(os.environ["PIXEMBED_PHOTOS"])
     images = [PIL.Image.open(photos / photo).convert("RGB") for photo in PHOTOS]
     tensors = expected(model, AutoModel, images, cls=True)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("hidden_states.")}
     for i, photo in enumerate(PHOTOS):
         tensors[f"encoded.{i}"] = torch.from_numpy(np.fromfile(photos / photo, dtype=np.uint8))
-    save_file(tensors, directory / "expected.safetensors")
+    return tensors
+
+
+def make_real(out: pathlib.Path) -> None:
+    model, directory = pathlib.Path(os.environ["PIXEMBED_MODEL"]), out / "dinov2-s14"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "directory").write_text(str(model))
+    save_file(expected_of_photos(model), directory / "expected.safetensors")
 
 
 def main() -> None:

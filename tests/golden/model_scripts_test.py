@@ -108,6 +108,10 @@ class ModelScripts(unittest.TestCase):
             ("make_random_model.py", ("vit-x", self.out), "usage:"),
             ("make_random_model.py", ("vit-ti16", self.out, "-1"), "SEED must be a whole number"),
             ("make_random_model.py", ("vit-ti16", self.out / "kept" / "x"), "cannot write"),
+            ("export_torchscript.py", (), "usage:"),
+            ("export_torchscript.py", (self.out,), "is no model that transformers loads"),
+            ("export_aotinductor.py", (self.out,), "is no model that transformers loads"),
+            ("export_aotinductor.py", (self.out, "--march=native"), "invalid choice: 'native'"),
         ]:
             with self.subTest(script=script, text=text):
                 result = run(script, *arguments)

@@ -13,10 +13,12 @@
 #include "server/byte_size.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "src/model/model.h"
 
 namespace pixembed {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
@@ -51,6 +53,20 @@ TEST(Config, AModelDirectoryIsEnoughAndTheRestHasDefaults) {
   EXPECT_THAT(config.server.listen, ElementsAre("127.0.0.1:50051"));
   EXPECT_EQ(config.drain_grace.count(), 0);
   EXPECT_EQ(config.drain_timeout, std::chrono::seconds(30));
+}
+
+TEST(Config, AProgramNeedsTrustThatIsGivenInWords) {
+  const auto command = Parse({"--model=/m", "--trust_model_code", "--format=torchscript"});
+  ASSERT_TRUE(command.ok()) << command.status();
+  EXPECT_TRUE(command->config.trust_model_code);
+  EXPECT_EQ(command->config.format, ModelFormat::kTorchScript);
+  EXPECT_FALSE(Parse({"--model=/m", "--trust_model_code=false"})->config.trust_model_code);
+  const auto silent = Parse({"--model=/m"});
+  EXPECT_FALSE(silent->config.trust_model_code);
+  EXPECT_EQ(silent->config.format, ModelFormat::kAuto);
+  EXPECT_THAT(Refusal({"--model=/m", "--format=onnx"}),
+              AllOf(HasSubstr("onnx"), HasSubstr("aotinductor")));
+  EXPECT_THAT(Refusal({"--model=/m", "--trust_model_code=perhaps"}), HasSubstr("perhaps"));
 }
 
 // The flags' defaults and those of the structs are the same numbers, written twice.
