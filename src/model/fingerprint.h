@@ -31,8 +31,8 @@ struct FingerprintParts {
 // bytes, type, shape, name.
 std::string DigestWeights(const std::map<std::string, const Tensor*, std::less<>>& tensors);
 
-// 64 hexadecimal digits, over the bytes of a program's file: its code and its weights. Never those of
-// DigestWeights.
+// 64 hexadecimal digits, over the bytes of a program's file: its code and its weights. Never those
+// of DigestWeights.
 std::string DigestProgram(std::span<const std::byte> file);
 
 // The text that a fingerprint is taken over: a line per part. docs/fingerprint.md describes it, so
