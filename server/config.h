@@ -63,8 +63,8 @@ using Environment = std::function<std::optional<std::string>(const std::string& 
 // Reads `arguments` (argv without the program): --flag=value or --flag value. A flag that is true
 // or false may stand alone for true; its value follows "=" only. A flag that is not given is taken
 // from PIXEMBED_<FLAG>, then from its default. --model and --listen may repeat, or hold several
-// values separated by commas. Errors: INVALID_OPTION names the flag (or variable), its value, and
-// what is possible.
+// values separated by commas.
+// Errors: INVALID_OPTION names the flag (or variable), its value, and what is possible.
 absl::StatusOr<CommandLine> ParseCommandLine(std::span<const char* const> arguments,
                                              const Environment& environment);
 

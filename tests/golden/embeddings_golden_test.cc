@@ -345,8 +345,8 @@ TEST_P(RealModelGolden, EncodedPhotosGiveTheReferencesVectors) {
 INSTANTIATE_TEST_SUITE_P(Formats, RealModelGolden,
                          testing::Values("dinov2-s14", "dinov2-s14-torchscript",
                                          "dinov2-s14-aotinductor"),
-                         [](const testing::TestParamInfo<std::string>& info) {
-                           return absl::StrReplaceAll(info.param, {{"-", "_"}});
+                         [](const testing::TestParamInfo<std::string>& format) {
+                           return absl::StrReplaceAll(format.param, {{"-", "_"}});
                          });
 
 }  // namespace

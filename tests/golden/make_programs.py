@@ -110,7 +110,7 @@ def make_encoder(directory: pathlib.Path, encoder: torch.nn.Module,
     save_file({
         "images": levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous(),
         "pixel_values": pixels,
-        "last_hidden_state": vectors[:, None].contiguous(),
+        "last_hidden_state": vectors[:, None].clone(),
         "mean": vectors,
         "max": vectors.clone(),
     }, directory / "expected.safetensors")
