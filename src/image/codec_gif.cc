@@ -59,6 +59,8 @@ struct Frame {
   std::optional<Palette> palette;
   // Pillow's: of the frame's own colours, where it has any.
   std::string_view mode;
+  // Mode "L" with a palette all the same.
+  bool gray_with_palette = false;
   std::size_t data_offset = 0;
 };
 
@@ -141,6 +143,7 @@ absl::Status ReadFrameDescriptor(ByteReader& reader, const std::optional<Palette
     // A gray ramp of the frame's own does not displace the screen's colours: Pillow takes the frame
     // for gray then, and still applies the screen's palette to it.
     frame.mode = table->palette.has_value() ? "P" : "L";
+    frame.gray_with_palette = !table->palette.has_value() && screen_palette.has_value();
     if (table->palette.has_value()) frame.palette = table->palette;
   }
   const std::optional<std::uint8_t> code_bits = reader.ReadNumber<std::uint8_t>();
@@ -405,6 +408,10 @@ absl::StatusOr<Image> DecodeGif(Bytes bytes, const ImageHeader& header, const De
     }
   }
   if (needed.background.has_value() && frame->transparent_index.has_value()) {
+    if (frame->gray_with_palette) {
+      return MakeError(Reason::kUnsupportedFormat,
+                       "GIF: a gray frame under a palette, whose transparency Pillow cannot tell");
+    }
     const std::size_t at = std::size_t{*frame->transparent_index} * 3;
     palette.at(at) = needed.background->red;
     palette.at(at + 1) = needed.background->green;

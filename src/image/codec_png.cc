@@ -288,8 +288,11 @@ absl::Status ChunkReader::ReadTransparency(Bytes data) {
   const std::string_view mode = color == nullptr ? std::string_view() : color->mode;
   if (mode == "P") {
     // One fully transparent entry and no other: Pillow keeps its index rather than a table.
-    has_transparent_index = std::ranges::count(data, 0) == 1 &&
-                            std::ranges::all_of(data, [](auto a) { return a == 0 || a == 255; });
+    // To its regular expression, a line break at the end does not count.
+    const bool line = !data.empty() && data.back() == '\n';
+    const Bytes alphas = line ? data.first(data.size() - 1) : data;
+    has_transparent_index = std::ranges::count(alphas, 0) == 1 &&
+                            std::ranges::all_of(alphas, [](auto a) { return a == 0 || a == 255; });
     palette_alphas = data;
   } else if (mode == "1" || mode == "L" || mode == "I;16" || mode == "RGB") {
     if (data.size() < (mode == "RGB" ? 6U : 2U)) return Corrupt("the tRNS chunk is too short");
@@ -774,6 +777,9 @@ absl::StatusOr<Palette> ReadPalette(Bytes file, const ChunkReader& chunks,
 
   ChunkReader whole(file);  // the alphas may come after the image data
   ReadAllChunks(whole);
+  if (!chunks.has_palette && !whole.palette_alphas.has_value()) {
+    return Corrupt("there is no palette, which Pillow would look at for its alpha");
+  }
   const Bytes given = whole.palette_alphas.value_or(Bytes());
   constexpr std::size_t kColors = 256;
   std::array<std::uint8_t, kColors> alphas;

@@ -112,7 +112,7 @@ struct DecodePolicy {
   // Turns and mirrors as EXIF, or else XMP, says: in JPEG, PNG and WebP. TIFF is always upright.
   bool apply_exif_orientation = false;
   // What shows through where an image is transparent. Nothing: alpha is dropped.
-  std::optional<Color> background;
+  std::optional<Color> background = {};
   friend auto operator<=>(const DecodePolicy&, const DecodePolicy&) = default;
 };
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,13 +43,13 @@ class ProgramNetwork final : public Network {
 
   const NetworkInfo& info() const override { return info_; }
 
-  at::Tensor Forward(const at::Tensor& patches) const override {
+  HiddenStates Forward(const at::Tensor& patches, std::span<const int> /*layers*/) const override {
     const at::Tensor images =
         patches.view({patches.size(0), 3, info_.patch.height, info_.patch.width});
-    if (takes_batches_) return Run(images);
+    if (takes_batches_) return {.last = Run(images), .layers = {}};
     std::vector<at::Tensor> hidden;
     for (std::int64_t i = 0; i < images.size(0); ++i) hidden.push_back(Run(images.narrow(0, i, 1)));
-    return at::cat(hidden);
+    return {.last = at::cat(hidden), .layers = {}};
   }
 
  private:

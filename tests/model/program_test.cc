@@ -78,7 +78,7 @@ TEST(Program, TokensAndDimensionAreWhatItGives) {
   EXPECT_EQ(network->info().dimension, 6);
   EXPECT_FALSE(network->info().has_cls);
   const at::Tensor patches = SomePatches(2);
-  EXPECT_TRUE(network->Forward(patches).equal(RowTokens(patches.view({2, 3, 4, 6}))));
+  EXPECT_TRUE(network->Forward(patches, {}).last.equal(RowTokens(patches.view({2, 3, 4, 6}))));
 }
 
 TEST(Program, OneVectorAnImageIsOneToken) {
@@ -88,7 +88,7 @@ TEST(Program, OneVectorAnImageIsOneToken) {
   EXPECT_EQ(network->info().dimension, 6);
   EXPECT_FALSE(network->info().has_cls) << "a lone token is the whole image";
   const at::Tensor patches = SomePatches(5);
-  const at::Tensor hidden = network->Forward(patches);
+  const at::Tensor hidden = network->Forward(patches, {}).last;
   EXPECT_EQ(hidden.sizes(), c10::IntArrayRef({5, 1, 6}));
   EXPECT_TRUE(hidden.mean(1).equal(ColumnMeans(patches.view({5, 3, 4, 6}))));
 }
@@ -142,14 +142,14 @@ TEST(Program, OneThatTakesSingleImagesOnlyIsRunOnOneAfterTheOther) {
   });
   ASSERT_NE(network, nullptr);
   const at::Tensor patches = SomePatches(3);
-  EXPECT_TRUE(network->Forward(patches).equal(RowTokens(patches.view({3, 3, 4, 6}))));
+  EXPECT_TRUE(network->Forward(patches, {}).last.equal(RowTokens(patches.view({3, 3, 4, 6}))));
 }
 
 TEST(Program, OneThatFoldsABatchIntoOneImageIsRunOnOneAfterTheOther) {
   const auto network =
       MustProbe([](const at::Tensor& images) { return images.mean(1).mean(0, true); });
   ASSERT_NE(network, nullptr);
-  EXPECT_EQ(network->Forward(SomePatches(3)).size(0), 3);
+  EXPECT_EQ(network->Forward(SomePatches(3), {}).last.size(0), 3);
 }
 
 TEST(Program, AnotherShapeThanAtLoadFails) {
@@ -158,7 +158,7 @@ TEST(Program, AnotherShapeThanAtLoadFails) {
     return ++*runs > 3 ? RowTokens(images).narrow(1, 0, 2) : RowTokens(images);
   });
   ASSERT_NE(network, nullptr);
-  EXPECT_THROW(network->Forward(SomePatches(1)), c10::Error);
+  EXPECT_THROW(network->Forward(SomePatches(1), {}), c10::Error);
 }
 
 TEST(Program, TheArchitectureIsPartOfTheFingerprint) {
