@@ -307,10 +307,25 @@ PatchMerging ReadMerging(const WeightScope& scope, const SwinConfig& config, std
   return merging;
 }
 
+// The stages' grids and windows. Known before a tensor is read, so that what cannot be is refused.
+struct StageShape {
+  Size grid;
+  StageWindows windows;
+};
+
+std::vector<StageShape> ShapesOfStages(const FamilyInput& input, const SwinConfig& config) {
+  std::vector<StageShape> shapes;
+  Size grid = PaddedGrid(input.input, config.patch);
+  for (std::size_t stage = 0; stage < config.depths.size(); ++stage) {
+    shapes.push_back({grid, WindowsOfStage(input, config, stage, grid)});
+    grid = MergedGrid(grid);
+  }
+  return shapes;
+}
+
 WindowStage ReadStage(const FamilyInput& input, const WeightScope& scope, const SwinConfig& config,
-                      std::size_t stage, Size grid) {
-  const StageWindows sizes = WindowsOfStage(input, config, stage, grid);
-  if (!input.weights.ok()) return {};
+                      std::size_t stage, const StageShape& shape) {
+  const auto& [grid, sizes] = shape;
   // One order for all blocks of a kind.
   const std::array<Windows, 2> windows = {Windows{grid, sizes.window, 0},
                                           Windows{grid, sizes.window, sizes.shift}};
@@ -350,14 +365,15 @@ std::string SwinText(const SwinConfig& config) {
 
 std::unique_ptr<Network> Build(const FamilyInput& input, Version version, std::string_view prefix) {
   const SwinConfig config = ReadSwinConfig(input, version);
+  if (!input.weights.ok()) return nullptr;
   RequirePositionsFit(input, config);
+  const std::vector<StageShape> shapes = ShapesOfStages(input, config);
   if (!input.weights.ok()) return nullptr;
 
   const std::array<std::string_view, 2> prefixes = {prefix, ""};
   const WeightScope root =
       input.weights.Root(prefixes, "embeddings.patch_embeddings.projection.weight");
   const WeightScope embeddings = root.At("embeddings");
-  Size grid = PaddedGrid(input.input, config.patch);
   const bool whole_patches =
       input.input.height % config.patch.height == 0 && input.input.width % config.patch.width == 0;
 
@@ -367,19 +383,19 @@ std::unique_ptr<Network> Build(const FamilyInput& input, Version version, std::s
                                          config.patch, /*bias=*/true);
   parts.norm_before = ReadLayerNorm(embeddings.At("norm"), config.width, kTorchEpsilon);
   if (config.absolute_positions) {
-    parts.positions = embeddings.Get("position_embeddings", {1, Count(grid), config.width});
+    parts.positions =
+        embeddings.Get("position_embeddings", {1, Count(shapes.front().grid), config.width});
   }
-  for (std::size_t stage = 0; stage < config.depths.size() && input.weights.ok(); ++stage) {
-    parts.stages.push_back(ReadStage(
-        input, root.At("encoder.layers", static_cast<std::int64_t>(stage)), config, stage, grid));
-    if (stage + 1 < config.depths.size()) grid = MergedGrid(grid);
+  for (std::size_t stage = 0; stage < shapes.size() && input.weights.ok(); ++stage) {
+    const WeightScope scope = root.At("encoder.layers", static_cast<std::int64_t>(stage));
+    parts.stages.push_back(ReadStage(input, scope, config, stage, shapes[stage]));
   }
   const std::int64_t width = config.stage_width(config.depths.size() - 1);
   parts.norm_after = ReadLayerNorm(root.At("layernorm"), width, config.epsilon);
   if (!input.weights.ok()) return nullptr;
   return std::make_unique<WindowedTransformer>(
       NetworkInfo{.patch = whole_patches ? config.patch : input.input,
-                  .tokens = static_cast<int>(Count(grid)),
+                  .tokens = static_cast<int>(Count(shapes.back().grid)),
                   .dimension = static_cast<int>(width),
                   .has_cls = false,
                   .architecture = SwinText(config)},
