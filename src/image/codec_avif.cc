@@ -13,6 +13,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "src/error/error.h"
+#include "src/image/alpha.h"
 #include "src/image/byte_reader.h"
 #include "src/image/codec.h"
 #include "src/image/image.h"
@@ -113,7 +115,7 @@ absl::StatusOr<ImageHeader> ReadAvifHeader(Bytes bytes, const DecodeLimits& limi
 }
 
 absl::StatusOr<Image> DecodeAvif(Bytes bytes, const ImageHeader& header, const DecodeLimits& limits,
-                                 Columns) {
+                                 const Needed& needed) {
   const absl::StatusOr<Decoder> decoder =
       Parse(bytes, limits, std::int64_t{header.width} * header.height);
   if (!decoder.ok()) return decoder.status();
@@ -140,6 +142,10 @@ absl::StatusOr<Image> DecodeAvif(Bytes bytes, const ImageHeader& header, const D
   if (result != AVIF_RESULT_OK) return Failure(result, bytes);
   for (std::size_t i = 0; i < rgba.size() / 4; ++i) {
     std::memcpy(&image.pixels()[3 * i], &rgba[4 * i], 3);
+    rgba[i] = rgba[4 * i + 3];  // the alphas move together; i <= 4 * i
+  }
+  if (has_alpha && needed.background.has_value()) {
+    CompositeOnto(*needed.background, std::span(rgba).first(rgba.size() / 4), image.pixels());
   }
   return image;
 }

@@ -252,10 +252,9 @@ std::optional<double> TiffDirectory::Number(TiffTag tag) const {
     case kRational:
     case kSignedRational: {
       const std::uint16_t integer = type == kRational ? kLong : kSignedLong;
-      const std::optional<std::int64_t> over = LoadInteger(integer, data, order_);
-      const std::optional<std::int64_t> under = LoadInteger(integer, data.subspan(4), order_);
-      if (under == 0) return std::nullopt;
-      return static_cast<double>(*over) / static_cast<double>(*under);
+      const TiffIntegers parts(integer, data, order_);
+      if (parts[1] == 0) return std::nullopt;
+      return static_cast<double>(parts[0]) / static_cast<double>(parts[1]);
     }
     case kFloat:
       return std::bit_cast<float>(LoadNumber<std::uint32_t>(data, order_));
@@ -264,9 +263,8 @@ std::optional<double> TiffDirectory::Number(TiffTag tag) const {
     default:
       break;
   }
-  const std::optional<std::int64_t> integer = LoadInteger(type, data, order_);
-  if (!integer.has_value()) return std::nullopt;
-  return static_cast<double>(*integer);
+  if (!IsInteger(type)) return std::nullopt;
+  return static_cast<double>(TiffIntegers(type, data, order_)[0]);
 }
 
 std::uint64_t TiffDirectory::AnnouncedCount(TiffTag tag) const {

@@ -1,5 +1,4 @@
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/log2.h>
 #include <ATen/ops/sign.h>
@@ -228,19 +227,10 @@ at::Tensor ReadBias(const WeightScope& scope, const SwinConfig& config, std::siz
 
 // Queries, keys and values. SwinV2's keys have no bias.
 Linear ReadQkv(const WeightScope& scope, std::int64_t width, const SwinConfig& config) {
-  Linear qkv;
-  qkv.weight = scope.Stack({"query.weight", "key.weight", "value.weight"}, {width, width});
-  if (!config.qkv_bias) return qkv;
-  if (config.version == Version::kSwin) {
-    qkv.bias = scope.Stack({"query.bias", "key.bias", "value.bias"}, {width});
-    return qkv;
-  }
-  const at::Tensor query = scope.GetOnCpu("query.bias", {width});
-  const at::Tensor value = scope.GetOnCpu("value.bias", {width});
-  if (scope.reader().ok()) {
-    qkv.bias = scope.reader().Place(at::cat({query, at::zeros({width}, at::kFloat), value}));
-  }
-  return qkv;
+  const bool key_bias = config.qkv_bias && config.version == Version::kSwin;
+  return ReadLinears(scope,
+                     {{"query", config.qkv_bias}, {"key", key_bias}, {"value", config.qkv_bias}},
+                     width, width);
 }
 
 // The reference adds SwinV2's mask twice. Source: SwinLayer.get_attn_mask,
