@@ -29,15 +29,15 @@ constexpr int kCores = 2;
 
 std::unique_ptr<Engine> StartNullEngine(EngineOptions options) {
   const Decoder decoder = {
-      [](std::span<const std::byte>, const DecodeLimits&) -> absl::StatusOr<ImageHeader> {
-        return ImageHeader{};
-      },
       [](std::span<const std::byte>, const DecodeLimits&,
-         const PreprocessSpec&) -> absl::StatusOr<Image> {
+         const DecodePolicy&) -> absl::StatusOr<ImageHeader> { return ImageHeader{}; },
+      [](std::span<const std::byte>, const DecodeLimits&, const PreprocessSpec&,
+         const DecodePolicy&) -> absl::StatusOr<Image> {
         Image image(kInput.width, kInput.height);
         std::ranges::fill(image.pixels(), std::uint8_t{0});
         return image;
-      }};
+      },
+      nullptr};
   return StartEngine({std::make_shared<NullModel>(kInput)}, std::move(options), kCores, decoder)
       .value();
 }

@@ -191,15 +191,17 @@ TEST(TorchScript, ATruncatedFileIsCorruptWhereverItEnds) {
 }
 
 TEST(TorchScript, TheFingerprintHoldsCodeAndWeights) {
-  const std::string fingerprint = MustLoad(Forward(kTokens))->Fingerprint(Pooling::kMean);
+  const std::string fingerprint =
+      MustLoad(Forward(kTokens))->Fingerprint({.pooling = Pooling::kMean});
   const TemporaryDirectory directory;
   ScriptedModel{.code = Forward(std::string(kTokens) + " * 2")}.Write(directory.path());
   const auto twice = LoadModel(directory.path(), Trusting());
   ASSERT_TRUE(twice.ok()) << twice.status();
-  EXPECT_NE((*twice)->Fingerprint(Pooling::kMean), fingerprint);
+  EXPECT_NE((*twice)->Fingerprint({.pooling = Pooling::kMean}), fingerprint);
   const auto again = LoadModel(directory.path(), Trusting());
   ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ((*again)->Fingerprint(Pooling::kMean), (*twice)->Fingerprint(Pooling::kMean));
+  EXPECT_EQ((*again)->Fingerprint({.pooling = Pooling::kMean}),
+            (*twice)->Fingerprint({.pooling = Pooling::kMean}));
 }
 
 TEST(TorchScript, RunnersOfTwoThreadsWorkAtTheSameTime) {
