@@ -173,10 +173,10 @@ void Measure(const Model& model, const Device& device, const Shape& shape) {
 void MeasureAll(const std::string& directory) {
   InitializeRuntime();
   const Device device = OrExit(ResolveDevices(absl::GetFlag(FLAGS_device))).front();
-  const std::shared_ptr<const Model> model = OrExit(LoadModel(
-      directory, {.trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
-                  .devices = {device},
-                  .deterministic = absl::GetFlag(FLAGS_deterministic)}));
+  const std::shared_ptr<const Model> model =
+      OrExit(LoadModel(directory, {.trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
+                                   .devices = {device},
+                                   .deterministic = absl::GetFlag(FLAGS_deterministic)}));
   std::fprintf(stderr, "%s: %lld parameters, %s\n", directory.c_str(),
                static_cast<long long>(model->info().parameters), model->info().kernels.c_str());
   for (const std::string& text : absl::GetFlag(FLAGS_shapes)) {

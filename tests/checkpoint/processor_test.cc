@@ -90,7 +90,7 @@ TEST(Processor, TheClassIsFoundUnderEveryNameTheReferenceAccepts) {
 }
 
 TEST(Processor, UnknownClassesAreRefusedByNameAndFile) {
-  for (const std::string name : {"ConvNextImageProcessor", "DINOv3ViTImageProcessorFast",
+  for (const std::string name : {"EfficientNetImageProcessor", "PvtImageProcessorFast",
                                  "Siglip2ImageProcessor", "TimmWrapperImageProcessor", "X", ""}) {
     const std::string base = name.substr(0, name.find("Fast"));
     EXPECT_THAT(Parse(R"({"image_processor_type":")" + name + R"("})"),

@@ -259,7 +259,7 @@ TEST(Config, TheConfigurationInForceNamesEveryFlagThatHelpDescribes) {
       EXPECT_EQ(value, "2");
     }
   }
-  EXPECT_THAT(command->config.flags, SizeIs(25));
+  EXPECT_THAT(command->config.flags, SizeIs(27));
 }
 
 TEST(Config, TheReasonTableHasEveryReason) {

@@ -177,8 +177,8 @@ class Client:
         """Vectors of a batch, [N, D] float32, in the order of the images.
 
         `layers`: which hidden states are pooled, as transformers numbers output_hidden_states;
-        several: their mean; none: last_hidden_state. `exif_orientation="apply"` turns images upright
-        as their EXIF data say. `background`: red, green and blue that show through where an image
+        several: their mean; none: last_hidden_state. `exif_orientation="apply"` turns images
+        upright as their EXIF data say. `background`: red, green and blue that show through where an image
         is transparent; None drops alpha. Both work on files as they are: of a PIL image only its
         pixels as RGB travel.
 
