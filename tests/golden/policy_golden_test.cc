@@ -2,9 +2,9 @@
 // make_decode.py wrote: files of which no policy makes anything else stay as they are.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <map>
 #include <string>
 #include <string_view>
@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
+#include "src/image/codec.h"
 #include "src/image/image.h"
 #include "tests/golden/golden.h"
 
@@ -84,6 +85,31 @@ TEST_P(PolicyGolden, TheHeaderSaysTheSizeThatDecodingGives) {
     ASSERT_TRUE(header.ok()) << name << ": " << header.status();
     EXPECT_EQ(header->height, expected->shape[0]) << name;
     EXPECT_EQ(header->width, expected->shape[1]) << name;
+  }
+}
+
+// The service decodes only the columns that the crop keeps; of an image that is turned they are
+// rows.
+TEST_P(PolicyGolden, ThePixelsOfTheNeededColumnsAreThoseOfTheWholePicture) {
+  const Weights golden = GoldenTensors("policy.safetensors");
+  for (const auto& [key, tensor] : golden.tensors()) {
+    if (!key.ends_with(kEncoded)) continue;
+    const absl::StatusOr<Image> whole = Decode(tensor.bytes, kPillowLimits, policy());
+    Columns needed;
+    const absl::StatusOr<Image> part = DecodeColumns(
+        tensor.bytes, kPillowLimits,
+        [&](Size size) {
+          return needed = {size.width / 3, size.width - (size.width - 1) / 3};
+        },
+        policy());
+    ASSERT_EQ(part.status(), whole.status()) << key;
+    if (!whole.ok()) continue;
+    const std::ptrdiff_t begin = std::ptrdiff_t{needed.begin} * 3;
+    const std::ptrdiff_t end = std::ptrdiff_t{needed.end} * 3;
+    for (int y = 0; y < whole->height(); ++y) {
+      ASSERT_TRUE(std::equal(whole->row(y) + begin, whole->row(y) + end, part->row(y) + begin))
+          << key << ", row " << y;
+    }
   }
 }
 
