@@ -56,7 +56,7 @@ std::string Difference(const Tensor* expected, const absl::StatusOr<Image>& imag
 
 class PolicyGolden : public testing::TestWithParam<std::string> {
  protected:
-  const DecodePolicy& policy() const { return kPolicies.at(GetParam()); }
+  static const DecodePolicy& policy() { return kPolicies.at(GetParam()); }
 };
 
 TEST_P(PolicyGolden, GivesPillowsPixelsAndRefusesWhatPillowRefuses) {

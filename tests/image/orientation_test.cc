@@ -27,7 +27,7 @@ Image Picture(const std::vector<std::string>& rows) {
   Image image(static_cast<int>(rows[0].size()), static_cast<int>(rows.size()));
   for (int y = 0; y < image.height(); ++y) {
     for (int x = 0; x < image.width(); ++x) {
-      image.row(y)[3 * x] =
+      image.row(y)[std::ptrdiff_t{x} * 3] =
           static_cast<std::uint8_t>(rows[static_cast<std::size_t>(y)][static_cast<std::size_t>(x)]);
     }
   }
@@ -39,7 +39,7 @@ std::vector<std::string> Letters(const Image& image) {
   for (int y = 0; y < image.height(); ++y) {
     rows.emplace_back();
     for (int x = 0; x < image.width(); ++x) {
-      rows.back().push_back(static_cast<char>(image.row(y)[3 * x]));
+      rows.back().push_back(static_cast<char>(image.row(y)[std::ptrdiff_t{x} * 3]));
     }
   }
   return rows;
