@@ -178,9 +178,9 @@ class Client:
 
         `layers`: which hidden states are pooled, as transformers numbers output_hidden_states;
         several: their mean; none: last_hidden_state. `exif_orientation="apply"` turns images
-        upright as their EXIF data say. `background`: red, green and blue that show through where an image
-        is transparent; None drops alpha. Both work on files as they are: of a PIL image only its
-        pixels as RGB travel.
+        upright as their EXIF data say. `background`: red, green and blue that show through where an
+        image is transparent; None drops alpha. Both work on files as they are: of a PIL image only
+        its pixels as RGB travel.
 
         A batch too large for one request goes through a stream, in the lane "online" unless told
         otherwise. Raises EmbedError when an image failed (errors="return" returns Embeddings
