@@ -180,21 +180,24 @@ absl::StatusOr<EmbeddingService::Explaining> EmbeddingService::Explain(const Cal
       !status.ok()) {
     return status;
   }
-  const absl::StatusOr<const ServedModel*> model = models_.Find(request->model());
-  if (!model.ok()) return model.status();
+  absl::StatusOr<EmbedPlan> plan =
+      MakePlan(models_, request->model(), request->options(), Lane::kOnline);
+  if (!plan.ok()) return plan.status();
   const auto outbox = std::make_shared<Outbox>(call.queue());
   std::vector<Item> items(1);
   items[0].image = {.bytes = std::as_bytes(std::span(request->data())), .owner = request};
+  items[0].policy = plan->policy;
+  items[0].lane = plan->lane;
   items[0].describe = true;
   items[0].deadline = call.deadline();
   items[0].stop = call.stop_token();
   items[0].done = [outbox](absl::StatusOr<Outcome> outcome) {
     outbox->Put({0, std::string(), std::move(outcome)});
   };
-  if (absl::Status status = engine_.Submit((*model)->index(), std::move(items)); !status.ok()) {
+  if (absl::Status status = engine_.Submit(plan->model->index(), std::move(items)); !status.ok()) {
     return status;
   }
-  return Explaining{*model, outbox};
+  return Explaining{*std::move(plan), outbox};
 }
 
 Task EmbeddingService::ExplainImage(Call& call) {
@@ -215,8 +218,7 @@ Task EmbeddingService::ExplainImage(Call& call) {
     co_await Fail(call, outcome.status());
     co_return;
   }
-  const grpc::ByteBuffer message =
-      SerializeMessage(ToExplanation(*outcome, explaining->model->description()));
+  const grpc::ByteBuffer message = SerializeMessage(ToExplanation(*outcome, explaining->plan));
   co_await call.WriteAndFinish(message);
 }
 

@@ -50,9 +50,9 @@ class EmbeddingService {
   enum class Order { kKept, kAsTheyCome };
 
   absl::StatusOr<Admitted> Admit(const Call& call, Order order, grpc::ByteBuffer& bytes);
-  // The outbox that one image's description goes to, and the model that it is described for.
+  // The outbox that one image's description goes to, and the plan that it is described for.
   struct Explaining {
-    const ServedModel* model = nullptr;
+    EmbedPlan plan;
     std::shared_ptr<Outbox> outbox;
   };
   absl::StatusOr<Explaining> Explain(const Call& call, grpc::ByteBuffer& bytes);

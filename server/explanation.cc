@@ -5,12 +5,14 @@
 
 #include "pixembed/v1/embedding.pb.h"
 #include "server/embed_options.h"
+#include "server/served_model.h"
 #include "src/engine/engine.h"
 #include "src/image/image.h"
 
 namespace pixembed {
 
-v1::ImageExplanation ToExplanation(const Outcome& outcome, const v1::Model& model) {
+v1::ImageExplanation ToExplanation(const Outcome& outcome, const EmbedPlan& plan) {
+  const v1::Model& model = plan.model->description();
   const ImageDescription& image = outcome.description.value();
   v1::ImageExplanation result;
   result.set_model(model.name());
@@ -30,6 +32,7 @@ v1::ImageExplanation ToExplanation(const Outcome& outcome, const v1::Model& mode
   result.set_input_sha256(image.input_sha256);
   *result.mutable_preprocessing() = model.preprocessing();
   SetTimings(outcome.timings, *result.mutable_timings());
+  result.set_fingerprint(plan.fingerprint);
   return result;
 }
 

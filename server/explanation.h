@@ -3,12 +3,13 @@
 #define PIXEMBED_SERVER_EXPLANATION_H_
 
 #include "pixembed/v1/embedding.pb.h"
+#include "server/embed_options.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {
 
 // REQUIRES: outcome.description has a value.
-v1::ImageExplanation ToExplanation(const Outcome& outcome, const v1::Model& model);
+v1::ImageExplanation ToExplanation(const Outcome& outcome, const EmbedPlan& plan);
 
 }  // namespace pixembed
 

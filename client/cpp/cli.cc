@@ -353,6 +353,10 @@ int RunExplain(const std::vector<std::string>& arguments) {
   if (!paths.ok()) {
     return Fail(paths.status());
   }
+  const auto options = EmbedOptionsOfFlags();
+  if (!options.ok()) {
+    return Fail(kUsage, std::string(options.status().message()));
+  }
   const auto client = ConnectToFlags();
   if (!client.ok()) {
     return Fail(client.status());
@@ -360,9 +364,8 @@ int RunExplain(const std::vector<std::string>& arguments) {
   int code = kSuccess;
   for (const std::string& path : *paths) {
     auto data = ReadImage(path, ClientOptions().max_message_bytes, std::cin);
-    const auto explanation =
-        data.ok() ? (*client)->ExplainImage(*std::move(data), absl::GetFlag(FLAGS_model))
-                  : absl::StatusOr<v1::ImageExplanation>(data.status());
+    const auto explanation = data.ok() ? (*client)->ExplainImage(*std::move(data), *options)
+                                       : absl::StatusOr<v1::ImageExplanation>(data.status());
     if (!explanation.ok()) {
       code = Fail(kFailure, absl::StrCat(path, ": ", ErrorText(explanation.status())));
       continue;
@@ -464,7 +467,7 @@ const std::vector<Command>& Commands() {
        "what the server does to an image before the model sees it",
        "Prints format, mode, size, EXIF orientation, resize, crop and padding, and the SHA-256 of\n"
        "the decoded pixels and of the model's input, as the server that answers finds them.",
-       {"address", "model", "json", "extensions", "timeout"},
+       {"address", "model", "exif_orientation", "background", "json", "extensions", "timeout"},
        RunExplain},
       {"verify",
        "DIRECTORY",

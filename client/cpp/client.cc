@@ -242,9 +242,10 @@ absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
 }
 
 absl::StatusOr<v1::ImageExplanation> Client::ExplainImage(std::string data,
-                                                          const std::string& model) {
+                                                          const EmbedOptions& options) {
   v1::ExplainImageRequest request;
-  request.set_model(model);
+  request.set_model(options.model);
+  *request.mutable_options() = ToMessage(options);
   request.set_data(std::move(data));
   v1::ImageExplanation explanation;
   absl::Status status =

@@ -157,10 +157,10 @@ class Client {
   // Empty name: the server's first model. Errors: NOT_FOUND names the models there are.
   absl::StatusOr<v1::Model> GetModel(const std::string& name = {});
 
-  // What the server does to one encoded image before the model sees it. Empty name: the server's
-  // first model. Errors: the image's reason (TRUNCATED_IMAGE, ...); NOT_FOUND.
+  // What the server does to one encoded image, before the model sees it, for an embedding under
+  // these options. Errors: the image's reason (TRUNCATED_IMAGE, ...); those of Embed.
   absl::StatusOr<v1::ImageExplanation> ExplainImage(std::string data,
-                                                    const std::string& model = {});
+                                                    const EmbedOptions& options = {});
 
   // grpc.health.v1: of the server (empty), of "pixembed.v1.EmbeddingService", of a model.
   // Errors: NOT_FOUND: no such service; UNAVAILABLE: nobody answers.

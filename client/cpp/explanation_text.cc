@@ -20,9 +20,8 @@ std::string Orientation(const v1::ImageExplanation& image) {
   if (image.exif_orientation() == 1) {
     return "upright";
   }
-  return absl::StrCat(image.exif_orientation(), image.orientation_applied()
-                                                    ? ", applied, as Pillow does in TIFF"
-                                                    : ", seen, not applied");
+  return absl::StrCat(image.exif_orientation(),
+                      image.orientation_applied() ? ", applied" : ", seen, not applied");
 }
 
 std::string Resize(const v1::ImageExplanation& image) {
@@ -66,7 +65,8 @@ std::string ExplanationAsText(const std::string& path, const v1::ImageExplanatio
       "\n  pixels       sha256 ", image.decoded_sha256(), "\n  resize       ", Resize(image),
       "\n  crop         ", Crop(image), "\n  padding      ", Padding(image), "\n  model input  ",
       Sides(image.input_width(), image.input_height()), ", sha256 ", image.input_sha256(),
-      "\n  model        ", image.model(), ", ", image.preprocessing().processor_type(), "\n");
+      "\n  model        ", image.model(), ", ", image.preprocessing().processor_type(),
+      "\n  fingerprint  ", image.fingerprint(), "\n");
 }
 
 std::string ExplanationAsJson(const std::string& path, const v1::ImageExplanation& explanation) {

@@ -128,9 +128,8 @@ std::vector<float> Embedding::Floats() const {
   }
 }
 
-void SetOptions(const EmbedOptions& options, bool ordered, v1::EmbedRequest& request) {
-  request.set_model(options.model);
-  v1::EmbedOptions& message = *request.mutable_options();
+v1::EmbedOptions ToMessage(const EmbedOptions& options) {
+  v1::EmbedOptions message;
   message.set_pooling(options.pooling);
   message.mutable_layers()->Add(options.layers.begin(), options.layers.end());
   message.set_exif_orientation(options.exif_orientation);
@@ -145,7 +144,13 @@ void SetOptions(const EmbedOptions& options, bool ordered, v1::EmbedRequest& req
   message.set_packed(true);
   message.set_lane(options.lane);
   message.set_expected_fingerprint(options.expected_fingerprint);
-  message.set_ordered(ordered);
+  return message;
+}
+
+void SetOptions(const EmbedOptions& options, bool ordered, v1::EmbedRequest& request) {
+  request.set_model(options.model);
+  *request.mutable_options() = ToMessage(options);
+  request.mutable_options()->set_ordered(ordered);
 }
 
 Result ToResult(v1::EmbedResult message) {

@@ -7,6 +7,9 @@
 
 namespace pixembed::client {
 
+// All but the model, which stands beside them in a request; FLOAT32 vectors are asked for packed.
+v1::EmbedOptions ToMessage(const EmbedOptions& options);
+
 // Model and options of a request; FLOAT32 vectors are asked for packed.
 void SetOptions(const EmbedOptions& options, bool ordered, v1::EmbedRequest& request);
 

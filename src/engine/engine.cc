@@ -166,7 +166,7 @@ class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
     const TimePoint begin = Clock::now();
     absl::StatusOr<ImageDescription> description =
         engine_.decoder_.describe(task.item.image.bytes, engine_.shape_.options.limits,
-                                  engine_.models_[task.model]->info().preprocess);
+                                  engine_.models_[task.model]->info().preprocess, task.item.policy);
     if (!description.ok()) return description.status();
     Outcome outcome;
     outcome.timings.queue = begin - task.submitted;

@@ -24,7 +24,7 @@ struct Decoder {
                                       const PreprocessSpec&, const DecodePolicy&)>
       decode_and_resize;
   std::function<absl::StatusOr<ImageDescription>(std::span<const std::byte>, const DecodeLimits&,
-                                                 const PreprocessSpec&)>
+                                                 const PreprocessSpec&, const DecodePolicy&)>
       describe;
 };
 

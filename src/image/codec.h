@@ -76,6 +76,13 @@ constexpr std::size_t HeaderMemory(std::size_t encoded_bytes) {
   return 8 * encoded_bytes + (std::size_t{1} << 20);
 }
 
+// The orientation, 1 to 8, that the metadata say and Decode applies only where its policy asks; 1
+// also where the format has none, as in TIFF, which is turned unasked.
+// Errors: CORRUPT_IMAGE, TRUNCATED_IMAGE: metadata that Pillow cannot read; OUT_OF_MEMORY.
+// REQUIRES: ReadHeader accepts the image.
+absl::StatusOr<int> OptionalOrientation(std::span<const std::byte> encoded,
+                                        const DecodeLimits& limits);
+
 // Decode (image.h) where only some columns of the picture will be looked at; the others may be
 // indeterminate. `needed` is asked once, when the size is known, and may refuse the image: its
 // error is the answer.

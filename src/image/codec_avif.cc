@@ -1,7 +1,8 @@
 // AVIF, first frame, through libavif.
 //
-// Rotation and mirroring are not applied: Pillow turns them into an EXIF orientation.
-// Source: Pillow 13.0.0 src/PIL/AvifImagePlugin.py, src/_avif.c.
+// Rotation and mirroring are not applied unasked: Pillow makes an EXIF orientation of them, in
+// place of the one that the EXIF data say. Source: Pillow 13.0.0 src/PIL/AvifImagePlugin.py,
+// src/_avif.c.
 #include <avif/avif.h>
 
 #include <algorithm>
@@ -91,6 +92,12 @@ absl::StatusOr<Decoder> Parse(Bytes bytes, const DecodeLimits& limits, std::int6
   return decoder;
 }
 
+// Source: Pillow 13.0.0 src/_avif.c AvifDecoderNew.
+std::string_view ModeOf(const avifDecoder& decoder) {
+  if (decoder.alphaPresent != AVIF_FALSE) return "RGBA";
+  return decoder.image->yuvFormat == AVIF_PIXEL_FORMAT_YUV400 ? "L" : "RGB";
+}
+
 absl::StatusOr<ImageHeader> ReadAvifHeader(Bytes bytes, const DecodeLimits& limits) {
   // The limits are checked below, with a text that names them.
   const DecodeLimits none = {.max_side = std::numeric_limits<int>::max()};
@@ -110,7 +117,7 @@ absl::StatusOr<ImageHeader> ReadAvifHeader(Bytes bytes, const DecodeLimits& limi
   constexpr std::size_t kTables = std::size_t{24} << 20;
   const std::size_t working =
       static_cast<std::size_t>((width + kBlock) * (height + kBlock)) * kBytesPerPixel;
-  return HeaderFor(Format::kAvif, (*decoder)->alphaPresent != 0 ? "RGBA" : "RGB", width, height,
+  return HeaderFor(Format::kAvif, ModeOf(**decoder), width, height,
                    working + kTables + bytes.size(), limits);
 }
 
@@ -150,11 +157,26 @@ absl::StatusOr<Image> DecodeAvif(Bytes bytes, const ImageHeader& header, const D
   return image;
 }
 
+// Source: Pillow 13.0.0 src/_avif.c irot_imir_to_exif_orientation.
+absl::StatusOr<int> ReadAvifOrientation(Bytes bytes) {
+  // By quarter turns against the clock; mirrored: not, top to bottom, left to right.
+  constexpr std::array<std::array<int, 3>, 4> kOrientations = {
+      {{1, 4, 2}, {8, 5, 7}, {3, 2, 4}, {6, 7, 5}}};
+  const DecodeLimits none = {.max_side = std::numeric_limits<int>::max()};
+  const absl::StatusOr<Decoder> decoder = Parse(bytes, none, AVIF_DEFAULT_IMAGE_SIZE_LIMIT);
+  if (!decoder.ok()) return decoder.status();
+  const avifImage& image = *(*decoder)->image;
+  const bool turned = (image.transformFlags & AVIF_TRANSFORM_IROT) != 0;
+  const bool mirrored = (image.transformFlags & AVIF_TRANSFORM_IMIR) != 0;
+  return kOrientations[turned ? image.irot.angle % 4 : 0][mirrored ? 1 + image.imir.mode % 2 : 0];
+}
+
 }  // namespace
 
 const Codec kAvifCodec = {.format = Format::kAvif,
                           .accepts = AcceptsAvif,
                           .read_header = ReadAvifHeader,
-                          .decode = DecodeAvif};
+                          .decode = DecodeAvif,
+                          .read_orientation = ReadAvifOrientation};
 
 }  // namespace pixembed

@@ -53,10 +53,15 @@ absl::Status OutOfMemory(Format format) {
                                                       " image; lower --max_image_pixels"));
 }
 
+absl::StatusOr<int> ReadOrientation(const Codec& codec, Bytes bytes) {
+  if (codec.read_orientation == nullptr) return kUpright;
+  return codec.read_orientation(bytes);
+}
+
 absl::StatusOr<int> OrientationToApply(const Codec& codec, Bytes bytes,
                                        const DecodePolicy& policy) {
-  if (!policy.apply_exif_orientation || codec.read_orientation == nullptr) return kUpright;
-  return codec.read_orientation(bytes);
+  if (!policy.apply_exif_orientation) return kUpright;
+  return ReadOrientation(codec, bytes);
 }
 
 }  // namespace
@@ -110,6 +115,18 @@ absl::StatusOr<ImageHeader> ReadHeader(std::span<const std::byte> encoded,
     if (policy.background.has_value()) header->decoded_bytes += 4 * pixels;
     if (SwapsSides(*orientation)) std::swap(header->width, header->height);
     return header;
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory((*codec)->format);
+  }
+}
+
+absl::StatusOr<int> OptionalOrientation(std::span<const std::byte> encoded,
+                                        const DecodeLimits& limits) {
+  const Bytes bytes = AsBytes(encoded);
+  const absl::StatusOr<const Codec*> codec = FindCodec(bytes, limits);
+  if (!codec.ok()) return codec.status();
+  try {
+    return ReadOrientation(**codec, bytes);
   } catch (const std::bad_alloc&) {
     return OutOfMemory((*codec)->format);
   }

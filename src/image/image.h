@@ -109,7 +109,8 @@ struct Color {
 //       image = Image.alpha_composite(canvas, image.convert("RGBA"))
 //   return image.convert("RGB")
 struct DecodePolicy {
-  // Turns and mirrors as EXIF, or else XMP, says: in JPEG, PNG and WebP. TIFF is always upright.
+  // Turns and mirrors as EXIF, or else XMP, says: in JPEG, PNG and WebP; in AVIF as the container
+  // says. TIFF is always upright.
   bool apply_exif_orientation = false;
   // What shows through where an image is transparent. Nothing: alpha is dropped.
   std::optional<Color> background = {};
@@ -232,8 +233,9 @@ struct ImageDescription {
   Format format = Format::kJpeg;
   std::string_view mode;  // as ImageHeader
   Size size;              // of the decoded picture
-  int orientation = 1;    // EXIF's, 1 to 8; 1 is upright, or none
-  bool oriented = false;  // whether Decode applied it, as in a TIFF; elsewhere it is only seen
+  // EXIF's, or else XMP's, 1 to 8; 1 is upright, none, or in metadata that cannot be read.
+  int orientation = 1;
+  bool oriented = false;  // whether Decode applied it: in a TIFF, or as the policy asks
   Size resized;           // between resize and crop; where it equals `size`, nothing is resized
   // Where in the resized picture the model's input begins: negative where it is padded with 0.
   int crop_top = 0;
@@ -247,7 +249,8 @@ struct ImageDescription {
 // Errors: those of DecodeAndResize. REQUIRES: ValidateSpec(spec).ok().
 absl::StatusOr<ImageDescription> DescribeImage(std::span<const std::byte> encoded,
                                                const DecodeLimits& limits,
-                                               const PreprocessSpec& spec);
+                                               const PreprocessSpec& spec,
+                                               const DecodePolicy& policy = {});
 
 // Rescale and normalize, where Resize has not, into one row of a batch: [3, H, W] float32,
 // row-major, planar RGB.

@@ -1,24 +1,20 @@
 #include "src/model/fingerprint.h"
 
-#include <openssl/evp.h>
-
-#include <array>
 #include <cstddef>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "src/checkpoint/checkpoint.h"
+#include "src/digest/digest.h"
 #include "src/image/image.h"
 #include "src/model/model.h"
 #include "src/model/weights.h"
@@ -26,18 +22,10 @@
 namespace pixembed {
 namespace {
 
-std::string Sha256(std::span<const std::byte> bytes) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int size = 0;
-  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
-    throw std::runtime_error("libcrypto gives no SHA-256");
-  }
-  return absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(digest.data()), size));
-}
+std::string HexSha256(std::span<const std::byte> bytes) { return Hex(Sha256(bytes)); }
 
-std::string Sha256(std::string_view text) {
-  return Sha256(std::as_bytes(std::span(text.data(), text.size())));
+std::string HexSha256(std::string_view text) {
+  return HexSha256(std::as_bytes(std::span(text.data(), text.size())));
 }
 
 // Views of the standard library, as Abseil of this age takes them.
@@ -74,14 +62,14 @@ std::string ProcessorText(const PreprocessSpec& spec) {
 std::string DigestWeights(const std::map<std::string, const Tensor*, std::less<>>& tensors) {
   std::string lines;
   for (const auto& [name, tensor] : tensors) {
-    absl::StrAppend(&lines, Sha256(tensor->bytes), " ", View(TensorTypeName(tensor->type)), " ",
+    absl::StrAppend(&lines, HexSha256(tensor->bytes), " ", View(TensorTypeName(tensor->type)), " ",
                     ShapeText(tensor->shape), " ", name, "\n");
   }
-  return Sha256(lines);
+  return HexSha256(lines);
 }
 
 std::string DigestProgram(std::span<const std::byte> file) {
-  return Sha256(absl::StrCat("program ", Sha256(file), "\n"));
+  return HexSha256(absl::StrCat("program ", HexSha256(file), "\n"));
 }
 
 std::string FingerprintText(const FingerprintParts& parts) {
@@ -104,6 +92,6 @@ std::string FingerprintText(const FingerprintParts& parts) {
   return text;
 }
 
-std::string Fingerprint(const FingerprintParts& parts) { return Sha256(FingerprintText(parts)); }
+std::string Fingerprint(const FingerprintParts& parts) { return HexSha256(FingerprintText(parts)); }
 
 }  // namespace pixembed

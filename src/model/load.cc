@@ -254,8 +254,10 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
                                                    const Source& source,
                                                    const ModelOptions& options) {
   const c10::InferenceMode inference;
-  // First: of what is wrong with a directory, an unknown family says most.
-  if (absl::Status status = CheckFamily(checkpoint); !status.ok()) return status;
+  // First: of what is wrong with a directory, an unknown family says most. A program brings its own.
+  if (source.format == ModelFormat::kSafetensors) {
+    if (absl::Status status = CheckFamily(checkpoint); !status.ok()) return status;
+  }
   const absl::StatusOr<Size> input = InputSize(checkpoint.processor);
   if (!input.ok()) return input.status();
 

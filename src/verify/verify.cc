@@ -55,7 +55,7 @@ std::vector<float> Floats(const Embedding& embedding) {
 }
 
 Sha256Digest PixelValuesDigest(const Image& image, const PreprocessSpec& spec) {
-  std::vector<float> chw(image.size_bytes());
+  std::vector<float> chw(image.samples());
   Normalize(image, spec, chw);
   return Sha256(std::as_bytes(std::span(chw)));
 }

@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 import transformers
-from PIL import Image
+from PIL import Image, ImageOps
 from pixembed_fixtures import Server, encode, picture, run_cli
 
 from pixembed import Client, ServiceError
@@ -31,6 +31,9 @@ def test_every_picture_is_explained_as_pillow_and_the_processor_do(
     images = {**pictures, "turned.jpg": turned("JPEG"), "turned.webp": turned("WEBP")}
     images["turned.png"] = turned("PNG")
     with Client(server.address) as client:
+        (fingerprint,) = {
+            result.fingerprint for result in client.embed_stream(images.values(), model=model)
+        }
         for name, data in images.items():
             explanation = client.explain(data, model=model)
             image = Image.open(io.BytesIO(data))
@@ -39,6 +42,7 @@ def test_every_picture_is_explained_as_pillow_and_the_processor_do(
             assert (explanation.width, explanation.height) == image.size, name
             assert explanation.exif_orientation == image.getexif().get(ORIENTATION, 1), name
             assert not explanation.orientation_applied
+            assert explanation.fingerprint == fingerprint, name
             rgb = image.convert("RGB")
             digest = hashlib.sha256(np.asarray(rgb).tobytes()).hexdigest()
             assert explanation.decoded_sha256 == digest, name
@@ -46,6 +50,18 @@ def test_every_picture_is_explained_as_pillow_and_the_processor_do(
             assert (explanation.input_height, explanation.input_width) == values.shape[1:]
             digest = hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()
             assert explanation.input_sha256 == digest, name
+
+
+def test_a_picture_that_is_turned_upright_is_explained_upright(server: Server) -> None:
+    data = turned("JPEG")
+    with Client(server.address) as client:
+        explanation = client.explain(data, exif_orientation="apply")
+    assert explanation.exif_orientation == 6
+    assert explanation.orientation_applied
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    assert (explanation.width, explanation.height) == upright.size
+    digest = hashlib.sha256(np.asarray(upright).tobytes()).hexdigest()
+    assert explanation.decoded_sha256 == digest
 
 
 def test_the_command_line_explains_files_and_says_why_it_cannot(
@@ -59,6 +75,9 @@ def test_the_command_line_explains_files_and_says_why_it_cannot(
     assert "broken.jpg: TRUNCATED_IMAGE" in run.stderr
     assert "format       JPEG, mode RGB, 90x60" in run.stdout
     assert "orientation  6, seen, not applied" in run.stdout
+    run = run_cli("explain", "--exif_orientation=apply", f"--address={server.address}", str(good))
+    assert "orientation  6, applied" in run.stdout
+    assert "mode RGB, 60x90" in run.stdout
     run = run_cli("explain", "--json", f"--address={server.address}", str(good))
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["image"] == str(good)

@@ -26,7 +26,7 @@ def verified(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:
     """A model directory with the golden file that the real transformers gives."""
-    directory = tmp_path_factory.mktemp("verified") / request.param
+    directory: pathlib.Path = tmp_path_factory.mktemp("verified") / request.param
     shutil.copytree(request.getfixturevalue(request.param), directory)
     make_golden(directory)
     return directory

@@ -37,9 +37,8 @@ class FakeDecoder {
         },
         [this](std::span<const std::byte> bytes, const DecodeLimits&, const PreprocessSpec& spec,
                const DecodePolicy& policy) { return Decode(bytes, spec, policy); },
-        [this](std::span<const std::byte> bytes, const DecodeLimits&, const PreprocessSpec& spec) {
-          return Describe(bytes, spec);
-        }};
+        [this](std::span<const std::byte> bytes, const DecodeLimits&, const PreprocessSpec& spec,
+               const DecodePolicy& policy) { return Describe(bytes, spec, policy); }};
   }
 
   Gate& gate() { return gate_; }
@@ -78,8 +77,9 @@ class FakeDecoder {
   }
 
   absl::StatusOr<ImageDescription> Describe(std::span<const std::byte> bytes,
-                                            const PreprocessSpec& spec) {
-    const absl::StatusOr<Image> image = Decode(bytes, spec, {});
+                                            const PreprocessSpec& spec,
+                                            const DecodePolicy& policy) {
+    const absl::StatusOr<Image> image = Decode(bytes, spec, policy);
     if (!image.ok()) return image.status();
     ImageDescription description;
     description.mode = "RGB";

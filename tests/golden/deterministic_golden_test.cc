@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <random>
@@ -18,6 +17,7 @@
 #include "src/image/image.h"
 #include "src/model/model.h"
 #include "tests/golden/golden.h"
+#include "tests/golden/golden_images.h"
 
 namespace pixembed {
 namespace {
@@ -26,20 +26,6 @@ constexpr int kRunners = 2;  // on a thread each, at the same time
 constexpr int kBatches = 6;  // of each runner
 constexpr std::size_t kMaxBatch = 6;
 constexpr int kMaxThreads = 4;
-
-std::vector<Image> ImagesOf(const Weights& expected) {
-  const Tensor* const tensor = expected.Find("images");
-  if (tensor == nullptr) return {};
-  std::vector<Image> images;
-  const std::byte* next = tensor->bytes.data();
-  for (std::int64_t i = 0; i < tensor->shape[0]; ++i) {
-    Image image(static_cast<int>(tensor->shape[2]), static_cast<int>(tensor->shape[1]));
-    std::memcpy(image.pixels().data(), next, image.size_bytes());
-    next += image.size_bytes();
-    images.push_back(std::move(image));
-  }
-  return images;
-}
 
 std::unique_ptr<Runner> NewRunner(const Model& model) {
   absl::StatusOr<std::unique_ptr<Runner>> runner = model.NewRunner(Device{});
@@ -81,11 +67,12 @@ int RunMixes(const Model& model, const std::vector<Image>& images,
 
 // Vectors that depended on the batch, the runner or the threads.
 int CountDifferences(const std::filesystem::path& directory, const Weights& expected) {
-  const auto model = LoadModel(directory, {.deterministic = true});
+  const auto model = LoadModel(directory, {.trust_model_code = true, .deterministic = true});
   EXPECT_TRUE(model.ok()) << model.status();
   if (!model.ok()) return -1;
-  const std::vector<Image> images = ImagesOf(expected);
+  const std::vector<Image> images = GoldenImages(expected, (*model)->info().preprocess);
   EXPECT_FALSE(images.empty());
+  if (images.empty()) return -1;
   std::vector<std::string> alone;
   {
     const std::unique_ptr<Runner> runner = NewRunner(**model);

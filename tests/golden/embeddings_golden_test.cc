@@ -23,6 +23,7 @@
 #include "src/image/image.h"
 #include "src/model/model.h"
 #include "tests/golden/golden.h"
+#include "tests/golden/golden_images.h"
 #include "tests/model/test_device.h"
 
 namespace pixembed {
@@ -134,32 +135,6 @@ std::vector<std::vector<T>> Rows(const Weights& tensors, std::string_view name) 
   return rows;
 }
 
-Image ImageOf(std::span<const std::uint8_t> levels, Size size) {
-  Image image(size.width, size.height);
-  EXPECT_EQ(levels.size(), image.size_bytes());
-  std::copy(levels.begin(), levels.end(), image.pixels().begin());
-  return image;
-}
-
-// What the decode stage gives: made here where the file holds the pictures themselves.
-std::vector<Image> Images(const Weights& expected, const ModelInfo& info) {
-  std::vector<Image> images;
-  if (expected.Find("images") != nullptr) {
-    for (const std::vector<std::uint8_t>& row : Rows<std::uint8_t>(expected, "images")) {
-      images.push_back(ImageOf(row, info.input));
-    }
-    return images;
-  }
-  for (int i = 0;; ++i) {
-    const Tensor* picture = expected.Find(absl::StrCat("picture.", i));
-    if (picture == nullptr) return images;
-    const Size size = {static_cast<int>(picture->shape.at(0)),
-                       static_cast<int>(picture->shape.at(1))};
-    const auto* levels = reinterpret_cast<const std::uint8_t*>(picture->bytes.data());
-    images.push_back(Resize(ImageOf({levels, picture->bytes.size()}, size), info.preprocess));
-  }
-}
-
 std::vector<float> Floats(const Embedding& embedding) {
   std::vector<float> values(static_cast<std::size_t>(embedding.dimensions));
   EXPECT_EQ(embedding.values.size(), values.size() * sizeof(float));
@@ -243,7 +218,7 @@ TEST_P(EmbeddingsGolden, EveryPoolingIsTheReferences) {
   const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
   Loaded loaded;
   ASSERT_NO_FATAL_FAILURE(Load(GoldenPath(folder), folder + "/expected.safetensors", loaded));
-  const std::vector<Image> images = Images(loaded.expected, loaded.model->info());
+  const std::vector<Image> images = GoldenImages(loaded.expected, loaded.model->info().preprocess);
   const float tolerance = GetParam() == kSharpAttention ? kSharpTolerance : kTinyTolerance;
   for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
     if (!loaded.model->CheckOutput({.pooling = pooling}).ok()) continue;
@@ -262,7 +237,7 @@ TEST_P(EmbeddingsGolden, EveryHiddenStateIsTheReferences) {
   const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
   Loaded loaded;
   ASSERT_NO_FATAL_FAILURE(Load(GoldenPath(folder), folder + "/expected.safetensors", loaded));
-  const std::vector<Image> images = Images(loaded.expected, loaded.model->info());
+  const std::vector<Image> images = GoldenImages(loaded.expected, loaded.model->info().preprocess);
   const int count = loaded.model->info().hidden_states;
   if (count == 0) {  // only where the states of the layers differ in shape
     EXPECT_NE(loaded.expected.Find("hidden_states.0")->shape,
@@ -297,7 +272,7 @@ TEST_P(EmbeddingsGolden, NormalizedPixelsAreTheReferencesBits) {
   const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
   Loaded loaded;
   ASSERT_NO_FATAL_FAILURE(Load(GoldenPath(folder), folder + "/expected.safetensors", loaded));
-  const std::vector<Image> images = Images(loaded.expected, loaded.model->info());
+  const std::vector<Image> images = GoldenImages(loaded.expected, loaded.model->info().preprocess);
   const auto expected = Rows<float>(loaded.expected, "pixel_values");
   ASSERT_EQ(images.size(), expected.size());
   for (std::size_t i = 0; i < images.size(); ++i) {

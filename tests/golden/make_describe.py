@@ -3,8 +3,8 @@
 
 usage: make_describe.py OUT_DIR
 
-A line for each: name, format, mode, width, height, EXIF orientation (1 where there is none), tabs between. The
-format is as this project spells it. XMP is not looked at, but in TIFF. The test is describe_golden_test.cc.
+A line for each: name, format, mode, width, height, orientation (1 where there is none), tabs between. The format
+is as this project spells it. The test is describe_golden_test.cc.
 """
 
 import io
@@ -17,13 +17,9 @@ from safetensors.numpy import load_file
 
 ORIENTATION = 0x0112
 FORMATS = {"WEBP": "WebP", "MPO": "JPEG", "DIB": "BMP"}
-XMP = ("xmp", "XML:com.adobe.xmp")
 
 
 def orientation_of(image: PIL.Image.Image) -> int:
-    if image.format != "TIFF":
-        for key in XMP:
-            image.info.pop(key, None)
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # EXIF data that Pillow itself cannot read

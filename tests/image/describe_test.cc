@@ -42,7 +42,7 @@ TEST(DescribeImage, SaysSizesAndWindowAndHashesWhatTheServiceComputes) {
   EXPECT_EQ(description->crop_left, (description->resized.width - 24) / 2);
   EXPECT_EQ(description->input, (Size{24, 24}));
   EXPECT_EQ(description->decoded_sha256, Hex(Sha256(std::as_bytes(decoded->pixels()))));
-  std::vector<float> chw(input->size_bytes());
+  std::vector<float> chw(input->samples());
   Normalize(*input, spec, chw);
   EXPECT_EQ(description->input_sha256, Hex(Sha256(std::as_bytes(std::span(chw)))));
 }

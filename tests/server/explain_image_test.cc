@@ -20,9 +20,10 @@ using ::testing::HasSubstr;
 class ExplainImageTest : public ServerTest {
  protected:
   grpc::Status Explain(const std::string& data, const std::string& model,
-                       v1::ImageExplanation* explanation) {
+                       v1::ImageExplanation* explanation, const v1::EmbedOptions& options = {}) {
     v1::ExplainImageRequest request;
     request.set_model(model);
+    *request.mutable_options() = options;
     request.set_data(data);
     return stub_->ExplainImage(Context().get(), request, explanation);
   }
@@ -44,9 +45,23 @@ TEST_F(ExplainImageTest, SaysWhatIsDoneToTheImage) {
   const auto image = Decode(std::as_bytes(std::span(data)), DecodeLimits());
   ASSERT_TRUE(image.ok());
   EXPECT_EQ(explanation.decoded_sha256(), Hex(Sha256(std::as_bytes(image->pixels()))));
-  std::vector<float> chw(image->size_bytes());
+  std::vector<float> chw(image->samples());
   Normalize(*image, models_[0]->info().preprocess, chw);
   EXPECT_EQ(explanation.input_sha256(), Hex(Sha256(std::as_bytes(std::span(chw)))));
+}
+
+TEST_F(ExplainImageTest, FollowsTheOptionsOfTheEmbeddingThatItExplains) {
+  Start();
+  v1::EmbedOptions options;
+  options.set_exif_orientation(v1::EXIF_ORIENTATION_APPLY);
+  options.mutable_background()->set_green(200);
+  v1::ImageExplanation explanation;
+  ASSERT_TRUE(Explain(SolidImage(1), "", &explanation, options).ok());
+  const DecodePolicy policy = {.apply_exif_orientation = true, .background = Color{0, 200, 0}};
+  EXPECT_EQ(engine_->last().policy, policy);
+  EXPECT_EQ(explanation.fingerprint(), models_[0]->Fingerprint({.policy = policy}));
+  options.set_expected_fingerprint(models_[0]->Fingerprint({}));
+  EXPECT_EQ(ReasonIn(Explain(SolidImage(1), "", &explanation, options)), "FINGERPRINT_MISMATCH");
 }
 
 TEST_F(ExplainImageTest, EveryBrokenImageFailsWithItsReason) {

@@ -261,12 +261,22 @@ class Client:
         request = embedding_pb2.ListModelsRequest()
         return list(self._unary(self._embedding.ListModels, request).models)
 
-    def explain(self, image: ImageLike, *, model: str = "") -> embedding_pb2.ImageExplanation:
+    def explain(
+        self,
+        image: ImageLike,
+        *,
+        model: str = "",
+        exif_orientation: ExifOrientation = "ignore",
+        background: tuple[int, int, int] | None = None,
+    ) -> embedding_pb2.ImageExplanation:
         """What the server does to an image before the model sees it.
 
         Raises ServiceError with the image's reason where it cannot be used.
         """
-        request = embedding_pb2.ExplainImageRequest(model=model, data=_encoded(image))
+        options = _options(exif_orientation=exif_orientation, background=background)
+        request = embedding_pb2.ExplainImageRequest(
+            model=model, data=_encoded(image), options=options
+        )
         explanation: embedding_pb2.ImageExplanation = self._unary(
             self._embedding.ExplainImage, request
         )
@@ -524,16 +534,16 @@ def _color(color: tuple[int, int, int] | None) -> embedding_pb2.Color | None:
 
 def _options(
     *,
-    pooling: str,
-    layers: Sequence[int],
-    exif_orientation: str,
-    background: tuple[int, int, int] | None,
-    normalize: bool,
-    dimensions: int,
-    data_type: str,
-    lane: str,
-    expected_fingerprint: str,
-    ordered: bool,
+    pooling: str = "mean",
+    layers: Sequence[int] = (),
+    exif_orientation: str = "ignore",
+    background: tuple[int, int, int] | None = None,
+    normalize: bool = False,
+    dimensions: int = 0,
+    data_type: str = "float32",
+    lane: str = "",
+    expected_fingerprint: str = "",
+    ordered: bool = False,
 ) -> embedding_pb2.EmbedOptions:
     if dimensions < 0:
         raise ValueError(f"dimensions is {dimensions}; it must not be negative")
