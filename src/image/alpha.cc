@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <span>
 
+#include "absl/status/status.h"
+#include "src/error/error.h"
 #include "src/image/image.h"
 
 namespace pixembed {
@@ -35,6 +37,26 @@ void ReplaceColor(Color transparent, Color background, std::span<std::uint8_t> r
     rgb[i + 1] = background.green;
     rgb[i + 2] = background.blue;
   }
+}
+
+absl::Status ConvertToRgb(const PreprocessSpec& spec, Image& image) {
+  constexpr Color kWhite = {255, 255, 255};
+  const Transparency transparency = image.transparency();
+  image.set_transparency({});
+  if (!spec.convert_rgb) return absl::OkStatus();
+  switch (transparency.kind) {
+    case Transparency::Kind::kNone:
+      break;
+    case Transparency::Kind::kColor:
+      ReplaceColor(transparency.color, kWhite, image.pixels());
+      break;
+    case Transparency::Kind::kUnreadable:
+      return MakeError(
+          Reason::kUnsupportedFormat,
+          "the file gives a transparency that is no color, which the model's processor "
+          "(do_convert_rgb) cannot put on white");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace pixembed

@@ -42,6 +42,7 @@ struct Codec {
   absl::StatusOr<ImageHeader> (*read_header)(Bytes bytes, const DecodeLimits& limits);
   // `header` is what read_header answered for the same bytes and limits; the image has its size.
   // Pixels outside the columns `needed` may be indeterminate; the status does not depend on them.
+  // On a background the image has no transparency(), which it shows.
   // For transparency it may hold 4 bytes a pixel beside what the header says.
   absl::StatusOr<Image> (*decode)(Bytes bytes, const ImageHeader& header,
                                   const DecodeLimits& limits, const Needed& needed);

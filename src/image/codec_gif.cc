@@ -394,6 +394,15 @@ absl::StatusOr<ImageHeader> ReadGifHeader(Bytes bytes, const DecodeLimits& limit
   return HeaderFor(Format::kGif, frame->mode, frame->width, frame->height, 8 * kTableSize, limits);
 }
 
+// The color of the transparent index, after convert("RGB"). Of a gray frame it is a level, even
+// where the pixels are colors of the screen's palette.
+Color TransparentColor(const Frame& frame, const Palette& palette) {
+  const std::uint8_t index = *frame.transparent_index;
+  if (frame.gray_with_palette) return {index, index, index};
+  const std::size_t at = std::size_t{index} * 3;
+  return {palette.at(at), palette.at(at + 1), palette.at(at + 2)};
+}
+
 absl::StatusOr<Image> DecodeGif(Bytes bytes, const ImageHeader& header, const DecodeLimits&,
                                 const Needed& needed) {
   const absl::StatusOr<Frame> frame = ReadFirstFrame(bytes);
@@ -418,6 +427,9 @@ absl::StatusOr<Image> DecodeGif(Bytes bytes, const ImageHeader& header, const De
     palette.at(at + 2) = needed.background->blue;
   }
   Image image(header.width, header.height);
+  if (!needed.background.has_value() && frame->transparent_index.has_value()) {
+    image.set_transparency({Transparency::Kind::kColor, TransparentColor(*frame, palette)});
+  }
   // What the frame does not cover is its transparent colour, whose own colour, or the background,
   // shows.
   const std::uint8_t* const background =

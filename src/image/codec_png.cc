@@ -43,6 +43,9 @@ constexpr std::size_t kMaxTextMemory = 64 * kMaxTextChunk;
 // how much of it was given at once.
 constexpr std::size_t kBlock = 65536;
 
+// The key of Image.info under which a text chunk displaces what tRNS says.
+constexpr std::string_view kTransparencyKey = "transparency";
+
 constexpr std::uint32_t Tag(const char (&name)[5]) {
   std::uint32_t tag = 0;
   for (int i = 0; i < 4; ++i) tag = tag << 8 | static_cast<std::uint8_t>(name[i]);
@@ -93,6 +96,20 @@ struct Box {
 struct Chunk {
   std::uint32_t tag = 0;
   std::uint32_t length = 0;
+};
+
+// Image.info["transparency"] in Pillow, with the numbers that the file has for it.
+struct InfoTransparency {
+  enum class Kind {
+    kNone,
+    kNumber,  // an index of the palette, or a level: levels[0], the others are 0
+    kColor,   // three levels
+    kAlphas,  // of the palette's first colors
+    kText,    // of a text chunk that has this key
+  };
+  Kind kind = Kind::kNone;
+  std::array<int, 3> levels = {};
+  Bytes alphas = {};
 };
 
 // What Pillow keeps of a file's texts, as far as they may say its orientation. Image.info's keys
@@ -155,11 +172,7 @@ class ChunkReader {
   bool interlaced = false;
   Bytes palette_bytes;
   bool has_palette = false;
-  // What tRNS says. Of a palette: one fully transparent colour, or the alphas of the first colours.
-  // Otherwise the one colour that is transparent.
-  bool has_transparent_index = false;
-  std::optional<Bytes> palette_alphas;
-  std::optional<Color> transparent_color;
+  InfoTransparency transparency;
   bool animated = false;              // has more than one picture, the default image included
   std::optional<Box> frame;           // of the last fcTL chunk
   std::optional<Box> image_data_box;  // where the first image data goes
@@ -291,18 +304,25 @@ absl::Status ChunkReader::ReadTransparency(Bytes data) {
     // To its regular expression, a line break at the end does not count.
     const bool line = !data.empty() && data.back() == '\n';
     const Bytes alphas = line ? data.first(data.size() - 1) : data;
-    has_transparent_index = std::ranges::count(alphas, 0) == 1 &&
-                            std::ranges::all_of(alphas, [](auto a) { return a == 0 || a == 255; });
-    palette_alphas = data;
+    const bool has_index = std::ranges::count(alphas, 0) == 1 &&
+                           std::ranges::all_of(alphas, [](auto a) { return a == 0 || a == 255; });
+    if (has_index) {
+      const auto index = static_cast<int>(std::ranges::find(alphas, 0) - alphas.begin());
+      transparency = {.kind = InfoTransparency::Kind::kNumber, .levels = {index, 0, 0}};
+    } else {
+      transparency = {.kind = InfoTransparency::Kind::kAlphas, .alphas = data};
+    }
   } else if (mode == "1" || mode == "L" || mode == "I;16" || mode == "RGB") {
     if (data.size() < (mode == "RGB" ? 6U : 2U)) return Corrupt("the tRNS chunk is too short");
-    // Pillow compares the low bytes with the pixels as RGB, whatever their depth.
+    const auto level = [data](std::size_t at) {
+      return int{LoadNumber<std::uint16_t>(data.subspan(at), std::endian::big)};
+    };
     if (mode == "RGB") {
-      transparent_color = Color{data[1], data[3], data[5]};
+      transparency = {.kind = InfoTransparency::Kind::kColor,
+                      .levels = {level(0), level(2), level(4)}};
     } else {
-      const bool light = data[0] != 0 || data[1] != 0;
-      const std::uint8_t gray = mode == "1" && light ? std::uint8_t{255} : data[1];
-      transparent_color = Color{gray, gray, gray};
+      const int gray = mode == "1" && level(0) != 0 ? 255 : level(0);
+      transparency = {.kind = InfoTransparency::Kind::kNumber, .levels = {gray, 0, 0}};
     }
   }
   return absl::OkStatus();
@@ -324,8 +344,9 @@ absl::Status ChunkReader::ReadFrameControl(Bytes data) {
 }
 
 void ChunkReader::KeepText(Bytes key, Bytes text) {
-  if (metadata_ == nullptr) return;
   const std::string_view name = AsText(key);
+  if (name == kTransparencyKey) transparency = {.kind = InfoTransparency::Kind::kText};
+  if (metadata_ == nullptr) return;
   if (name == "exif") {
     metadata_->exif.emplace();
     metadata_->exif_is_text = true;
@@ -378,10 +399,9 @@ absl::Status ChunkReader::ReadInternationalText(Bytes data) {
     if (!result->sound) return CountText(size);
     text = inflated;
   }
-  if (metadata_ != nullptr) {
-    if (AsText(key) == "XML:com.adobe.xmp") metadata_->xmp = AsText(text);
-    if (IsUtf8(language) && IsUtf8(translated_key) && IsUtf8(text)) KeepText(key, text);
-  }
+  if (metadata_ != nullptr && AsText(key) == "XML:com.adobe.xmp") metadata_->xmp = AsText(text);
+  const bool is_kept = metadata_ != nullptr || AsText(key) == kTransparencyKey;
+  if (is_kept && IsUtf8(language) && IsUtf8(translated_key) && IsUtf8(text)) KeepText(key, text);
   return CountText(size);
 }
 
@@ -761,14 +781,65 @@ void ReadAllChunks(ChunkReader& chunks) {
   if (ReadToImageData(chunks).ok()) ImageData(chunks).Finish().IgnoreError();
 }
 
+// Pillow compares the low bytes with the pixels as RGB, whatever their depth.
+Color LowBytes(const std::array<int, 3>& levels) {
+  const auto low = [&levels](std::size_t i) { return static_cast<std::uint8_t>(levels.at(i)); };
+  return {low(0), low(1), low(2)};
+}
+
+// What convert("RGB") of an image of this mode leaves in info["transparency"]; `palette` is nullptr
+// where the file has none before its image data. Only of gray and of palettes does Pillow make the
+// number a color; any other image keeps it, and one number is then a level of red.
+// Errors: CORRUPT_IMAGE (it raises). Source: Image.py convert; _imaging.c convert_transparent.
+absl::StatusOr<Transparency> TransparencyOfRgb(std::string_view mode, const InfoTransparency& info,
+                                               const Palette* palette) {
+  const bool is_converted = mode == "L" || mode == "P";
+  const Transparency unreadable = {.kind = Transparency::Kind::kUnreadable};
+  const auto transparent = [](Color color) {
+    return Transparency{.kind = Transparency::Kind::kColor, .color = color};
+  };
+  switch (info.kind) {
+    case InfoTransparency::Kind::kNone:
+      return Transparency();
+    case InfoTransparency::Kind::kAlphas:
+      return is_converted ? Transparency() : unreadable;
+    case InfoTransparency::Kind::kText:
+      if (is_converted) return Corrupt("a text takes the place of the transparent colour");
+      return unreadable;
+    case InfoTransparency::Kind::kColor:
+      if (mode == "L") return Corrupt("a transparent colour that is no gray");
+      if (mode == "P" && (palette == nullptr || std::ranges::max(info.levels) > 255)) {
+        return Corrupt("a transparent colour that cannot be in the palette");
+      }
+      return transparent(LowBytes(info.levels));
+    case InfoTransparency::Kind::kNumber:
+      break;
+  }
+  if (!is_converted) return transparent(LowBytes(info.levels));
+  const auto level = static_cast<std::uint8_t>(std::min(info.levels[0], 255));
+  if (mode == "L") return transparent({level, level, level});
+  if (palette == nullptr) return Corrupt("a transparent colour of a palette that is not there");
+  const std::size_t at = std::size_t{level} * 3;
+  return transparent({palette->at(at), palette->at(at + 1), palette->at(at + 2)});
+}
+
+// The colour whose pixels convert("RGBA") of an image of this mode makes transparent, palettes
+// aside. Errors: CORRUPT_IMAGE (it raises).
+absl::StatusOr<std::optional<Color>> TransparentColorOfRgba(std::string_view mode,
+                                                            const InfoTransparency& info) {
+  if (info.kind == InfoTransparency::Kind::kNone || HasAlpha(mode)) return std::nullopt;
+  if (info.kind == InfoTransparency::Kind::kAlphas || info.kind == InfoTransparency::Kind::kText) {
+    return Corrupt("something takes the place of the transparent colour");
+  }
+  if (mode == "RGB") return LowBytes(info.levels);
+  return LowBytes({info.levels[0], info.levels[0], info.levels[0]});
+}
+
 // The colours of the palette, on `background` where it is asked for.
 absl::StatusOr<Palette> ReadPalette(Bytes file, const ChunkReader& chunks,
                                     std::optional<Color> background) {
   Palette palette = {};
   if (chunks.color->mode != "P") return palette;
-  if (!background.has_value() && !chunks.has_palette && chunks.has_transparent_index) {
-    return Corrupt("a transparent colour of a palette that is not there");
-  }
   // A rest of one or two bytes does not count.
   const std::size_t size = chunks.palette_bytes.size() / 3 * 3;
   if (size > palette.size()) return Corrupt("a palette of more than 256 colours");
@@ -777,20 +848,29 @@ absl::StatusOr<Palette> ReadPalette(Bytes file, const ChunkReader& chunks,
 
   ChunkReader whole(file);  // the alphas may come after the image data
   ReadAllChunks(whole);
-  if (!chunks.has_palette && !whole.palette_alphas.has_value()) {
-    return Corrupt("there is no palette, which Pillow would look at for its alpha");
-  }
-  const Bytes given = whole.palette_alphas.value_or(Bytes());
+  const InfoTransparency& transparency = whole.transparency;
   constexpr std::size_t kColors = 256;
   std::array<std::uint8_t, kColors> alphas;
   std::ranges::fill(alphas, std::uint8_t{255});
-  if (whole.has_transparent_index) {
-    const auto index = static_cast<std::size_t>(std::ranges::find(given, 0) - given.begin());
-    if (index >= kColors) return Corrupt("a transparent colour outside the palette");
-    alphas.at(index) = 0;
-  } else {
-    if (given.size() > kColors) return Corrupt("alphas of more than 256 colours");
-    std::ranges::copy(given, alphas.begin());
+  switch (transparency.kind) {
+    case InfoTransparency::Kind::kNone:
+      if (!chunks.has_palette) {
+        return Corrupt("there is no palette, which Pillow would look at for its alpha");
+      }
+      break;
+    case InfoTransparency::Kind::kNumber: {
+      const auto index = static_cast<std::size_t>(transparency.levels[0]);
+      if (index >= kColors) return Corrupt("a transparent colour outside the palette");
+      alphas.at(index) = 0;
+      break;
+    }
+    case InfoTransparency::Kind::kAlphas:
+      if (transparency.alphas.size() > kColors) return Corrupt("alphas of more than 256 colours");
+      std::ranges::copy(transparency.alphas, alphas.begin());
+      break;
+    case InfoTransparency::Kind::kColor:
+    case InfoTransparency::Kind::kText:
+      return Corrupt("something takes the place of the palette's alphas");
   }
   CompositeOnto(*background, alphas, palette);
   return palette;
@@ -804,10 +884,11 @@ absl::StatusOr<Image> DecodePng(Bytes bytes, const ImageHeader& header, const De
   const absl::StatusOr<Palette> palette = ReadPalette(bytes, chunks, background);
   if (!palette.ok()) return palette.status();
   const RawMode* const raw_mode = FindRawMode(chunks.color->mode, chunks.color->raw_mode);
+  const bool has_palette = chunks.has_palette;  // chunks behind the image data change it no more
   const Box box = *chunks.image_data_box;
   if (box.x1 <= box.x0 || box.y1 <= box.y0) return Corrupt("the first frame is empty");
   Image image(header.width, header.height);
-  FillBlank(chunks.color->mode, *palette, image);
+  FillBlank(raw_mode->mode, *palette, image);
   const bool has_alpha = background.has_value() && raw_mode->to_alpha != nullptr;
   std::vector<std::uint8_t> alpha(has_alpha ? image.size_bytes() / 3 : 0);
   ZipDecoder decoder(*raw_mode, chunks.interlaced, box, *palette, image, alpha);
@@ -819,10 +900,19 @@ absl::StatusOr<Image> DecodePng(Bytes bytes, const ImageHeader& header, const De
     if (absl::Status status = decoder.Feed(*block); !status.ok()) return status;
   }
   if (absl::Status status = data.Finish(); !status.ok()) return status;
-  if (has_alpha) CompositeOnto(*background, alpha, image.pixels());
-  if (background.has_value() && chunks.transparent_color.has_value()) {
-    ReplaceColor(*chunks.transparent_color, *background, image.pixels());
+  if (!background.has_value()) {
+    const absl::StatusOr<Transparency> transparency =
+        TransparencyOfRgb(raw_mode->mode, chunks.transparency, has_palette ? &*palette : nullptr);
+    if (!transparency.ok()) return transparency.status();
+    image.set_transparency(*transparency);
+    return image;
   }
+  if (has_alpha) CompositeOnto(*background, alpha, image.pixels());
+  if (raw_mode->mode == "P") return image;
+  const absl::StatusOr<std::optional<Color>> transparent =
+      TransparentColorOfRgba(raw_mode->mode, chunks.transparency);
+  if (!transparent.ok()) return transparent.status();
+  if (transparent->has_value()) ReplaceColor(**transparent, *background, image.pixels());
   return image;
 }
 

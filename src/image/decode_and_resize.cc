@@ -51,6 +51,7 @@ absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
       },
       policy);
   if (!image.ok()) return image;
+  if (absl::Status status = ConvertToRgb(spec, *image); !status.ok()) return status;
   const Size size = {image->height(), image->width()};
   const bool in_float = spec.rescale_first && spec.resize.has_value();
   if (!in_float && ResizedSize(spec, size) == size && OutputSize(spec, size) == size) return image;

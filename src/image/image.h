@@ -30,6 +30,26 @@ enum class Sample {
   kFloat32,  // model input, rescaled and normalized: what Resize gives with rescale_first
 };
 
+struct Color {
+  std::uint8_t red = 0;
+  std::uint8_t green = 0;
+  std::uint8_t blue = 0;
+  friend auto operator<=>(const Color&, const Color&) = default;
+};
+
+// What Pillow keeps in Image.info["transparency"] of an RGB image: not in the pixels, but for who
+// comes after.
+struct Transparency {
+  enum class Kind {
+    kNone,
+    kColor,       // pixels of exactly this color are transparent: the file names one
+    kUnreadable,  // no color: Pillow raises where it is applied
+  };
+  Kind kind = Kind::kNone;
+  Color color = {};
+  friend bool operator==(const Transparency&, const Transparency&) = default;
+};
+
 // Pixels, [height, width, 3], row-major, interleaved RGB, no padding between rows.
 // Move-only; new images hold indeterminate pixels.
 class Image {
@@ -41,6 +61,9 @@ class Image {
   int width() const { return width_; }
   int height() const { return height_; }
   Sample sample() const { return sample_; }
+  // Set by Decode, gone after ConvertToRgb and Resize.
+  const Transparency& transparency() const { return transparency_; }
+  void set_transparency(const Transparency& transparency) { transparency_ = transparency; }
   // width * height * 3.
   std::size_t samples() const { return static_cast<std::size_t>(width_) * height_ * 3; }
   std::size_t size_bytes() const {
@@ -71,6 +94,7 @@ class Image {
   int width_ = 0;
   int height_ = 0;
   Sample sample_ = Sample::kUint8;
+  Transparency transparency_;
   std::unique_ptr<std::uint8_t[]> data_;  // aligned for floats, as operator new gives it
 };
 
@@ -90,13 +114,6 @@ struct DecodeLimits {
   int max_side = 65'535;
 };
 
-struct Color {
-  std::uint8_t red = 0;
-  std::uint8_t green = 0;
-  std::uint8_t blue = 0;
-  friend auto operator<=>(const Color&, const Color&) = default;
-};
-
 // Where a caller may ask for other pixels than those of Image.open(...).convert("RGB"). The default
 // is the reference.
 //
@@ -108,6 +125,9 @@ struct Color {
 //       canvas = Image.new("RGBA", image.size, (*background, 255))
 //       image = Image.alpha_composite(canvas, image.convert("RGBA"))
 //   return image.convert("RGB")
+//
+// On a background nothing stays transparent: info["transparency"] is none then, and ConvertToRgb
+// has nothing to do. Turning keeps it.
 struct DecodePolicy {
   // Turns and mirrors as EXIF, or else XMP, says: in JPEG, PNG and WebP; in AVIF as the container
   // says. TIFF is always upright.
@@ -141,9 +161,10 @@ absl::StatusOr<ImageHeader> ReadHeader(std::span<const std::byte> encoded,
 
 // The RGB pixels of Pillow 13's Image.open(encoded).convert("RGB"): the first frame; orientation
 // applied in TIFF and nowhere else; alpha dropped; ICC and gamma ignored; or what `policy` asks for
-// instead. The format is found by content.
-// Errors: those of ReadHeader, and TRUNCATED_IMAGE, CORRUPT_IMAGE, UNSUPPORTED_FORMAT found in the
-// pixel data; OUT_OF_MEMORY (RESOURCE_EXHAUSTED). Accepts and rejects what Pillow 13 does.
+// instead; and its info["transparency"]: of a PNG or GIF that names one transparent color. The
+// format is found by content. Errors: those of ReadHeader, and TRUNCATED_IMAGE, CORRUPT_IMAGE,
+// UNSUPPORTED_FORMAT found in the pixel data; OUT_OF_MEMORY (RESOURCE_EXHAUSTED). Accepts and
+// rejects what Pillow 13 does.
 absl::StatusOr<Image> Decode(std::span<const std::byte> encoded, const DecodeLimits& limits,
                              const DecodePolicy& policy = {});
 
@@ -186,10 +207,13 @@ struct ResizeTarget {
 };
 
 // What the processor of a model does to an RGB image. Plain data; checkpoint/ fills it in.
-// Order of steps: resize -> center crop (padding with 0 where the image is smaller) -> rescale ->
-// normalize; with rescale_first: rescale -> resize (in float32) -> center crop -> normalize.
+// Order of steps: convert to RGB -> resize -> center crop (padding with 0 where the image is
+// smaller)
+// -> rescale -> normalize; with rescale_first: convert to RGB -> rescale -> resize (in float32) ->
+// center crop -> normalize.
 struct PreprocessSpec {
   Backend backend = Backend::kTorchvision;
+  bool convert_rgb = false;  // do_convert_rgb: of an RGB image it changes what is transparent
   std::optional<ResizeTarget> resize;  // absent: do_resize is false
   Filter filter = Filter::kBilinear;
   std::optional<Size> crop;  // absent: do_center_crop is false
@@ -214,15 +238,23 @@ std::optional<Size> FixedOutputSize(const PreprocessSpec& spec);
 // side is 0 where longest_edge presses it to nothing.
 Size OutputSize(const PreprocessSpec& spec, Size input);
 
-// Resize and center crop, still uint8; with resize and rescale_first, all steps, in float32.
-// Bit-identical to the backend.
-// REQUIRES: ValidateSpec(spec).ok(); image not empty, nor what it is resized to (see longest_edge).
+// The first step: takes transparency() away and, where spec.convert_rgb is true, puts the image on
+// white where it was. The same in both backends.
+// Errors: UNSUPPORTED_FORMAT (spec.convert_rgb is true and the transparency kUnreadable: the
+// reference raises).
+// Source: transformers 5.23.0 image_transforms.py convert_to_rgb:778-786.
+absl::Status ConvertToRgb(const PreprocessSpec& spec, Image& image);
+
+// Resize and center crop, still uint8; with resize and rescale_first, all steps from there on, in
+// float32. Bit-identical to the backend.
+// REQUIRES: ValidateSpec(spec).ok(); ConvertToRgb was called; image not empty, nor what it is
+// resized to (see longest_edge).
 Image Resize(const Image& image, const PreprocessSpec& spec);
 
-// Decode and Resize in one; the pixels are the same as those of the two calls, the memory and time
-// are not: this is the path that the service takes.
-// Errors: those of Decode; TOO_MANY_PIXELS also where the result would be larger than
-// limits.max_pixels; EMPTY_IMAGE also where longest_edge leaves a side of 0 pixels, which the
+// Decode, ConvertToRgb and Resize in one; the pixels are the same as those of the three calls, the
+// memory and time are not: this is the path that the service takes.
+// Errors: those of Decode and ConvertToRgb; TOO_MANY_PIXELS also where the result would be larger
+// than limits.max_pixels; EMPTY_IMAGE also where longest_edge leaves a side of 0 pixels, which the
 // reference refuses. REQUIRES: ValidateSpec(spec).ok().
 absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
                                       const DecodeLimits& limits, const PreprocessSpec& spec,

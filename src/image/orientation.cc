@@ -37,6 +37,7 @@ Image Oriented(Image image, int orientation) {
   const int width = image.width();
   const int height = image.height();
   Image result(SwapsSides(orientation) ? height : width, SwapsSides(orientation) ? width : height);
+  result.set_transparency(image.transparency());
   const bool from_right =
       orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   const bool from_bottom =

@@ -19,7 +19,7 @@ inline constexpr int kUpright = 1;
 // Whether an orientation swaps the sides.
 bool SwapsSides(int orientation);
 
-// The image, turned upright.
+// The image, turned upright, with its transparency.
 Image Oriented(Image image, int orientation);
 
 // What exif_transpose makes of the tag's value: of any number but 1 to 8, and of what is no number,

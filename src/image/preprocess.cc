@@ -1,6 +1,7 @@
 #include "src/image/preprocess.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -217,6 +218,7 @@ Image Resize(const Image& image, const PreprocessSpec& spec) {
 }
 
 Image ResizeWith(const ResampleKernels& kernels, const Image& image, const PreprocessSpec& spec) {
+  assert(!spec.convert_rgb || image.transparency() == Transparency());
   const Size resized = ResizedSize(spec, {image.height(), image.width()});
   const Size size = spec.crop.value_or(resized);
   const CropAxis y = CenterCrop(spec.backend, resized.height, size.height);

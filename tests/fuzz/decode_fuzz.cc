@@ -80,6 +80,10 @@ void Check(const std::uint8_t* data, std::size_t size, const DecodePolicy& polic
   Require(part.status() == image.status(), "needed columns do not change the answer",
           part.status());
   if (!image.ok()) return;
+  Require(!policy.background.has_value() || image->transparency() == pixembed::Transparency(),
+          "on a background nothing is transparent", header.status());
+  Require(part->transparency() == image->transparency(),
+          "needed columns do not change transparency", header.status());
   Require(image->width() == header->width && image->height() == header->height,
           "the image has the header's size", header.status());
   for (int y = 0; y < image->height(); ++y) {

@@ -1,7 +1,7 @@
 // The path of the service, encoded bytes to model input, against its parts. Whatever the image and
-// the processor: DecodeAndResize gives the pixels, or the answer, of Decode and Resize (so the
-// columns that it does not decode do not matter), the SIMD kernels those of the scalar ones, and
-// Normalize finite numbers.
+// the processor: DecodeAndResize gives the pixels, or the answer, of Decode, ConvertToRgb and
+// Resize (so the columns that it does not decode do not matter), the SIMD kernels those of the
+// scalar ones, and Normalize finite numbers.
 //
 // The input is a file; its last bytes, which decoders ignore in most of them, say the processor
 // too. So every image is a seed.
@@ -82,6 +82,7 @@ PreprocessSpec AnySpec(Tail& tail) {
   if (tail.Number(0, 1) == 1) spec.crop = Size{tail.Number(1, 250), tail.Number(1, 250)};
   spec.rescale = tail.Number(0, 3) != 0;
   spec.normalize = tail.Number(0, 3) != 0;
+  spec.convert_rgb = tail.Number(0, 1) == 1;
   return spec;
 }
 
@@ -91,7 +92,7 @@ bool Same(const Image& a, const Image& b) {
 }
 
 void RequireReason(const absl::Status& status) {
-  Require(pixembed::ReasonOf(status).has_value(), "a failure has a reason");
+  Require(status.ok() || pixembed::ReasonOf(status).has_value(), "a failure has a reason");
   Require(status.code() != absl::StatusCode::kInternal, "never INTERNAL");
 }
 
@@ -103,9 +104,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const PreprocessSpec spec = AnySpec(tail);
   Require(ValidateSpec(spec).ok(), "the processor is one that can be followed");
   const absl::StatusOr<Image> input = pixembed::DecodeAndResize(encoded, kLimits, spec);
-  const absl::StatusOr<Image> whole = pixembed::Decode(encoded, kLimits);
+  absl::StatusOr<Image> whole = pixembed::Decode(encoded, kLimits);
+  if (whole.ok()) {
+    const absl::Status converted = ConvertToRgb(spec, *whole);
+    if (!converted.ok()) whole = converted;
+  }
   if (!input.ok()) {
     RequireReason(input.status());
+    RequireReason(whole.status());
     // The result may be too large, or nothing, where the picture itself is not.
     const auto reason = pixembed::ReasonOf(input.status());
     Require(!whole.ok() || reason == Reason::kTooManyPixels || reason == Reason::kEmptyImage,

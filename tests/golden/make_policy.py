@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What Pillow makes of files under a policy: EXIF orientation applied, alpha on a background.
+"""What Pillow makes of files under a policy: EXIF orientation applied, alpha on a background; and what
+transformers then makes of a colour that stays transparent.
 
 usage: make_policy.py OUT_DIR     PIXEMBED_PHOTOS: the sample photos
 
 OUT_DIR/policy.safetensors has for each case NAME: "NAME.encoded", the file, [bytes] uint8; and for
-each POLICY, "apply" and "background", "NAME.POLICY", the pixels under it, [height, width, 3] uint8:
-absent where Pillow refuses. Of the cases of make_decode.py there are those of which a policy makes
+each POLICY, "NAME.POLICY", the pixels under it, [height, width, 3] uint8: absent where Pillow
+refuses, or transformers does. Of the cases of make_decode.py there are those of which a policy makes
 something else than convert("RGB") does. The test is policy_golden_test.cc.
 """
 
@@ -21,6 +22,7 @@ import numpy as np
 import PIL.Image
 from PIL import ImageOps
 from safetensors.numpy import save_file
+from transformers.image_transforms import convert_to_rgb
 
 import make_decode
 from image_files import *  # a vocabulary of writers
@@ -30,8 +32,8 @@ BACKGROUND = (201, 17, 96)
 ORIENTATION = 0x0112
 
 
-def upright(data, apply, background):
-    """The reference: image.h DecodePolicy. None: refused."""
+def upright(data, apply, background, convert):
+    """The reference: image.h DecodePolicy, and ConvertToRgb. None: refused."""
     try:
         with PIL.Image.open(io.BytesIO(data)) as image:
             image.load()
@@ -40,12 +42,14 @@ def upright(data, apply, background):
             if background is not None and image.has_transparency_data:
                 canvas = PIL.Image.new("RGBA", image.size, (*background, 255))
                 image = PIL.Image.alpha_composite(canvas, image.convert("RGBA"))
-            return np.asarray(image.convert("RGB"))
+            image = image.convert("RGB")
+            return convert_to_rgb(image, return_numpy=True) if convert else np.asarray(image)
     except Exception:  # whatever it says, it is no picture
         return None
 
 
-POLICIES = {"apply": (True, None), "background": (False, BACKGROUND)}
+POLICIES = {"apply": (True, None, False), "background": (False, BACKGROUND, False),
+            "converted": (False, None, True), "apply_converted": (True, None, True)}
 
 
 # ---- EXIF data
@@ -222,6 +226,47 @@ def transparencies(rng):
         for key in (b"\0\1" * 3, b"\1\1" * 3, b"\1\0" * 3, b"\0\1\0\2\0\1"):
             yield f"alpha.png.few.{depth}.{kind}.{key.hex()}", png_file(
                 png_header(20, 20, depth, kind), zlib.compress(rows), png_chunk(b"tRNS", key))
+    # What takes the place of tRNS in Pillow's info: a text of that name, or a tRNS for other pixels.
+    for depth, kind in make_decode.PNG_KINDS:
+        header, rows = png_header(12, 9, depth, kind), zlib.compress(png_rows(rng, 12, 9, depth, kind, [0]))
+        colors = png_chunk(b"PLTE", palette) if kind == 3 else b""
+        trns = png_chunk(b"tRNS", b"\xff\0" if kind == 3 else b"\0\1" * 3)
+        for what, chunk in (
+                ("plain", png_chunk(b"tEXt", b"transparency\0x")),
+                ("no_value", png_chunk(b"tEXt", b"transparency")),
+                ("compressed", png_chunk(b"zTXt", b"transparency\0\0" + zlib.compress(b"x"))),
+                ("broken", png_chunk(b"zTXt", b"transparency\0\0broken")),
+                ("international", png_chunk(b"iTXt", b"transparency\0\0\0en\0key\0text")),
+                ("international.compressed", png_chunk(b"iTXt", b"transparency\0\1\0\0\0" + zlib.compress(b"x"))),
+                ("international.broken", png_chunk(b"iTXt", b"transparency\0\1\0\0\0broken")),
+                ("international.not_utf8", png_chunk(b"iTXt", b"transparency\0\0\0en\0key\0\xff")),
+                ("other_case", png_chunk(b"tEXt", b"Transparency\0x"))):
+            name = f"alpha.png.text.{depth}.{kind}.{what}"
+            yield name, png_file(header, rows, colors + trns + chunk)
+            yield f"{name}.first", png_file(header, rows, colors + chunk + trns)
+            yield f"{name}.after", png_file(header, rows, colors, chunk)
+    for (depth, kind), (other_depth, other_kind) in itertools.product(make_decode.PNG_KINDS, ((1, 0), (8, 0), (16, 0), (8, 2),
+                                                                                             (8, 3), (8, 6))):
+        rows = zlib.compress(png_rows(rng, 12, 9, depth, kind, [0]))
+        colors = png_chunk(b"PLTE", palette) if kind == 3 else b""
+        for what, data in (("index", b"\xff\xff\0"), ("levels", b"\0\3\0\1\0\2"), ("zero", bytes(6))):
+            chunk = png_header(12, 9, other_depth, other_kind) + png_chunk(b"tRNS", data)
+            name = f"alpha.png.two_headers.{depth}.{kind}.{other_depth}.{other_kind}.{what}"
+            yield name, png_file(chunk + png_header(12, 9, depth, kind), rows, colors)
+            yield f"{name}.after", png_file(png_header(12, 9, depth, kind), rows, colors, chunk)
+    # GIF: of a gray ramp, of colors, of few and of twice the same; where the frame does not reach.
+    gray = bytes(v for i in range(256) for v in (i, i, i))
+    indices = rng.integers(0, 8, 20 * 10, dtype=np.uint8).tobytes()
+    for what, screen, local in itertools.product(("after", "before"), (None, palette[:24], palette[:12], palette[:12] * 2, gray),
+                                                 (None, palette[30:54], gray)):
+        for transparent in (None, 0, 3, 7, 8, 255):
+            for width, height in ((20, 10), (23, 12)):
+                frame = gif_frame(0, 0, 20, 10, sub_blocks(lzw(indices, 8)), palette=local)
+                control = gif_control(transparent)
+                named = [len(part) if part else 0 for part in (screen, local)]
+                same = "twice" if screen == palette[:12] * 2 else "once"
+                yield (f"alpha.gif.{what}.{named[0]}.{named[1]}.{same}.{transparent}.{width}", gif_screen(width, height, screen)
+                       + (control + frame if what == "after" else frame + control) + b";")
     translucent = photo(48, 33, "astronaut.png")
     translucent.putalpha(drawn(48, 33).convert("L"))
     holed = translucent.copy()

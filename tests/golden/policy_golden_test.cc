@@ -1,14 +1,17 @@
-// Decode under a policy against Pillow, over what make_policy.py wrote, and over all that
-// make_decode.py wrote: files of which no policy makes anything else stay as they are.
+// Decode under a policy, and ConvertToRgb, against Pillow and transformers, over what
+// make_policy.py wrote, and over all that make_decode.py wrote: files of which no policy makes
+// anything else stay as they are.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "src/checkpoint/checkpoint.h"
@@ -27,10 +30,21 @@ constexpr DecodeLimits kPillowLimits = {.max_encoded_bytes = std::size_t{1} << 3
                                         .max_pixels = std::int64_t{2} * 89'478'485,
                                         .max_side = 1 << 30};
 
-// As in make_policy.py.
-const std::map<std::string, DecodePolicy> kPolicies = {
-    {"apply", {.apply_exif_orientation = true}},
-    {"background", {.background = Color{201, 17, 96}}},
+constexpr Color kBackground = {201, 17, 96};
+
+struct Case {
+  std::string_view golden;  // as make_policy.py calls it
+  DecodePolicy policy;
+  bool convert_rgb = false;
+};
+
+const std::map<std::string, Case> kCases = {
+    {"apply", {"apply", {.apply_exif_orientation = true}}},
+    {"background", {"background", {.background = kBackground}}},
+    {"converted", {"converted", {}, true}},
+    {"apply_converted", {"apply_converted", {.apply_exif_orientation = true}, true}},
+    // Nothing is transparent any more.
+    {"background_converted", {"background", {.background = kBackground}, true}},
 };
 
 // What is wrong with the answer, or nothing. `expected` is nullptr where Pillow refuses.
@@ -56,7 +70,25 @@ std::string Difference(const Tensor* expected, const absl::StatusOr<Image>& imag
 
 class PolicyGolden : public testing::TestWithParam<std::string> {
  protected:
-  static const DecodePolicy& policy() { return kPolicies.at(GetParam()); }
+  static const DecodePolicy& policy() { return kCases.at(GetParam()).policy; }
+
+  static const Tensor* Expected(const Weights& golden, std::string_view name) {
+    return golden.Find(
+        absl::StrCat(std::string(name), ".", std::string(kCases.at(GetParam()).golden)));
+  }
+
+  static absl::StatusOr<Image> Converted(absl::StatusOr<Image> image) {
+    if (!image.ok()) return image;
+    PreprocessSpec spec;
+    spec.convert_rgb = kCases.at(GetParam()).convert_rgb;
+    if (absl::Status status = ConvertToRgb(spec, *image); !status.ok()) return status;
+    EXPECT_EQ(image->transparency(), Transparency());
+    return image;
+  }
+
+  static absl::StatusOr<Image> Decoded(std::span<const std::byte> encoded) {
+    return Converted(Decode(encoded, kPillowLimits, policy()));
+  }
 };
 
 TEST_P(PolicyGolden, GivesPillowsPixelsAndRefusesWhatPillowRefuses) {
@@ -65,9 +97,8 @@ TEST_P(PolicyGolden, GivesPillowsPixelsAndRefusesWhatPillowRefuses) {
   for (const auto& [key, tensor] : golden.tensors()) {
     if (!key.ends_with(kEncoded)) continue;
     const std::string name = key.substr(0, key.size() - kEncoded.size());
-    const Tensor* const expected = golden.Find(absl::StrCat(name, ".", GetParam()));
-    const std::string difference =
-        Difference(expected, Decode(tensor.bytes, kPillowLimits, policy()));
+    const Tensor* const expected = Expected(golden, name);
+    const std::string difference = Difference(expected, Decoded(tensor.bytes));
     EXPECT_TRUE(difference.empty()) << name << ": " << difference;
     ++count;
   }
@@ -79,7 +110,7 @@ TEST_P(PolicyGolden, TheHeaderSaysTheSizeThatDecodingGives) {
   for (const auto& [key, tensor] : golden.tensors()) {
     if (!key.ends_with(kEncoded)) continue;
     const std::string name = key.substr(0, key.size() - kEncoded.size());
-    const Tensor* const expected = golden.Find(absl::StrCat(name, ".", GetParam()));
+    const Tensor* const expected = Expected(golden, name);
     if (expected == nullptr) continue;
     const absl::StatusOr<ImageHeader> header = ReadHeader(tensor.bytes, kPillowLimits, policy());
     ASSERT_TRUE(header.ok()) << name << ": " << header.status();
@@ -94,14 +125,14 @@ TEST_P(PolicyGolden, ThePixelsOfTheNeededColumnsAreThoseOfTheWholePicture) {
   const Weights golden = GoldenTensors("policy.safetensors");
   for (const auto& [key, tensor] : golden.tensors()) {
     if (!key.ends_with(kEncoded)) continue;
-    const absl::StatusOr<Image> whole = Decode(tensor.bytes, kPillowLimits, policy());
+    const absl::StatusOr<Image> whole = Decoded(tensor.bytes);
     Columns needed;
-    const absl::StatusOr<Image> part = DecodeColumns(
+    const absl::StatusOr<Image> part = Converted(DecodeColumns(
         tensor.bytes, kPillowLimits,
         [&](Size size) {
           return needed = {size.width / 3, size.width - (size.width - 1) / 3};
         },
-        policy());
+        policy()));
     ASSERT_EQ(part.status(), whole.status()) << key;
     if (!whole.ok()) continue;
     const std::ptrdiff_t begin = std::ptrdiff_t{needed.begin} * 3;
@@ -120,15 +151,17 @@ TEST_P(PolicyGolden, FilesWithoutOrientationOrAlphaStayAsTheyAre) {
   for (const auto& [key, tensor] : golden.tensors()) {
     if (!key.ends_with(kEncoded) || changed.Find(key) != nullptr) continue;
     const std::string name = key.substr(0, key.size() - kEncoded.size());
-    const std::string difference = Difference(golden.Find(absl::StrCat(name, ".rgb")),
-                                              Decode(tensor.bytes, kPillowLimits, policy()));
+    const std::string difference =
+        Difference(golden.Find(absl::StrCat(name, ".rgb")), Decoded(tensor.bytes));
     EXPECT_TRUE(difference.empty()) << name << ": " << difference;
     ++count;
   }
   EXPECT_GT(count, 500);
 }
 
-INSTANTIATE_TEST_SUITE_P(Policies, PolicyGolden, testing::Values("apply", "background"),
+INSTANTIATE_TEST_SUITE_P(Policies, PolicyGolden,
+                         testing::Values("apply", "background", "converted", "apply_converted",
+                                         "background_converted"),
                          [](const auto& policy) { return std::string(policy.param); });
 
 }  // namespace

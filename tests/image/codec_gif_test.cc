@@ -66,5 +66,29 @@ TEST(Gif, AnEmptyFrameAndAnImpossibleCodeAreCorrupt) {
   EXPECT_EQ(ReasonOf(Decode(AsBytes(no_frame), {}).status()), Reason::kCorruptImage);
 }
 
+// A file whose screen has a palette of four colours, or none.
+Transparency WithTransparentIndex(std::string file, std::size_t palette_size, char index,
+                                  const DecodePolicy& policy = {}) {
+  std::string control("!\xf9\x04\x01\x00\x00?\x00", 8);
+  control[6] = index;
+  file.insert(13 + palette_size, control);
+  const auto image = Decode(AsBytes(file), {}, policy);
+  EXPECT_TRUE(image.ok()) << image.status();
+  return image.ok() ? image->transparency() : Transparency();
+}
+
+TEST(Gif, TheTransparentIndexNamesAColor) {
+  const std::string file = GifFile(2, 1, kPalette, 0, 0, 2, 1, kOneTwo);
+  const auto color = [](Color named) {
+    return Transparency{.kind = Transparency::Kind::kColor, .color = named};
+  };
+  EXPECT_EQ(WithTransparentIndex(file, kPalette.size(), 2), color({7, 8, 9}));
+  EXPECT_EQ(WithTransparentIndex(file, kPalette.size(), 4), color({0, 0, 0}));
+  EXPECT_EQ(WithTransparentIndex(file, kPalette.size(), 2, {.background = Color{}}),
+            Transparency());
+  EXPECT_EQ(WithTransparentIndex(GifFile(2, 1, "", 0, 0, 2, 1, kOneTwo), 0, 9), color({9, 9, 9}));
+  EXPECT_EQ(Decode(AsBytes(file), {})->transparency(), Transparency());
+}
+
 }  // namespace
 }  // namespace pixembed

@@ -93,5 +93,64 @@ TEST(Png, AnUnknownFilterIsCorrupt) {
   EXPECT_EQ(ReasonOf(Decode(AsBytes(file), {}).status()), Reason::kCorruptImage);
 }
 
+Transparency TransparentColor(Color color) {
+  return {.kind = Transparency::Kind::kColor, .color = color};
+}
+
+// Of two pixels.
+Transparency TransparencyOf(int depth, int color_type, std::string_view rows,
+                            std::string_view before, const DecodePolicy& policy = {}) {
+  const std::string file = PngFile(2, 1, depth, color_type, rows, before);
+  const absl::StatusOr<Image> image = Decode(AsBytes(file), {}, policy);
+  EXPECT_TRUE(image.ok()) << image.status();
+  return image.ok() ? image->transparency() : Transparency();
+}
+
+TEST(Png, NamesTheTransparentColorAsPillowDoesAfterConversion) {
+  const auto key = [](const std::vector<int>& bytes) { return PngChunk("tRNS", Row(bytes)); };
+  const std::string gray = Row({0, 1, 2});
+  EXPECT_EQ(TransparencyOf(8, 0, gray, ""), Transparency());
+  EXPECT_EQ(TransparencyOf(8, 0, gray, key({0, 7})), TransparentColor({7, 7, 7}));
+  EXPECT_EQ(TransparencyOf(8, 0, gray, key({1, 7})), TransparentColor({255, 255, 255}));
+  // Pillow takes a number of these modes for a level of red.
+  const std::string bits = Row({0, 64});
+  EXPECT_EQ(TransparencyOf(1, 0, bits, key({0, 0})), TransparentColor({0, 0, 0}));
+  EXPECT_EQ(TransparencyOf(1, 0, bits, key({0, 1})), TransparentColor({255, 0, 0}));
+  EXPECT_EQ(TransparencyOf(16, 0, Row({0, 0, 1, 0, 2}), key({3, 9})), TransparentColor({9, 0, 0}));
+  // Low bytes, even of samples of 16 bits.
+  EXPECT_EQ(TransparencyOf(8, 2, Row({0, 1, 2, 3, 4, 5, 6}), key({1, 2, 3, 4, 5, 6})),
+            TransparentColor({2, 4, 6}));
+  // An alpha channel has nothing beside it.
+  EXPECT_EQ(TransparencyOf(8, 4, Row({0, 1, 2, 3, 4}), key({0, 1})), Transparency());
+}
+
+TEST(Png, OfAPaletteOneIndexNamesAColorAndAlphasDoNot) {
+  const std::string palette = PngChunk("PLTE", Row({1, 2, 3, 4, 5, 6}));
+  const auto of = [](std::string_view before, const DecodePolicy& policy = {}) {
+    return TransparencyOf(8, 3, Row({0, 1, 0}), before, policy);
+  };
+  const std::string index = absl::StrCat(palette, PngChunk("tRNS", Row({255, 0})));
+  EXPECT_EQ(of(index), TransparentColor({4, 5, 6}));
+  EXPECT_EQ(of(absl::StrCat(palette, PngChunk("tRNS", Row({255, 255, 0})))),
+            TransparentColor({0, 0, 0}));
+  EXPECT_EQ(of(absl::StrCat(palette, PngChunk("tRNS", Row({0, 0})))), Transparency());
+  EXPECT_EQ(of(index, {.background = Color{}}), Transparency());
+  const std::string none = PngFile(2, 1, 8, 3, Row({0, 1, 0}), PngChunk("tRNS", Row({255, 0})));
+  EXPECT_EQ(ReasonOf(Decode(AsBytes(none), {}).status()), Reason::kCorruptImage);
+}
+
+// A text of this key takes tRNS's place in Image.info.
+TEST(Png, ATextInPlaceOfATransparentColorIsRefusedWherePillowLooksAtIt) {
+  const std::string text = PngChunk("tEXt", std::string("transparency\0x", 14));
+  const std::string gray = PngFile(2, 1, 8, 0, Row({0, 1, 2}), text);
+  EXPECT_EQ(ReasonOf(Decode(AsBytes(gray), {}).status()), Reason::kCorruptImage);
+  const std::string rgb = PngFile(2, 1, 8, 2, Row({0, 1, 2, 3, 4, 5, 6}), text);
+  const absl::StatusOr<Image> image = Decode(AsBytes(rgb), {});
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_EQ(image->transparency().kind, Transparency::Kind::kUnreadable);
+  EXPECT_EQ(ReasonOf(Decode(AsBytes(rgb), {}, {.background = Color{}}).status()),
+            Reason::kCorruptImage);
+}
+
 }  // namespace
 }  // namespace pixembed

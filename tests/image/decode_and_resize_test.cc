@@ -8,11 +8,13 @@
 #include <random>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "tests/image/decode_files.h"
 #include "tests/image/random_image.h"
 
 namespace pixembed {
@@ -100,6 +102,43 @@ TEST(DecodeAndResize, GivesTheFloatsOfTheTwoStepsWhereRescaleComesFirst) {
   spec.resize.reset();
   ExpectThePixelsOfTheTwoSteps(image, spec);
   EXPECT_EQ(Resize(image, spec).sample(), Sample::kUint8);
+}
+
+// White and black, the black transparent: before anything is resized.
+TEST(DecodeAndResize, PutsATransparentColorOnWhiteWhereTheProcessorConverts) {
+  const std::string pixels("\0\xff\xff\xff\0\0\0", 7);
+  const std::string file =
+      PngFile(2, 1, 8, 2, pixels, PngChunk("tRNS", std::string_view("\0\0\0\0\0\0", 6)));
+  PreprocessSpec spec;
+  for (const bool resizes : {false, true}) {
+    if (resizes) spec.resize.emplace().exact = Size{1, 1};
+    spec.convert_rgb = true;
+    const auto converted = DecodeAndResize(AsBytes(file), DecodeLimits{}, spec);
+    ASSERT_TRUE(converted.ok()) << converted.status();
+    EXPECT_THAT(converted->pixels(), testing::Each(255));
+    EXPECT_EQ(converted->transparency(), Transparency());
+    spec.convert_rgb = false;
+    const auto plain = DecodeAndResize(AsBytes(file), DecodeLimits{}, spec);
+    ASSERT_TRUE(plain.ok()) << plain.status();
+    EXPECT_LT(plain->pixels().back(), 200);
+    // A background of the request comes first.
+    spec.convert_rgb = true;
+    const auto on_red =
+        DecodeAndResize(AsBytes(file), DecodeLimits{}, spec, {.background = Color{.red = 255}});
+    ASSERT_TRUE(on_red.ok()) << on_red.status();
+    EXPECT_EQ(on_red->pixels()[0], 255);
+    EXPECT_LT(on_red->pixels().back(), 200);
+  }
+}
+
+TEST(DecodeAndResize, RefusesATransparencyThatTheProcessorCannotPutOnWhite) {
+  const std::string file = PngFile(1, 1, 8, 2, std::string_view("\0abc", 4),
+                                   PngChunk("tEXt", std::string_view("transparency\0x", 14)));
+  PreprocessSpec spec;
+  EXPECT_TRUE(DecodeAndResize(AsBytes(file), DecodeLimits{}, spec).ok());
+  spec.convert_rgb = true;
+  EXPECT_EQ(ReasonOf(DecodeAndResize(AsBytes(file), DecodeLimits{}, spec).status()),
+            Reason::kUnsupportedFormat);
 }
 
 TEST(DecodeAndResize, PassesOnWhatDecodeSays) {

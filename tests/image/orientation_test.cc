@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "src/error/error.h"
@@ -60,6 +61,15 @@ TEST(Oriented, TurnsAndMirrorsAsExifNumbersIt) {
     const Image turned = Oriented(Picture({"abc", "def"}), orientation);
     EXPECT_EQ(Letters(turned), expected[static_cast<std::size_t>(orientation) - 1]) << orientation;
     EXPECT_EQ(SwapsSides(orientation), turned.width() == 2) << orientation;
+  }
+}
+
+TEST(Oriented, KeepsTheTransparency) {
+  const Transparency transparency = {.kind = Transparency::Kind::kColor, .color = {1, 2, 3}};
+  for (const int orientation : {1, 6}) {
+    Image image = Picture({"ab", "cd"});
+    image.set_transparency(transparency);
+    EXPECT_EQ(Oriented(std::move(image), orientation).transparency(), transparency);
   }
 }
 
