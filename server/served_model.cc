@@ -43,6 +43,7 @@ v1::Preprocessing DescribePreprocessing(const ModelInfo& info) {
   v1::Preprocessing result;
   result.set_processor_type(info.processor_type);
   result.set_backend(std::string(BackendName(spec.backend)));
+  result.set_convert_rgb(spec.convert_rgb);
   result.set_resize(DescribeResize(spec.resize));
   result.set_filter(
       absl::StrCat(std::string(FilterName(spec.filter)), spec.rescale_first ? " in float32" : ""));

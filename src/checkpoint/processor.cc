@@ -44,6 +44,7 @@ struct ProcessorClass {
   std::optional<Size> crop_size;
   Rgb mean;
   Rgb std;
+  bool convert_rgb = false;
   // A shortest edge below kWarpFrom is that of the crop, and this the part of the resized image
   // that it keeps; from there on, the image is resized to a square of it.
   std::optional<double> crop_pct = std::nullopt;
@@ -89,7 +90,8 @@ constexpr std::array kClasses = {
                    .center_crop = true,
                    .crop_size = Size{224, 224},
                    .mean = kClipMean,
-                   .std = kClipStd},
+                   .std = kClipStd,
+                   .convert_rgb = true},
     ProcessorClass{.name = "CLIPImageProcessor",
                    .size = ShortestEdge(224),
                    .default_to_square = false,
@@ -97,7 +99,8 @@ constexpr std::array kClasses = {
                    .center_crop = true,
                    .crop_size = Size{224, 224},
                    .mean = kClipMean,
-                   .std = kClipStd},
+                   .std = kClipStd,
+                   .convert_rgb = true},
     ProcessorClass{.name = "ConvNextImageProcessor",
                    .size = ShortestEdge(384),
                    .default_to_square = false,
@@ -123,7 +126,8 @@ constexpr std::array kClasses = {
                    .center_crop = false,
                    .crop_size = std::nullopt,
                    .mean = kStandardMean,
-                   .std = kStandardStd},
+                   .std = kStandardStd,
+                   .convert_rgb = true},
 };
 
 // The class of a directory that names none. Not here: what the reference does not resolve either
@@ -368,6 +372,14 @@ absl::Status ApplyCropPart(const Config& config, double fallback, PreprocessSpec
   return absl::OkStatus();
 }
 
+absl::Status ParseConversion(const Config& config, const ProcessorClass& defaults,
+                             PreprocessSpec& spec) {
+  const absl::StatusOr<bool> converts = Flag(config, "do_convert_rgb", defaults.convert_rgb);
+  if (!converts.ok()) return converts.status();
+  spec.convert_rgb = *converts;
+  return absl::OkStatus();
+}
+
 absl::Status ParseResize(const Config& config, const ProcessorClass& defaults,
                          PreprocessSpec& spec) {
   const absl::StatusOr<bool> resizes = Flag(config, "do_resize", true);
@@ -454,7 +466,8 @@ absl::StatusOr<Processor> ParseProcessor(const Config& preprocessor_config,
   Processor processor{.type = std::string(defaults.name), .spec = {}};
   PreprocessSpec& spec = processor.spec;
   spec.backend = defaults.rescale_first ? Backend::kTorchvision : backend;
-  absl::Status status = ParseResize(preprocessor_config, defaults, spec);
+  absl::Status status = ParseConversion(preprocessor_config, defaults, spec);
+  if (status.ok()) status = ParseResize(preprocessor_config, defaults, spec);
   if (status.ok()) status = ParseCenterCrop(preprocessor_config, defaults, spec);
   if (status.ok() && defaults.crop_pct && spec.resize) {
     status = ApplyCropPart(preprocessor_config, *defaults.crop_pct, spec);

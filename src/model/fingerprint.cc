@@ -45,8 +45,9 @@ std::string ResizeText(const std::optional<ResizeTarget>& resize) {
 
 std::string ProcessorText(const PreprocessSpec& spec) {
   const auto append = [](std::string* out, double number) { out->append(NumberText(number)); };
-  std::string text = absl::StrCat("backend=", View(BackendName(spec.backend)),
-                                  " resize=", ResizeText(spec.resize));
+  std::string text = absl::StrCat("backend=", View(BackendName(spec.backend)));
+  if (spec.convert_rgb) absl::StrAppend(&text, " convert_rgb");
+  absl::StrAppend(&text, " resize=", ResizeText(spec.resize));
   // What is not used must not tell spaces apart.
   if (spec.resize.has_value()) absl::StrAppend(&text, " filter=", View(FilterName(spec.filter)));
   absl::StrAppend(&text, " crop=", spec.crop.has_value() ? SideText(*spec.crop) : "none");

@@ -43,6 +43,11 @@ std::string Clip(std::string_view keys) {
   return R"({"image_processor_type":"CLIPImageProcessor",)" + std::string(keys) + "}";
 }
 
+// The configuration of a class that says nothing else.
+std::string OfClass(std::string_view name) {
+  return R"({"image_processor_type":")" + std::string(name) + R"(ImageProcessor"})";
+}
+
 TEST(Processor, AClassWithNothingElseTakesItsDefaults) {
   const Processor vit = Parsed(R"({"image_processor_type":"ViTImageProcessor"})");
   EXPECT_EQ(vit.type, "ViTImageProcessor");
@@ -167,9 +172,22 @@ TEST(Processor, MeanAndStdAreOneNumberOrThree) {
   EXPECT_THAT(Parse(Vit(R"("image_std":"x")")), IsCorrupt(HasSubstr("image_std")));
 }
 
+TEST(Processor, ConvertsToRgbWhereItsClassOrItsConfigurationSaysSo) {
+  for (const std::string_view name : {"Bit", "CLIP", "Siglip"}) {
+    EXPECT_TRUE(Parsed(OfClass(name)).spec.convert_rgb) << name;
+  }
+  for (const std::string_view name : {"ViT", "DeiT", "Beit", "ConvNext", "DINOv3ViT"}) {
+    EXPECT_FALSE(Parsed(OfClass(name)).spec.convert_rgb) << name;
+  }
+  EXPECT_TRUE(Parsed(Vit(R"("do_convert_rgb":true)")).spec.convert_rgb);
+  EXPECT_FALSE(Parsed(Clip(R"("do_convert_rgb":false)")).spec.convert_rgb);
+  EXPECT_FALSE(Parsed(Clip(R"("do_convert_rgb":null)")).spec.convert_rgb);
+  EXPECT_THAT(Parse(Clip(R"("do_convert_rgb":1)")), IsCorrupt(HasSubstr("do_convert_rgb = 1")));
+}
+
 TEST(Processor, KeysThatChangeNoPixelAreIgnored) {
   const Processor processor = Parsed(
-      Vit(R"("do_convert_rgb":null,"data_format":"channels_first","device":null,"do_pad":false,)"
+      Vit(R"("data_format":"channels_first","device":null,"do_pad":false,)"
           R"("pad_size":null,"return_tensors":null,"processor_class":"x","reduce_labels":true)"));
   EXPECT_EQ(processor.spec.resize->exact, (Size{224, 224}));
 }

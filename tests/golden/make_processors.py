@@ -14,6 +14,7 @@ import sys
 import tempfile
 
 import PIL.Image
+import torch
 import transformers
 from transformers import AutoImageProcessor
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
@@ -71,7 +72,9 @@ OVERLAYS = [
     {"image_mean": [0.5, 0.5]},
     {"image_mean": [0.1, 0.2, 0.3, 0.4]},
     {"do_convert_rgb": True},
+    {"do_convert_rgb": False},
     {"do_convert_rgb": None},
+    {"do_convert_rgb": 1, "refused": True},
     {"data_format": "channels_first", "input_data_format": None, "device": None, "return_tensors": None},
     {"processor_class": "SomeProcessor", "disable_grouping": None, "image_seq_length": None},
     {"do_pad": False, "pad_size": None},
@@ -208,11 +211,17 @@ def resolved(processor):
 
 def reference(folder, backend):
     """The resolved settings, or the text of the error."""
-    picture = PIL.Image.new("RGB", (70, 50), (10, 20, 30))
+    color, white = (10, 20, 30), (255, 255, 255)
+    picture = PIL.Image.new("RGB", (70, 50), color)
+    transparent = picture.copy()
+    transparent.info["transparency"] = color
     try:
         processor = AutoImageProcessor.from_pretrained(folder, backend=backend)
-        processor([picture], return_tensors="pt")
-        return {"settings": resolved(processor)}
+        plain, seen, on_white = (processor([image], return_tensors="pt")["pixel_values"]
+                                 for image in (picture, transparent, PIL.Image.new("RGB", (70, 50), white)))
+        assert torch.equal(seen, plain) or torch.equal(seen, on_white)
+        converted = {"convert_rgb": True} if torch.equal(seen, on_white) else {}
+        return {"settings": {**resolved(processor), **converted}}
     except Exception as error:  # whatever the class raises: it cannot be used
         return {"error": f"{type(error).__name__}: {error}"[:200]}
 

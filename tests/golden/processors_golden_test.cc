@@ -60,6 +60,7 @@ void ExpectResize(const PreprocessSpec& spec, const Config& settings) {
 void ExpectSettings(const Processor& processor, const Config& settings) {
   const PreprocessSpec& spec = processor.spec;
   EXPECT_EQ(processor.type, Text(settings, "type"));
+  EXPECT_EQ(spec.convert_rgb, settings.Has("convert_rgb"));
   ExpectResize(spec, settings);
   ASSERT_EQ(spec.crop.has_value(), settings.Has("crop_size"));
   if (spec.crop) {

@@ -50,6 +50,7 @@ TEST(Fingerprint, IsTakenOverTheDocumentedText) {
   FingerprintParts parts;
   parts.weights_digest = "0123";
   parts.architecture = "width=32 layers=2";
+  parts.preprocess.convert_rgb = true;
   parts.preprocess.resize = ResizeTarget{.exact = {}, .shortest_edge = 256};
   parts.preprocess.filter = Filter::kBicubic;
   parts.preprocess.crop = Size{224, 200};
@@ -61,8 +62,8 @@ TEST(Fingerprint, IsTakenOverTheDocumentedText) {
             "numerics 1\n"
             "weights 0123\n"
             "architecture width=32 layers=2\n"
-            "processor backend=torchvision resize=shortest_edge:256,longest_edge:0 filter=bicubic "
-            "crop=224x200 rescale=0.0039215686274509803 "
+            "processor backend=torchvision convert_rgb resize=shortest_edge:256,longest_edge:0 "
+            "filter=bicubic crop=224x200 rescale=0.0039215686274509803 "
             "mean=0.10000000000000001,0.5,0.33333333333333331 std=0.5,0.5,0.5\n"
             "precision float32\n"
             "pooling max\n"
@@ -100,6 +101,7 @@ TEST(Fingerprint, ChangesWithEveryIngredient) {
         parts.space.policy.background = Color{1, 2, 3};
       },
       [](FingerprintParts& parts) { parts.preprocess.backend = Backend::kPil; },
+      [](FingerprintParts& parts) { parts.preprocess.convert_rgb = true; },
       [](FingerprintParts& parts) { parts.preprocess.resize = ResizeTarget{}; },
       [](FingerprintParts& parts) {
         parts.preprocess.resize = ResizeTarget{.exact = Size{7, 8}};
