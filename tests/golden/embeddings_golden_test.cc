@@ -287,6 +287,30 @@ std::string TestName(const testing::TestParamInfo<std::string_view>& info) {
 }
 INSTANTIATE_TEST_SUITE_P(TinyModels, EmbeddingsGolden, testing::ValuesIn(kTinyModels), TestName);
 
+// From the bytes of "encoded.I" on.
+void ExpectTheVectorsOfEncodedImages(const Loaded& loaded, float tolerance) {
+  const auto resized = Rows<std::uint8_t>(loaded.expected, "images");
+  std::vector<Image> images;
+  for (std::size_t i = 0; i < resized.size(); ++i) {
+    const Tensor* encoded = loaded.expected.Find(absl::StrCat("encoded.", i));
+    ASSERT_NE(encoded, nullptr);
+    auto image = DecodeAndResize(encoded->bytes, {}, loaded.model->info().preprocess);
+    ASSERT_TRUE(image.ok()) << image.status();
+    EXPECT_THAT(image->pixels(), testing::ElementsAreArray(resized[i])) << "image " << i;
+    images.push_back(*std::move(image));
+  }
+  for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
+    const auto expected = Rows<float>(loaded.expected, PoolingName(pooling));
+    const auto actual = EmbedAll(*loaded.runner, images, {.pooling = pooling});
+    ASSERT_EQ(actual.size(), expected.size());
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+      EXPECT_LE(LargestDifference(actual[i], expected[i]), tolerance)
+          << PoolingName(pooling) << " of image " << i;
+      EXPECT_GE(Cosine(actual[i], expected[i]), kRealCosine);
+    }
+  }
+}
+
 // The same model as safetensors and as programs.
 class RealModelGolden : public testing::TestWithParam<std::string> {};
 
@@ -295,26 +319,7 @@ TEST_P(RealModelGolden, EncodedPhotosGiveTheReferencesVectors) {
   const std::string directory = GoldenBytes(folder + "/directory");
   Loaded loaded;
   ASSERT_NO_FATAL_FAILURE(Load(directory, folder + "/expected.safetensors", loaded));
-  const auto resized = Rows<std::uint8_t>(loaded.expected, "images");
-  std::vector<Image> images;
-  for (std::size_t i = 0; i < resized.size(); ++i) {
-    const Tensor* encoded = loaded.expected.Find(absl::StrCat("encoded.", i));
-    ASSERT_NE(encoded, nullptr);
-    auto image = DecodeAndResize(encoded->bytes, {}, loaded.model->info().preprocess);
-    ASSERT_TRUE(image.ok()) << image.status();
-    EXPECT_THAT(image->pixels(), testing::ElementsAreArray(resized[i])) << "photo " << i;
-    images.push_back(*std::move(image));
-  }
-  for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
-    const auto expected = Rows<float>(loaded.expected, PoolingName(pooling));
-    const auto actual = EmbedAll(*loaded.runner, images, {.pooling = pooling});
-    ASSERT_EQ(actual.size(), expected.size());
-    for (std::size_t i = 0; i < actual.size(); ++i) {
-      EXPECT_LE(LargestDifference(actual[i], expected[i]), kRealTolerance)
-          << PoolingName(pooling) << " of photo " << i;
-      EXPECT_GE(Cosine(actual[i], expected[i]), kRealCosine);
-    }
-  }
+  ExpectTheVectorsOfEncodedImages(loaded, kRealTolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, RealModelGolden,
@@ -323,6 +328,14 @@ INSTANTIATE_TEST_SUITE_P(Formats, RealModelGolden,
                          [](const testing::TestParamInfo<std::string>& format) {
                            return absl::StrReplaceAll(format.param, {{"-", "_"}});
                          });
+
+// What Pillow keeps beside the pixels, and DINOv2's processor puts on white.
+TEST(TransparentColorGolden, EncodedImagesGiveTheReferencesVectors) {
+  Loaded loaded;
+  ASSERT_NO_FATAL_FAILURE(
+      Load(GoldenPath("embeddings/dinov2"), "embeddings/transparent/expected.safetensors", loaded));
+  ExpectTheVectorsOfEncodedImages(loaded, kTinyTolerance);
+}
 
 }  // namespace
 }  // namespace pixembed

@@ -28,7 +28,7 @@ bundle() {
   source deploy/environment.sh
   cmake --preset "$preset" > /dev/null
   cmake --build --preset "$preset" --target "${TESTS[@]}" forward_benchmark pixembed_cuda
-  tests/golden/make.sh embeddings
+  tests/golden/make.sh embeddings transparency
 
   rm -rf "$out"
   mkdir -p "$out/tests" "$out/lib" "$out/golden"
