@@ -108,6 +108,11 @@ class TorchModel final : public Model {
 
  private:
   absl::Status CheckLayers(std::span<const int> layers) const {
+    if (!layers.empty() && info_.hidden_states == 0) {
+      return MakeError(Reason::kInvalidOption,
+                       absl::StrCat("layers has ", layers.front(),
+                                    "; this model gives its last_hidden_state only"));
+    }
     for (std::size_t i = 0; i < layers.size(); ++i) {
       if (layers[i] < 0 || layers[i] >= info_.hidden_states) {
         return MakeError(

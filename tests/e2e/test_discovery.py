@@ -30,6 +30,7 @@ def test_reflection_lists_and_describes_the_services(server: Server) -> None:
             "EmbedStream",
             "ListModels",
             "GetModel",
+            "ExplainImage",
         ]
         health = pool.FindServiceByName("grpc.health.v1.Health")
         assert {method.name for method in health.methods} >= {"Check", "Watch"}
