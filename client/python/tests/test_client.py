@@ -39,6 +39,16 @@ def test_paths_bytes_and_pil_images_give_the_same_vector(
     np.testing.assert_allclose(vectors, np.broadcast_to(vectors[0], (6, 32)), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "I;16", "RGB", "P"])
+def test_a_pil_image_travels_with_its_transparent_colour(client: Client, mode: str) -> None:
+    image = Image.new(mode, (30, 20))  # all 0, which is transparent
+    data = encode(image, "PNG", transparency=(0, 0, 0) if mode == "RGB" else 0)
+    white = Image.new("RGB", image.size, (255, 255, 255))
+    with Image.open(io.BytesIO(data)) as opened:
+        vectors = client.embed([white, data, opened], model="dinov2")
+    np.testing.assert_allclose(vectors, np.broadcast_to(vectors[0], (3, 32)), rtol=0, atol=1e-6)
+
+
 def test_what_is_no_image_is_a_type_error(client: Client) -> None:
     with pytest.raises(TypeError, match="not int"):
         client.embed([7])  # type: ignore[list-item]

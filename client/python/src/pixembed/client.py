@@ -180,7 +180,7 @@ class Client:
         several: their mean; none: last_hidden_state. `exif_orientation="apply"` turns images
         upright as their EXIF data say. `background`: red, green and blue that show through where an
         image is transparent; None drops alpha. Both work on files as they are: of a PIL image only
-        its pixels as RGB travel.
+        its pixels as RGB travel, and the one colour that its file names as transparent.
 
         A batch too large for one request goes through a stream, in the lane "online" unless told
         otherwise. Raises EmbedError when an image failed (errors="return" returns Embeddings
@@ -512,8 +512,12 @@ def _encoded(image: ImageLike) -> bytes:
             return file.read()
     if not hasattr(image, "convert"):
         raise TypeError(f"an image is a path, bytes or a PIL image, not {type(image).__name__}")
+    rgb = image.convert("RGB")
+    transparency = rgb.info.get("transparency")
+    if isinstance(transparency, int):  # of modes 1 and I;16; Pillow takes it for a level of red
+        transparency = (transparency, 0, 0)
     png = io.BytesIO()
-    image.convert("RGB").save(png, "PNG", compress_level=1)
+    rgb.save(png, "PNG", compress_level=1, transparency=transparency)
     return png.getvalue()
 
 
