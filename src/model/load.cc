@@ -259,7 +259,8 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
                                                    const Source& source,
                                                    const ModelOptions& options) {
   const c10::InferenceMode inference;
-  // First: of what is wrong with a directory, an unknown family says most. A program brings its own.
+  // First: of what is wrong with a directory, an unknown family says most. A program brings its
+  // own.
   if (source.format == ModelFormat::kSafetensors) {
     if (absl::Status status = CheckFamily(checkpoint); !status.ok()) return status;
   }
