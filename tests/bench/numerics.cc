@@ -24,9 +24,11 @@
 #include "absl/flags/parse.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/image/image.h"
 #include "src/model/model.h"
+#include "tests/golden/golden_images.h"
 
 ABSL_FLAG(std::string, device, "cpu", "As the server's --device; the first one is measured");
 
@@ -52,10 +54,10 @@ struct Precision {
 };
 constexpr std::array kPrecisions = {
     Precision{"float32", DataType::kFloat32, false},
-    Precision{"float32, --deterministic", DataType::kFloat32, true},
-    Precision{"float32, answered as float16", DataType::kFloat16, false},
-    Precision{"float32, answered as bfloat16", DataType::kBFloat16, false},
-    Precision{"float32, answered as int8", DataType::kInt8, false},
+    Precision{"--deterministic", DataType::kFloat32, true},
+    Precision{"answered as float16", DataType::kFloat16, false},
+    Precision{"answered as bfloat16", DataType::kBFloat16, false},
+    Precision{"answered as int8", DataType::kInt8, false},
 };
 
 float FromHalf(std::uint16_t half) {
@@ -116,19 +118,6 @@ const Tensor& Need(const Weights& file, const char* name) {
   return *tensor;
 }
 
-std::vector<Image> ImagesOf(const Weights& file) {
-  const Tensor& tensor = Need(file, "images");
-  std::vector<Image> images;
-  const std::byte* next = tensor.bytes.data();
-  for (std::int64_t i = 0; i < tensor.shape[0]; ++i) {
-    Image image(static_cast<int>(tensor.shape[2]), static_cast<int>(tensor.shape[1]));
-    std::memcpy(image.pixels().data(), next, image.size_bytes());
-    next += image.size_bytes();
-    images.push_back(std::move(image));
-  }
-  return images;
-}
-
 std::vector<float> MeansOf(const Weights& file) {
   const Tensor& tensor = Need(file, "mean");
   std::vector<float> means(tensor.bytes.size() / sizeof(float));
@@ -138,10 +127,11 @@ std::vector<float> MeansOf(const Weights& file) {
 
 Distance Measure(const std::filesystem::path& directory, const Weights& file,
                  const Precision& precision, const Device& device) {
-  const auto model =
-      OrExit(LoadModel(directory, {.devices = {device}, .deterministic = precision.deterministic}));
+  const auto model = OrExit(LoadModel(
+      directory,
+      {.trust_model_code = true, .devices = {device}, .deterministic = precision.deterministic}));
   const std::unique_ptr<Runner> runner = OrExit(model->NewRunner(device));
-  const std::vector<Image> images = ImagesOf(file);
+  const std::vector<Image> images = GoldenImages(file, model->info().preprocess);
   std::vector<const Image*> batch;
   for (const Image& image : images) batch.push_back(&image);
   const std::vector<OutputSpec> specs(batch.size(), OutputSpec{.data_type = precision.data_type});
@@ -155,13 +145,16 @@ Distance Measure(const std::filesystem::path& directory, const Weights& file,
   return distance;
 }
 
-void PrintRows(const std::string& name, const std::filesystem::path& directory, const Weights& file,
-               const Device& device) {
+void PrintRow(const std::string& name, const std::filesystem::path& directory, const Weights& file,
+              const Device& device) {
+  std::string cells;
+  double magnitude = 0.0;
   for (const Precision& precision : kPrecisions) {
     const Distance distance = Measure(directory, file, precision, device);
-    std::printf("| %s | %s | %.1f | %.1e | %.9f |\n", name.c_str(), precision.name,
-                distance.magnitude, distance.max_abs, distance.cosine);
+    magnitude = distance.magnitude;
+    absl::StrAppendFormat(&cells, " %.1e, %.9f |", distance.max_abs, distance.cosine);
   }
+  std::printf("| %s | %.1f |%s\n", name.c_str(), magnitude, cells.c_str());
 }
 
 std::string ReadText(const std::filesystem::path& path) {
@@ -174,17 +167,24 @@ void PrintTable(const std::filesystem::path& golden) {
   const Device device = OrExit(ResolveDevices(absl::GetFlag(FLAGS_device))).front();
   std::vector<std::filesystem::path> cases;
   for (const auto& entry : std::filesystem::directory_iterator(golden / "embeddings")) {
-    cases.push_back(entry.path());
+    const bool has_model = std::filesystem::exists(entry.path() / "config.json") ||
+                           std::filesystem::exists(entry.path() / "directory");
+    if (has_model) cases.push_back(entry.path());  // else it is about the model of another folder
   }
   std::sort(cases.begin(), cases.end());
-  std::puts("| model | computed in | largest number | max-abs | cosine |");
-  std::puts("| --- | --- | --- | --- | --- |");
+  std::string names;
+  std::string line;
+  for (const Precision& precision : kPrecisions) {
+    absl::StrAppend(&names, " ", precision.name, " |");
+    absl::StrAppend(&line, " --- |");
+  }
+  std::printf("| model | largest number |%s\n| --- | --- |%s\n", names.c_str(), line.c_str());
   for (const std::filesystem::path& path : cases) {
     const Weights file = OrExit(Weights::Open(path / "expected.safetensors"));
     const bool tiny = std::filesystem::exists(path / "config.json");
     const std::filesystem::path directory =
         tiny ? path : std::filesystem::path(ReadText(path / "directory"));
-    PrintRows(path.filename().string(), directory, file, device);
+    PrintRow(path.filename().string(), directory, file, device);
   }
 }
 

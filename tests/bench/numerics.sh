@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source deploy/environment.sh
 device="${1:-cpu}"
-tests/golden/make.sh embeddings
+tests/golden/make.sh embeddings programs
 cmake --preset release > /dev/null
 cmake --build --preset release --target numerics > /dev/null
 page=docs/numerics.md
