@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/image/image.h"
 #include "src/model/model.h"
+#include "tests/checkpoint/temporary_directory.h"
 #include "tests/golden/golden.h"
 
 namespace pixembed {
@@ -22,9 +24,29 @@ struct Pinned {
   Backend backend;
   VectorSpace space;
   std::string_view fingerprint;
+  // Served with this preprocessor_config.json in the place of the model's own: what it leaves open
+  // are the defaults of its class.
+  std::string_view processor = {};
 };
 
 void PrintTo(const Pinned& pinned, std::ostream* out) { *out << pinned.model; }
+
+constexpr std::string_view kVitDefaults =
+    R"({"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}})";
+constexpr std::string_view kDeitDefaults =
+    R"({"image_processor_type": "DeiTImageProcessor", "crop_size": 32})";
+constexpr std::string_view kBeitDefaults =
+    R"({"image_processor_type": "BeitImageProcessor", "size": {"height": 32, "width": 32}})";
+constexpr std::string_view kBitDefaults =
+    R"({"image_processor_type": "BitImageProcessor", "crop_size": 32})";
+constexpr std::string_view kClipDefaults =
+    R"({"image_processor_type": "CLIPImageProcessor", "crop_size": 32})";
+constexpr std::string_view kConvNextDefaults =
+    R"({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}})";
+constexpr std::string_view kDinov3Defaults =
+    R"({"image_processor_type": "DINOv3ViTImageProcessor", "size": {"height": 32, "width": 32}})";
+constexpr std::string_view kSiglipDefaults =
+    R"({"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}})";
 
 const Pinned kPinned[] = {
     {"vit",
@@ -64,6 +86,90 @@ const Pinned kPinned[] = {
      Backend::kTorchvision,
      {},
      "3a925ccdebf60df4515820b29233c9ed87dc803fe663e3908d24622d592cbfa4"},
+    {"vit_msn",
+     Backend::kTorchvision,
+     {},
+     "cd8be38c5d74dfbee6d8e5ed4b748fa3fa6a1d9fe73d36fd1e4a6206e7ae77b1"},
+    {"vit_mae",
+     Backend::kTorchvision,
+     {},
+     "b34e410453b612b7fad6dd2a54e623dfcbdfe1b203c3e30230356672680362ff"},
+    {"ijepa",
+     Backend::kTorchvision,
+     {},
+     "50ce1cd0dcf8a854beacac7881f38f165b319c3eaca1e8ff0bee22459bf8ca8c"},
+    {"beit",
+     Backend::kTorchvision,
+     {},
+     "c827cd0e7fd4994916dbccebbdaa6ef8c5ad10b4d55b70a23de7d8fe171bb4ff"},
+    {"data2vec_vision",
+     Backend::kTorchvision,
+     {},
+     "93b64de4bf9672780bbafae0cdec2c1c9739bd16fdc3f44493f8ba3562b7f558"},
+    {"dinov3_vit",
+     Backend::kTorchvision,
+     {},
+     "4532d8aaf0e1922cc7b6ecf1f7a702708aa34496ed0c18d43e974572bc75dced"},
+    {"mlcd_vision_model",
+     Backend::kTorchvision,
+     {},
+     "a647449f6dafca60bd3b4d0351d45ba6394a8e2c9def8e3a9ebf34d3c836000c"},
+    {"swin",
+     Backend::kTorchvision,
+     {},
+     "95637ca9fe93e61141e67f78794fe2d361285a566b9e6a332143cdab90d04b68"},
+    {"swinv2",
+     Backend::kTorchvision,
+     {},
+     "8ed159f00bded62c816a9112eb2fe598fb28a36f5e6d7f36bce63ec5738c23bc"},
+    {"vit",
+     Backend::kTorchvision,
+     {.policy = {.apply_exif_orientation = true}},
+     "2d091225f57272385095574c278fcec7233f11c68e570fdf67a7903f8fca2eda"},
+    {"vit",
+     Backend::kTorchvision,
+     {.policy = {.background = Color{255, 255, 255}}},
+     "ee5813103f2541fbb3ac23ac1e6c455dbe9ab045acbf711d5c6f7198d0cb030a"},
+    {"vit",
+     Backend::kTorchvision,
+     {},
+     "b34e410453b612b7fad6dd2a54e623dfcbdfe1b203c3e30230356672680362ff",
+     kVitDefaults},
+    {"vit",
+     Backend::kTorchvision,
+     {},
+     "b131f4f66c6ccac4bd7c8a3e73fdd213231a5c2bbc1545b6575ebc6fb50bdbed",
+     kDeitDefaults},
+    {"vit",
+     Backend::kTorchvision,
+     {},
+     "ddaf585304abc9f374ba8df5dc42349307050a5af577319beb531444b3f449ce",
+     kBeitDefaults},
+    {"vit",
+     Backend::kTorchvision,
+     {},
+     "34b694f364a3a53ea7780d23b912fd9a1098fe14d164da0a8211153ff2ddfed2",
+     kBitDefaults},
+    {"vit",
+     Backend::kTorchvision,
+     {},
+     "34b694f364a3a53ea7780d23b912fd9a1098fe14d164da0a8211153ff2ddfed2",
+     kClipDefaults},
+    {"vit",
+     Backend::kTorchvision,
+     {},
+     "1d104a049c380e2d25bcfa4f672450ca7854f3c061e39adfa85a9dc0677b13be",
+     kConvNextDefaults},
+    {"vit",
+     Backend::kTorchvision,
+     {},
+     "1facdbc186b3afc9e3780fdf719246ac807ff755361eedf8b9ef97321629f270",
+     kDinov3Defaults},
+    {"vit",
+     Backend::kTorchvision,
+     {},
+     "892dc5b4f6b845385663e540ea192addefdb1d4d8c9c4ffeb2a38d23392c8d5c",
+     kSiglipDefaults},
 };
 
 std::filesystem::path DirectoryOf(std::string_view model) {
@@ -76,7 +182,16 @@ class FingerprintsGolden : public testing::TestWithParam<Pinned> {};
 
 TEST_P(FingerprintsGolden, IsPinned) {
   const Pinned& pinned = GetParam();
-  const auto model = LoadModel(DirectoryOf(pinned.model), {.backend = pinned.backend});
+  std::filesystem::path directory = DirectoryOf(pinned.model);
+  const TemporaryDirectory temporary;
+  if (!pinned.processor.empty()) {
+    for (const char* const file : {"config.json", "model.safetensors"}) {
+      std::filesystem::create_symlink(directory / file, temporary.path() / file);
+    }
+    std::ofstream(temporary.path() / "preprocessor_config.json") << pinned.processor;
+    directory = temporary.path();
+  }
+  const auto model = LoadModel(directory, {.backend = pinned.backend});
   ASSERT_TRUE(model.ok()) << model.status() << ": run tests/golden/make.sh";
   EXPECT_EQ((*model)->Fingerprint(pinned.space), pinned.fingerprint);
 }
