@@ -51,8 +51,8 @@ class FloatAxis {
 
   Range RangeOf(int i) const {
     const float center = Center(i);
-    const int first = std::max(static_cast<int>((center - support_) + 0.5), 0);
-    const int end = std::min(static_cast<int>((center + support_) + 0.5), input_);
+    const int first = std::max(Truncate((center - support_) + 0.5), 0);
+    const int end = std::min(Truncate((center + support_) + 0.5), input_);
     const int most = static_cast<int>(std::ceil(support_)) * 2 + 1;
     return {first, std::clamp(end - first, 1, most)};
   }

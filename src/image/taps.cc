@@ -51,9 +51,6 @@ double Sinc(double x) {
 
 double LanczosFilter(double x) { return -3.0 <= x && x < 3.0 ? Sinc(x) * Sinc(x / 3) : 0.0; }
 
-// C's conversion, as in the references: towards zero.
-int Truncate(double value) { return static_cast<int>(value); }
-
 // How far a filter reaches, in inputs, where nothing is scaled down.
 double Support(Filter filter) {
   switch (filter) {

@@ -16,6 +16,9 @@
 
 namespace pixembed {
 
+// C's conversion, as in the references: towards zero.
+inline int Truncate(double value) { return static_cast<int>(value); }
+
 // Output i of an axis is
 //   clip(0, 255, (2^(precision-1) + sum over t < count[i] of weight[i][t] * input[first[i] + t])
 //                >> precision)
