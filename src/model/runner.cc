@@ -53,8 +53,7 @@ std::vector<int> LayersOf(std::span<const OutputSpec> specs) {
     layers.insert(layers.end(), spec.layers.begin(), spec.layers.end());
   }
   std::ranges::sort(layers);
-  const auto repeated = std::ranges::unique(layers);
-  layers.erase(repeated.begin(), repeated.end());
+  layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
   return layers;
 }
 

@@ -76,7 +76,7 @@ absl::StatusOr<Backend> BackendOf(const Weights& file) {
   for (const Backend backend : {Backend::kTorchvision, Backend::kPil}) {
     if (name == BackendName(backend)) return backend;
   }
-  return Corrupt(absl::StrCat("its metadata says \"backend\" = \"", Printable(name),
+  return Corrupt(absl::StrCat(R"(its metadata says "backend" = ")", Printable(name),
                               "\"; there is torchvision and pil"));
 }
 
