@@ -23,6 +23,7 @@ import io
 import os
 import pathlib
 import sys
+import typing
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
@@ -95,8 +96,20 @@ def load_model(directory: pathlib.Path) -> torch.nn.Module:
     return cls.from_pretrained(directory, dtype=torch.float32).eval()
 
 
-def golden_tensors(directory: pathlib.Path, backend: str, images: dict[str, bytes]) -> dict[str, torch.Tensor]:
+def load_processor(directory: pathlib.Path, backend: str) -> typing.Any:
+    """The processor, and a certainty that it is of that backend, or of the only one that its class has."""
     processor = transformers.AutoImageProcessor.from_pretrained(directory, backend=backend)
+    actual = getattr(processor, "backend", None)
+    if actual not in ("torchvision", "pil"):
+        sys.exit(f"make_golden: transformers {transformers.__version__} does not say which backend its processors "
+                 "use; 5.0 or newer does")
+    if actual != backend == "torchvision":
+        sys.exit(f"make_golden: transformers gives the {actual} backend: install torchvision, or give --backend=pil")
+    return processor
+
+
+def golden_tensors(directory: pathlib.Path, processor: typing.Any,
+                   images: dict[str, bytes]) -> dict[str, torch.Tensor]:
     model = load_model(directory)
     tensors: dict[str, torch.Tensor] = {}
     for name, data in images.items():
@@ -129,12 +142,14 @@ def main() -> None:
     arguments = parser.parse_args()
     output = arguments.output or arguments.model / "pixembed_golden.safetensors"
     images = given_images(arguments.images) if arguments.images else drawn_images()
-    tensors = golden_tensors(arguments.model, arguments.backend, images)
-    metadata = {"format": "pixembed_golden", "version": "1", "backend": arguments.backend, "dtype": "float32",
+    processor = load_processor(arguments.model, arguments.backend)
+    tensors = golden_tensors(arguments.model, processor, images)
+    metadata = {"format": "pixembed_golden", "version": "1", "backend": processor.backend, "dtype": "float32",
                 "pooling": "mean", **{name: version_of(name) for name in
                                       ("transformers", "torch", "torchvision", "pillow")}}
     part = output.with_name(output.name + ".part")
     save_file(tensors, part, metadata=metadata)
+    part.chmod((arguments.model / "config.json").stat().st_mode)  # safetensors makes it private
     part.replace(output)
     print(f"{output}: {len(images)} images, {output.stat().st_size} bytes")
 

@@ -210,7 +210,7 @@ void Linger(std::chrono::nanoseconds grace) {
 }
 
 void LogEnd(const EngineStats& stats, const absl::Status& drained) {
-  spdlog::info("{} images embedded, {} failed, {} refused, in {} batches", stats.completed,
+  spdlog::info("{} images answered, {} failed, {} refused, in {} batches", stats.completed,
                stats.failed, stats.refused, stats.batches);
   if (drained.ok()) {
     spdlog::info("drained; nothing was lost");

@@ -9,7 +9,7 @@
 namespace pixembed::client {
 
 // A line for each step that the image takes, for a person.
-std::string ExplanationAsText(const std::string& path, const v1::ImageExplanation& explanation);
+std::string ExplanationAsText(const std::string& path, const v1::ImageExplanation& image);
 
 // {"image": path, ...}: every field of ImageExplanation under its name in the .proto, on one line.
 std::string ExplanationAsJson(const std::string& path, const v1::ImageExplanation& explanation);

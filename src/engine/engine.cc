@@ -62,6 +62,20 @@ Demand DemandOf(std::span<const Item> items) {
   return demand;
 }
 
+// Images that are on their way to a model: all but those that are only described.
+struct Line {
+  std::size_t online = 0;
+  std::size_t bulk = 0;
+};
+
+Line LineOf(std::span<const Item> items) {
+  Line line;
+  for (const Item& item : items) {
+    if (!item.describe) ++(item.lane == Lane::kBulk ? line.bulk : line.online);
+  }
+  return line;
+}
+
 // What the engine knows of one model's traffic.
 struct Traffic {
   explicit Traffic(std::size_t max_batch_size) : rate(max_batch_size) {}
@@ -103,10 +117,12 @@ class EngineImpl final : public Engine {
   // Unit time of everything in line or inside that waits for a batch: of the online lane, or of
   // both. `unmeasured` is the cost of an image of a model that has not been measured.
   nanoseconds WaitingCost(bool with_bulk, nanoseconds unmeasured) const;
-  void CountWaiting(std::size_t model, const Demand& demand);
-  void UncountWaiting(std::size_t model, const Demand& demand);
+  void CountWaiting(std::size_t model, const Line& line);
+  void UncountWaiting(std::size_t model, const Line& line);
+  // The task ends before the inference stage.
+  void ComesNoMore(const Task& task);
   // The walk begins. REQUIRES: the items were admitted and counted as waiting.
-  void Begin(std::size_t model, const Demand& demand, std::vector<Item> items);
+  void Begin(std::size_t model, std::vector<Item> items);
 
   const std::vector<std::shared_ptr<const Model>> models_;
   const EngineShape shape_;
@@ -147,8 +163,7 @@ class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
  private:
   // The walk ends here.
   void Leave(const Pending& pending, absl::StatusOr<Outcome> outcome) {
-    engine_.inference_->Unexpect(pending->model, pending.bulk());
-    --engine_.traffic_[pending->model]->Waiting(pending->item.lane);
+    engine_.ComesNoMore(*pending);
     engine_.roster_.Finish(*pending, std::move(outcome));
   }
 
@@ -329,8 +344,7 @@ absl::Status EngineImpl::StartStages() {
       decode, [this](int /*index*/) { return std::make_unique<DecodeWorker>(this); },
       [this](const Abandoned<Pending>& abandoned) {
         const Task& task = *abandoned.item;
-        inference_->Unexpect(task.model, abandoned.item.bulk());
-        --traffic_[task.model]->Waiting(task.item.lane);
+        ComesNoMore(task);
         roster_.Finish(*abandoned.item, WhyAbandoned(abandoned));
       });
   if (!started.ok()) return started.status();
@@ -347,8 +361,8 @@ absl::Status EngineImpl::Submit(std::size_t model, std::vector<Item> items) {
     refused_ += items.size();
     return status;
   }
-  CountWaiting(model, demand);
-  Begin(model, demand, std::move(items));
+  CountWaiting(model, LineOf(items));
+  Begin(model, std::move(items));
   return absl::OkStatus();
 }
 
@@ -358,23 +372,24 @@ void EngineImpl::SubmitWhenRoom(std::size_t model, std::vector<Item> items,
   if (items.empty()) return admitted(absl::OkStatus());
   const Demand demand = DemandOf(items);
   const std::stop_token stop = items.front().stop;
-  CountWaiting(model, demand);
+  CountWaiting(model, LineOf(items));
   admission_.AdmitWhenRoom(
       demand, stop,
-      [this, model, demand, items = std::move(items),
+      [this, model, items = std::move(items),
        admitted = std::move(admitted)](absl::Status status) mutable {
         if (status.ok()) {
           admitted(absl::OkStatus());  // first the word, so that it comes before the first `done`
-          Begin(model, demand, std::move(items));
+          Begin(model, std::move(items));
         } else {
           refused_ += items.size();
-          UncountWaiting(model, demand);
+          UncountWaiting(model, LineOf(items));
           admitted(std::move(status));
         }
       });
 }
 
-void EngineImpl::Begin(std::size_t model, const Demand& demand, std::vector<Item> items) {
+void EngineImpl::Begin(std::size_t model, std::vector<Item> items) {
+  const Line line = LineOf(items);
   const TimePoint now = Clock::now();
   std::vector<std::shared_ptr<Task>> tasks;
   for (Item& item : items) {
@@ -394,19 +409,25 @@ void EngineImpl::Begin(std::size_t model, const Demand& demand, std::vector<Item
       inference_->SweepCancelled();
     });
   }
-  inference_->Expect(model, demand.all.images - demand.bulk.images, demand.bulk.images);
+  inference_->Expect(model, line.online, line.bulk);
   decode_->Schedule(0, std::vector<Pending>(std::make_move_iterator(tasks.begin()),
                                             std::make_move_iterator(tasks.end())));
 }
 
-void EngineImpl::CountWaiting(std::size_t model, const Demand& demand) {
-  traffic_[model]->online_waiting += demand.all.images - demand.bulk.images;
-  traffic_[model]->bulk_waiting += demand.bulk.images;
+void EngineImpl::CountWaiting(std::size_t model, const Line& line) {
+  traffic_[model]->online_waiting += line.online;
+  traffic_[model]->bulk_waiting += line.bulk;
 }
 
-void EngineImpl::UncountWaiting(std::size_t model, const Demand& demand) {
-  traffic_[model]->online_waiting -= demand.all.images - demand.bulk.images;
-  traffic_[model]->bulk_waiting -= demand.bulk.images;
+void EngineImpl::UncountWaiting(std::size_t model, const Line& line) {
+  traffic_[model]->online_waiting -= line.online;
+  traffic_[model]->bulk_waiting -= line.bulk;
+}
+
+void EngineImpl::ComesNoMore(const Task& task) {
+  if (task.item.describe) return;  // nobody waits for it
+  inference_->Unexpect(task.model, task.item.lane == Lane::kBulk);
+  --traffic_[task.model]->Waiting(task.item.lane);
 }
 
 nanoseconds EngineImpl::WaitingCost(bool with_bulk, nanoseconds unmeasured) const {
@@ -429,6 +450,7 @@ absl::Status EngineImpl::CheckDeadlines(std::size_t model, std::span<const Item>
   nanoseconds cost_online = WaitingCost(false, nanoseconds{0});
   nanoseconds cost_all = WaitingCost(true, nanoseconds{0});
   for (const Item& item : items) {
+    if (item.describe) continue;  // it takes a decode, of whose time there is no telling
     const bool bulk = item.lane == Lane::kBulk;
     cost_all += *per_image;
     if (!bulk) cost_online += *per_image;

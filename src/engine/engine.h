@@ -100,7 +100,7 @@ struct EngineStats {
   std::size_t decoding_bytes = 0;  // decoded-pixel budget in use
   std::uint64_t admitted = 0;
   std::uint64_t refused = 0;
-  std::uint64_t completed = 0;  // done with a vector
+  std::uint64_t completed = 0;  // done with a vector or a description
   std::uint64_t failed = 0;     // done with a status
   std::uint64_t batches = 0;
 };

@@ -26,6 +26,7 @@
 #include "src/image/byte_reader.h"
 #include "src/image/codec.h"
 #include "src/image/image.h"
+#include "src/image/orientation.h"
 
 namespace pixembed {
 namespace {
@@ -108,6 +109,11 @@ absl::StatusOr<ImageHeader> ReadAvifHeader(Bytes bytes, const DecodeLimits& limi
   const std::int64_t height = image.height;
   if (absl::Status status = CheckSize(Format::kAvif, width, height, limits); !status.ok()) {
     return status;
+  }
+  // Pillow reads the EXIF data as it opens the file.
+  if (image.exif.size > 0) {
+    const auto orientation = OrientationOfExif(Bytes(image.exif.data, image.exif.size));
+    if (!orientation.ok()) return orientation.status();
   }
   // Three planes of 16-bit samples, an alpha plane, and again where tiles are put together or film
   // grain is added; the decoder's lines and motion vectors; the pixels before alpha is dropped.

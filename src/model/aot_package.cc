@@ -145,7 +145,7 @@ ProgramHost ThisHost() {
 
 absl::StatusOr<AotPackage> CheckAotPackage(ProgramArchive& archive, const ProgramHost& host,
                                            Size input) {
-  const std::vector<std::string> names = archive.Names();
+  const std::vector<std::string>& names = archive.Names();
   const absl::StatusOr<Config> metadata = ReadMetadata(archive, names);
   if (!metadata.ok()) return metadata.status();
   struct Equal {

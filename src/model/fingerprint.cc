@@ -16,6 +16,7 @@
 #include "src/checkpoint/checkpoint.h"
 #include "src/digest/digest.h"
 #include "src/image/image.h"
+#include "src/model/architecture.h"
 #include "src/model/model.h"
 #include "src/model/weights.h"
 
@@ -34,11 +35,9 @@ absl::string_view View(std::string_view text) { return {text.data(), text.size()
 // 17 digits tell every double from every other.
 std::string NumberText(double number) { return absl::StrFormat("%.17g", number); }
 
-std::string SideText(Size size) { return absl::StrCat(size.height, "x", size.width); }
-
 std::string ResizeText(const std::optional<ResizeTarget>& resize) {
   if (!resize.has_value()) return "none";
-  if (resize->exact.has_value()) return SideText(*resize->exact);
+  if (resize->exact.has_value()) return SizeText(*resize->exact);
   return absl::StrCat("shortest_edge:", resize->shortest_edge,
                       ",longest_edge:", resize->longest_edge);
 }
@@ -50,7 +49,7 @@ std::string ProcessorText(const PreprocessSpec& spec) {
   absl::StrAppend(&text, " resize=", ResizeText(spec.resize));
   // What is not used must not tell spaces apart.
   if (spec.resize.has_value()) absl::StrAppend(&text, " filter=", View(FilterName(spec.filter)));
-  absl::StrAppend(&text, " crop=", spec.crop.has_value() ? SideText(*spec.crop) : "none");
+  absl::StrAppend(&text, " crop=", spec.crop.has_value() ? SizeText(*spec.crop) : "none");
   absl::StrAppend(&text, " rescale=", spec.rescale ? NumberText(spec.rescale_factor) : "none");
   if (spec.resize.has_value() && spec.rescale_first) absl::StrAppend(&text, " rescale_first");
   if (!spec.normalize) return absl::StrCat(text, " normalize=none");

@@ -236,16 +236,15 @@ absl::StatusOr<BuiltNetwork> BuildFromWeights(const Checkpoint& checkpoint, Size
                       .program = ""};
 }
 
-absl::StatusOr<BuiltNetwork> BuildFromProgram(const Source& source, Size input,
-                                              const Device& device, bool first) {
-  const absl::StatusOr<MappedFile> file = MapFile(source.program);
-  if (!file.ok()) return file.status();
+// `file` is the source's: opened once, so that all devices run what was digested.
+absl::StatusOr<BuiltNetwork> BuildFromProgram(const Source& source, const MappedFile& file,
+                                              Size input, const Device& device, bool first) {
   absl::StatusOr<LoadedProgram> program = source.format == ModelFormat::kTorchScript
-                                              ? LoadTorchScript(*file, ToTorch(device))
-                                              : LoadAotInductor(*file, input, ToTorch(device));
+                                              ? LoadTorchScript(file, ToTorch(device))
+                                              : LoadAotInductor(file, input, ToTorch(device));
   if (!program.ok()) return Annotate(program.status(), source.program.string());
   BuiltNetwork built{.network = nullptr,
-                     .weights_digest = first ? DigestProgram(file->bytes) : "",
+                     .weights_digest = first ? DigestProgram(file.bytes) : "",
                      .parameters = program->parameters,
                      .program = absl::StrCat(", ", program->kind)};
   absl::StatusOr<std::unique_ptr<const Network>> network =
@@ -267,6 +266,13 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
   const absl::StatusOr<Size> input = InputSize(checkpoint.processor);
   if (!input.ok()) return input.status();
 
+  MappedFile program;
+  if (source.format != ModelFormat::kSafetensors) {
+    absl::StatusOr<MappedFile> file = MapFile(source.program);
+    if (!file.ok()) return file.status();
+    program = *std::move(file);
+  }
+
   std::vector<Replica> replicas;
   std::vector<std::string> kernels;
   FingerprintParts fingerprint;
@@ -275,9 +281,10 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
     const absl::StatusOr<std::string> kernel = KernelsOf(device);
     if (!kernel.ok()) return kernel.status();
     const bool first = replicas.empty();
-    absl::StatusOr<BuiltNetwork> built = source.format == ModelFormat::kSafetensors
-                                             ? BuildFromWeights(checkpoint, *input, device, first)
-                                             : BuildFromProgram(source, *input, device, first);
+    absl::StatusOr<BuiltNetwork> built =
+        source.format == ModelFormat::kSafetensors
+            ? BuildFromWeights(checkpoint, *input, device, first)
+            : BuildFromProgram(source, program, *input, device, first);
     if (!built.ok()) return built.status();
     if (first) {
       fingerprint.weights_digest = built->weights_digest;

@@ -116,7 +116,7 @@ absl::Status CheckHidden(const at::Tensor& images, const at::Tensor& hidden) {
 }
 
 bool Agree(const at::Tensor& a, const at::Tensor& b) {
-  const double largest = std::max(1.0, a.abs().max().item<double>());
+  const double largest = a.abs().max().item<double>();
   return at::sub(a, b).abs().max().item<double>() <= kProbeTolerance * largest;
 }
 
@@ -149,9 +149,14 @@ absl::StatusOr<Probed> Probe(const Program& program, Size input, c10::Device dev
   probed.takes_batches =
       together.ok() && together->dim() == alone->dim() && together->size(0) == kProbeBatch &&
       together->numel() == kProbeBatch * alone->numel() && together->size(-1) == alone->size(-1);
-  if (probed.takes_batches && !Agree(*alone, together->narrow(0, 0, 1))) {
-    return Unsupported(
-        "it gives other numbers for an image alone than in a batch: was it exported in eval mode?");
+  for (std::int64_t i = 0; probed.takes_batches && i < kProbeBatch; ++i) {
+    const absl::StatusOr<at::Tensor> lone = TryRun(program, images.narrow(0, i, 1));
+    if (!lone.ok()) return lone.status();
+    if (!lone->sizes().equals(alone->sizes()) || !Agree(*lone, together->narrow(0, i, 1))) {
+      return Unsupported(
+          "it gives other numbers for an image alone than in a batch: was it exported in eval "
+          "mode?");
+    }
   }
   return probed;
 }

@@ -30,7 +30,7 @@ std::size_t MappedFileReader::read(std::uint64_t position, void* buffer, std::si
 }
 
 ProgramArchive::ProgramArchive(std::unique_ptr<PyTorchStreamReader> reader)
-    : reader_(std::move(reader)) {}
+    : reader_(std::move(reader)), names_(reader_->getAllRecords()) {}
 ProgramArchive::ProgramArchive(ProgramArchive&&) noexcept = default;
 ProgramArchive& ProgramArchive::operator=(ProgramArchive&&) noexcept = default;
 ProgramArchive::~ProgramArchive() = default;
@@ -44,9 +44,9 @@ absl::StatusOr<ProgramArchive> ProgramArchive::Open(const MappedFile& file) {
       Reason::kCheckpointCorrupt);
 }
 
-bool ProgramArchive::Has(const std::string& name) { return reader_->hasRecord(name); }
-
-std::vector<std::string> ProgramArchive::Names() { return reader_->getAllRecords(); }
+bool ProgramArchive::Has(const std::string& name) const {
+  return std::find(names_.begin(), names_.end(), name) != names_.end();
+}
 
 absl::StatusOr<std::string> ProgramArchive::Read(const std::string& name) {
   return Guarded(

@@ -39,21 +39,22 @@ class MappedFileReader final : public caffe2::serialize::ReadAdapterInterface {
 // The entries of an archive, read only. One thread at a time.
 class ProgramArchive {
  public:
-  // Errors: CHECKPOINT_CORRUPT: no archive, or a truncated one. Names are relative to the archive's
-  // only folder.
+  // Errors: CHECKPOINT_CORRUPT: no archive, a truncated one, or one of several folders. Names are
+  // relative to the archive's only folder.
   static absl::StatusOr<ProgramArchive> Open(const MappedFile& file);
   ProgramArchive(ProgramArchive&&) noexcept;
   ProgramArchive& operator=(ProgramArchive&&) noexcept;
   ~ProgramArchive();
 
-  bool Has(const std::string& name);
-  std::vector<std::string> Names();
+  bool Has(const std::string& name) const;
+  const std::vector<std::string>& Names() const { return names_; }
   // Errors: CHECKPOINT_CORRUPT.
   absl::StatusOr<std::string> Read(const std::string& name);
 
  private:
   explicit ProgramArchive(std::unique_ptr<caffe2::serialize::PyTorchStreamReader> reader);
   std::unique_ptr<caffe2::serialize::PyTorchStreamReader> reader_;
+  std::vector<std::string> names_;
 };
 
 }  // namespace pixembed

@@ -64,11 +64,11 @@ absl::Status CheckFits(const Model& model, const GoldenFile& golden) {
   const ModelInfo& info = model.info();
   if (golden.backend != info.preprocess.backend) {
     const std::string made(BackendName(golden.backend));
-    return MakeError(
-        Reason::kGoldenMismatch,
-        absl::StrCat(golden.path.string(), " was made with the backend ", made,
-                     ", but --backend is ", std::string(BackendName(info.preprocess.backend)),
-                     ": serve with --backend=", made, ", or make it again"));
+    return MakeError(Reason::kGoldenMismatch,
+                     absl::StrCat(golden.path.string(), " was made with the backend ", made,
+                                  ", but the model's processor uses ",
+                                  std::string(BackendName(info.preprocess.backend)),
+                                  ": serve with --backend=", made, ", or make it again"));
   }
   for (const GoldenImage& image : golden.images) {
     const auto dimension = static_cast<std::size_t>(info.dimension);

@@ -83,7 +83,7 @@ float ValueAt(const Embedding& embedding, std::size_t index) {
       return std::bit_cast<float>(std::uint32_t{ReadAt<std::uint16_t>(embedding.values, index)}
                                   << 16);
     case DataType::kInt8:
-      return ReadAt<std::int8_t>(embedding.values, index) * embedding.scale;
+      return static_cast<float>(ReadAt<std::int8_t>(embedding.values, index)) * embedding.scale;
     default:
       return ReadAt<float>(embedding.values, index);
   }
@@ -133,6 +133,7 @@ Distance Measure(const std::filesystem::path& directory, const Weights& file,
   const std::unique_ptr<Runner> runner = OrExit(model->NewRunner(device));
   const std::vector<Image> images = GoldenImages(file, model->info().preprocess);
   std::vector<const Image*> batch;
+  batch.reserve(images.size());
   for (const Image& image : images) batch.push_back(&image);
   const std::vector<OutputSpec> specs(batch.size(), OutputSpec{.data_type = precision.data_type});
   const std::vector<Embedding> embeddings = OrExit(runner->Embed(batch, specs, 1));

@@ -172,7 +172,7 @@ def test_sigterm_under_load_loses_nothing(vit: pathlib.Path, start_server: Start
         # gRPC itself, before our handler could answer UNAVAILABLE.
         assert caller.refusal.code in {"UNAVAILABLE", "CANCELLED"}, caller.refusal
     # Every image that the server embedded reached the caller who sent it.
-    embedded = next(m for line in server.log if (m := re.search(r"(\d+) images embedded", line)))
+    embedded = next(m for line in server.log if (m := re.search(r"(\d+) images answered", line)))
     assert int(embedded[1]) == sum(caller.vectors for caller in callers)
     assert any("nothing was lost" in line for line in server.log)
 
@@ -200,5 +200,5 @@ def test_sigterm_during_a_stream_answers_what_was_accepted(
         count(client.embed_stream(forever(), ordered=True))
     assert raised.value.code == "UNAVAILABLE"
     assert server.wait() == 0
-    embedded = next(m for line in server.log if (m := re.search(r"(\d+) images embedded", line)))
+    embedded = next(m for line in server.log if (m := re.search(r"(\d+) images answered", line)))
     assert int(embedded[1]) == vectors

@@ -129,6 +129,19 @@ TEST_F(EngineTest, AnItemThatIsToBeDescribedEndsAfterTheDecodeStage) {
   EXPECT_EQ(engine_->stats().completed, 1U);
 }
 
+TEST_F(EngineTest, ADescriptionIsNotRefusedForAnInferenceThatItDoesNotNeed) {
+  Start();
+  model().Hold();
+  ASSERT_TRUE(engine_->Submit(0, Call(inbox_.Expect("first", "1"))).ok());
+  model().AwaitHeld(1);
+  Item described = inbox_.Expect("described", "7");
+  described.describe = true;
+  ASSERT_TRUE(engine_->Submit(0, Call(std::move(described))).ok());
+  EXPECT_TRUE(inbox_.Await("described").ok());  // while the model is busy
+  model().LetGo();
+  EXPECT_TRUE(inbox_.Await("first").ok());
+}
+
 TEST_F(EngineTest, AnEmptyCallIsNothing) {
   Start();
   EXPECT_TRUE(engine_->Submit(0, {}).ok());

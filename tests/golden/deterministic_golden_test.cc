@@ -81,6 +81,7 @@ int CountDifferences(const std::filesystem::path& directory, const Weights& expe
   std::vector<int> different(kRunners);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(kRunners);
     for (int i = 0; i < kRunners; ++i) {
       threads.emplace_back([&, i] {
         different[static_cast<std::size_t>(i)] =

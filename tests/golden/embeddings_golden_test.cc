@@ -173,6 +173,7 @@ std::vector<float> MeanOverTokens(std::span<const float> hidden, std::size_t dim
   std::vector<double> sums(dimension);
   for (std::size_t i = 0; i < hidden.size(); ++i) sums[i % dimension] += hidden[i];
   std::vector<float> mean;
+  mean.reserve(dimension);
   for (const double sum : sums) {
     mean.push_back(static_cast<float>(sum * static_cast<double>(dimension) /
                                       static_cast<double>(hidden.size())));

@@ -352,6 +352,11 @@ def avifs(rng):
     for orientation in range(1, 9):
         exif[0x0112] = orientation
         yield f"avif.orientation.{orientation}", saved(base, "AVIF", exif=exif, speed=9)
+    described = PIL.Image.Exif()
+    described[0x010E] = "a picture"
+    sound = saved(base, "AVIF", exif=described, speed=9)
+    yield "avif.exif", sound
+    yield "avif.exif.damaged", sound.replace(b"MM\0*", b"XX*\0")
     yield "avif.metadata", saved(base, "AVIF", icc_profile=rng.bytes(99), xmp=b"<x/>", speed=9)
     yield "avif.animated", saved(base, "AVIF", save_all=True, append_images=[drawn(48, 33)], speed=9)
     yield "avif.tiled", saved(photo(400, 300, "astronaut.png"), "AVIF", tile_rows=1, tile_cols=1, speed=9)

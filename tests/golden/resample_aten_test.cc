@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -122,7 +123,7 @@ std::string FirstDifference(const std::vector<float>& got, const at::Tensor& wan
   const std::size_t plane = got.size() / 3;
   for (std::size_t i = 0; i < got.size(); ++i) {
     const float expected = planes[i % 3 * plane + i / 3];
-    if (std::memcmp(&got[i], &expected, sizeof(float)) == 0) continue;
+    if (std::bit_cast<std::uint32_t>(got[i]) == std::bit_cast<std::uint32_t>(expected)) continue;
     return std::to_string(got[i]) + " instead of " + std::to_string(expected) + " at sample " +
            std::to_string(i);
   }

@@ -28,7 +28,7 @@ namespace {
 
 // Statuses, and what a library keeps once it was used.
 constexpr std::size_t kAside = std::size_t{1} << 18;
-constexpr int kMillion = 1'000'000;
+constexpr std::size_t kMillion = 1'000'000;
 
 std::string Repeated(std::string_view part, std::size_t times) {
   std::string all;

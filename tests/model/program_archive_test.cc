@@ -34,6 +34,17 @@ TEST(ProgramArchive, BytesThatAreNoArchiveAreCorrupt) {
   EXPECT_FALSE(ProgramArchive::Open(InMemory(std::string(4096, 'x'))).ok());
 }
 
+TEST(ProgramArchive, AnEntryOutsideItsFolderIsCorrupt) {
+  std::string bytes = ArchiveBytes({{"archive/a", "1"}});
+  // The writer puts all into a folder; a name of the same length is not in one.
+  const std::string inside = "archive/archive/a";
+  const std::string outside = "archive_archive_a";
+  for (std::size_t at = bytes.find(inside); at != std::string::npos; at = bytes.find(inside)) {
+    bytes.replace(at, inside.size(), outside);
+  }
+  EXPECT_EQ(ReasonOf(ProgramArchive::Open(InMemory(bytes)).status()), Reason::kCheckpointCorrupt);
+}
+
 TEST(MappedFileReader, NeverReadsPastTheEnd) {
   const MappedFileReader reader(InMemory("0123456789"));
   EXPECT_EQ(reader.size(), 10U);

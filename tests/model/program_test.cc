@@ -67,7 +67,8 @@ at::Tensor RowTokens(const at::Tensor& images) { return images.mean(1); }
 
 // Pixels as the runner gives them: [N, 1, 3 * 4 * 6].
 at::Tensor SomePatches(std::int64_t count) {
-  return at::zeros({count, 1, 3 * 4 * 6}).uniform_(-1.0, 1.0);
+  constexpr std::int64_t kPatch = 3 * 4 * 6;
+  return at::zeros({count, 1, kPatch}).uniform_(-1.0, 1.0);
 }
 
 TEST(Program, TokensAndDimensionAreWhatItGives) {
@@ -134,6 +135,22 @@ TEST(Program, NumbersThatDependOnNeighboursAreRefused) {
       Reason::kUnsupportedModel, HasSubstr("in a batch"));
 }
 
+TEST(Program, NumbersOfTheFirstImageForAllAreRefused) {
+  ExpectRefused(
+      [](const at::Tensor& images) {
+        return ColumnMeans(images.narrow(0, 0, 1)).expand({images.size(0), -1});
+      },
+      Reason::kUnsupportedModel, HasSubstr("in a batch"));
+}
+
+TEST(Program, SmallNumbersAreComparedAsWell) {
+  ExpectRefused(
+      [](const at::Tensor& images) {
+        return ColumnMeans(images.narrow(0, 0, 1)).mul(1e-6).expand({images.size(0), -1});
+      },
+      Reason::kUnsupportedModel, HasSubstr("in a batch"));
+}
+
 TEST(Program, OneThatTakesSingleImagesOnlyIsRunOnOneAfterTheOther) {
   // What a trace of one image often is: the batch size became a number of the graph.
   const auto network = MustProbe([](const at::Tensor& images) {
@@ -153,11 +170,12 @@ TEST(Program, OneThatFoldsABatchIntoOneImageIsRunOnOneAfterTheOther) {
 }
 
 TEST(Program, AnotherShapeThanAtLoadFails) {
-  auto runs = std::make_shared<int>(0);
-  const auto network = MustProbe([runs](const at::Tensor& images) {
-    return ++*runs > 3 ? RowTokens(images).narrow(1, 0, 2) : RowTokens(images);
+  auto loaded = std::make_shared<bool>(false);
+  const auto network = MustProbe([loaded](const at::Tensor& images) {
+    return *loaded ? RowTokens(images).narrow(1, 0, 2) : RowTokens(images);
   });
   ASSERT_NE(network, nullptr);
+  *loaded = true;
   EXPECT_THROW(network->Forward(SomePatches(1), {}), c10::Error);
 }
 

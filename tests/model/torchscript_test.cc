@@ -211,6 +211,7 @@ TEST(TorchScript, RunnersOfTwoThreadsWorkAtTheSameTime) {
   std::vector<std::vector<float>> results(2);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(results.size());
     for (std::vector<float>& result : results) {
       threads.emplace_back([&] {
         for (int i = 0; i < 20; ++i) result = Embed(*model, image);

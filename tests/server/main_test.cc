@@ -53,7 +53,7 @@ TEST(Main, ServesUntilSigtermAndExitsWith0) {
   server.Signal(SIGTERM);
   const std::string rest = server.ReadAll();
   EXPECT_THAT(rest, HasSubstr("SIGTERM"));
-  EXPECT_THAT(rest, HasSubstr("1 images embedded, 0 failed"));
+  EXPECT_THAT(rest, HasSubstr("1 images answered, 0 failed"));
   EXPECT_THAT(rest, HasSubstr("nothing was lost"));
   EXPECT_EQ(server.Wait(), 0);
 }
