@@ -399,6 +399,7 @@ int RunVerify(const std::vector<std::string>& arguments) {
     command.emplace_back("--trust_model_code");
   }
   std::vector<char*> words;
+  words.reserve(command.size() + 1);
   for (std::string& word : command) {
     words.push_back(word.data());
   }

@@ -116,7 +116,7 @@ absl::Status CheckHidden(const at::Tensor& images, const at::Tensor& hidden) {
 }
 
 bool Agree(const at::Tensor& a, const at::Tensor& b) {
-  const double largest = a.abs().max().item<double>();
+  const auto largest = a.abs().max().item<double>();
   return at::sub(a, b).abs().max().item<double>() <= kProbeTolerance * largest;
 }
 
