@@ -67,7 +67,7 @@ at::Tensor RowTokens(const at::Tensor& images) { return images.mean(1); }
 
 // Pixels as the runner gives them: [N, 1, 3 * 4 * 6].
 at::Tensor SomePatches(std::int64_t count) {
-  constexpr std::int64_t kPatch = 3 * 4 * 6;
+  constexpr std::int64_t kPatch = std::int64_t{3} * 4 * 6;
   return at::zeros({count, 1, kPatch}).uniform_(-1.0, 1.0);
 }
 
