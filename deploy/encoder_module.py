@@ -3,8 +3,9 @@
 import contextlib
 import pathlib
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy
 import PIL.Image
@@ -69,6 +70,24 @@ def copy_configuration(source: pathlib.Path, target: pathlib.Path) -> None:
     for name in CONFIGURATION:
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
+
+
+def export_model(script: str, source: pathlib.Path, out: pathlib.Path, name: str,
+                 export: Callable[[Encoder, torch.Tensor, pathlib.Path], None]) -> None:
+    """Writes the model of `source` to `out` as a file of this name, by `export`, the configuration beside it.
+
+    Exits with what is wrong, in the name of the script.
+    """
+    try:
+        encoder, pixels = load_encoder(source)
+        copy_configuration(source, out)
+        with new_file(out / name) as path:
+            export(encoder, pixels, path)
+    except ExportError as error:
+        sys.exit(f"{script}: {error}")
+    except OSError as error:
+        sys.exit(f"{script}: cannot write {out}: {error}")
+    print(f"{out / name}: {(out / name).stat().st_size / 1e6:.0f} MB", flush=True)
 
 
 def check_same(expected: torch.Tensor, found: torch.Tensor, batch: int) -> None:

@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Callable
 
 import torch
-from encoder_module import ExportError, check_same, copy_configuration, load_encoder, new_file
+from encoder_module import ExportError, check_same, export_model
 
 # Bits of a vector register at each level.
 MARCH = {"x86-64-v3": 256, "x86-64-v4": 512}
@@ -90,16 +90,8 @@ def main() -> None:
     parser.add_argument("--march", choices=MARCH, default=DEFAULT_MARCH)
     arguments = parser.parse_args()
     source, out = arguments.source, arguments.out or arguments.source
-    try:
-        encoder, pixels = load_encoder(source)
-        copy_configuration(source, out)
-        with new_file(out / "model.pt2") as path:
-            export(encoder, pixels, path, encoder.has_class_token(), arguments.march)
-    except ExportError as error:
-        sys.exit(f"export_aotinductor: {error}")
-    except OSError as error:
-        sys.exit(f"export_aotinductor: cannot write {out}: {error}")
-    print(f"{out / 'model.pt2'}: {(out / 'model.pt2').stat().st_size / 1e6:.0f} MB", flush=True)
+    export_model("export_aotinductor", source, out, "model.pt2",
+                 lambda encoder, pixels, path: export(encoder, pixels, path, encoder.has_class_token(), arguments.march))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pathlib
 import sys
 
 import torch
-from encoder_module import ExportError, check_same, copy_configuration, load_encoder, new_file
+from encoder_module import check_same, export_model
 
 # A file of the archive: whether the first token is a class token, "1" or "0".
 CLASS_TOKEN_FILE = "pixembed_class_token"
@@ -36,16 +36,8 @@ def main() -> None:
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     source, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[-1])
-    try:
-        encoder, pixels = load_encoder(source)
-        copy_configuration(source, out)
-        with new_file(out / "model.pt") as path:
-            export(encoder, pixels, path, encoder.has_class_token())
-    except ExportError as error:
-        sys.exit(f"export_torchscript: {error}")
-    except OSError as error:
-        sys.exit(f"export_torchscript: cannot write {out}: {error}")
-    print(f"{out / 'model.pt'}: {(out / 'model.pt').stat().st_size / 1e6:.0f} MB", flush=True)
+    export_model("export_torchscript", source, out, "model.pt",
+                 lambda encoder, pixels, path: export(encoder, pixels, path, encoder.has_class_token()))
 
 
 if __name__ == "__main__":

@@ -47,15 +47,19 @@ std::vector<Method> EmbeddingService::Methods() {
   };
 }
 
+template <typename Request>
+absl::StatusOr<EmbedPlan> EmbeddingService::ReadRequest(grpc::ByteBuffer& bytes,
+                                                        Request& request) const {
+  if (absl::Status status = ParseMessage(bytes, limits_.max_message_bytes, request); !status.ok()) {
+    return status;
+  }
+  return MakePlan(models_, request.model(), request.options(), Lane::kOnline);
+}
+
 absl::StatusOr<EmbeddingService::Admitted> EmbeddingService::Admit(const Call& call, Order order,
                                                                    grpc::ByteBuffer& bytes) {
   const auto request = std::make_shared<v1::EmbedRequest>();
-  if (absl::Status status = ParseMessage(bytes, limits_.max_message_bytes, *request);
-      !status.ok()) {
-    return status;
-  }
-  absl::StatusOr<EmbedPlan> plan =
-      MakePlan(models_, request->model(), request->options(), Lane::kOnline);
+  absl::StatusOr<EmbedPlan> plan = ReadRequest(bytes, *request);
   if (!plan.ok()) return plan.status();
   if (plan->ordered && order == Order::kAsTheyCome) {
     return MakeError(Reason::kInvalidOption,
@@ -176,24 +180,14 @@ Task EmbeddingService::GetModel(Call& call) {
 absl::StatusOr<EmbeddingService::Explaining> EmbeddingService::Explain(const Call& call,
                                                                        grpc::ByteBuffer& bytes) {
   const auto request = std::make_shared<v1::ExplainImageRequest>();
-  if (absl::Status status = ParseMessage(bytes, limits_.max_message_bytes, *request);
-      !status.ok()) {
-    return status;
-  }
-  absl::StatusOr<EmbedPlan> plan =
-      MakePlan(models_, request->model(), request->options(), Lane::kOnline);
+  absl::StatusOr<EmbedPlan> plan = ReadRequest(bytes, *request);
   if (!plan.ok()) return plan.status();
   const auto outbox = std::make_shared<Outbox>(call.queue());
-  std::vector<Item> items(1);
-  items[0].image = {.bytes = std::as_bytes(std::span(request->data())), .owner = request};
-  items[0].policy = plan->policy;
-  items[0].lane = plan->lane;
-  items[0].describe = true;
-  items[0].deadline = call.deadline();
-  items[0].stop = call.stop_token();
-  items[0].done = [outbox](absl::StatusOr<Outcome> outcome) {
-    outbox->Put({0, std::string(), std::move(outcome)});
-  };
+  std::vector<Item> items;
+  items.push_back(MakeItem(call, call.deadline(),
+                           {.bytes = std::as_bytes(std::span(request->data())), .owner = request},
+                           *plan, outbox, /*index=*/0, /*id=*/""));
+  items.front().describe = true;
   if (absl::Status status = engine_.Submit(plan->model->index(), std::move(items)); !status.ok()) {
     return status;
   }

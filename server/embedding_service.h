@@ -49,6 +49,9 @@ class EmbeddingService {
   // Whether a method sends its results in the order of the images.
   enum class Order { kKept, kAsTheyCome };
 
+  // Parses an online request into `request` and plans what it asks for.
+  template <typename Request>
+  absl::StatusOr<EmbedPlan> ReadRequest(grpc::ByteBuffer& bytes, Request& request) const;
   absl::StatusOr<Admitted> Admit(const Call& call, Order order, grpc::ByteBuffer& bytes);
   // The outbox that one image's description goes to, and the plan that it is described for.
   struct Explaining {

@@ -48,6 +48,11 @@ class Outbox {
   Event event_;
 };
 
+// An item for one encoded image; its result goes to `outbox`, under this index and id. The bytes
+// are not copied: the item shares their owner. `deadline` is the call's.
+Item MakeItem(const Call& call, TimePoint deadline, EncodedImage image, const EmbedPlan& plan,
+              const std::shared_ptr<Outbox>& outbox, std::uint64_t index, std::string id);
+
 // An item for each image of `request`; their results go to `outbox`, with indices from
 // `first_index`. The images' bytes are not copied: the items share the request.
 std::vector<Item> MakeItems(const Call& call,

@@ -150,7 +150,8 @@ absl::StatusOr<Probed> Probe(const Program& program, Size input, c10::Device dev
       together.ok() && together->dim() == alone->dim() && together->size(0) == kProbeBatch &&
       together->numel() == kProbeBatch * alone->numel() && together->size(-1) == alone->size(-1);
   for (std::int64_t i = 0; probed.takes_batches && i < kProbeBatch; ++i) {
-    const absl::StatusOr<at::Tensor> lone = TryRun(program, images.narrow(0, i, 1));
+    const absl::StatusOr<at::Tensor> lone =
+        i == 0 ? alone : TryRun(program, images.narrow(0, i, 1));
     if (!lone.ok()) return lone.status();
     if (!lone->sizes().equals(alone->sizes()) || !Agree(*lone, together->narrow(0, i, 1))) {
       return Unsupported(

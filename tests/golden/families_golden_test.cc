@@ -35,16 +35,6 @@ struct Row {
   std::map<std::string, std::pair<int, int>> formats;  // images, and those that differ
 };
 
-absl::StatusOr<PreprocessSpec> SpecOf(const std::string& configuration,
-                                      const std::string& backend) {
-  absl::StatusOr<Config> config = Config::Parse(configuration, "preprocessor_config.json");
-  if (!config.ok()) return config.status();
-  absl::StatusOr<Processor> processor =
-      ParseProcessor(*config, "", backend == "pil" ? Backend::kPil : Backend::kTorchvision);
-  if (!processor.ok()) return processor.status();
-  return processor->spec;
-}
-
 // Nothing where the input has the digest, or both refuse the picture.
 std::string Difference(const Row& row, const Tensor& encoded, const std::string& expected) {
   const auto description = DescribeImage(encoded.bytes, kPillowLimits, row.spec);

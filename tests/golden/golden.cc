@@ -11,8 +11,10 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "src/checkpoint/checkpoint.h"
+#include "src/image/image.h"
 
 namespace pixembed {
 namespace {
@@ -38,6 +40,16 @@ std::string GoldenBytes(std::string_view name) {
   std::ifstream file(GoldenPath(name), std::ios::binary);
   if (!file) ADD_FAILURE() << GoldenPath(name) << " cannot be read" << kWayOut;
   return {std::istreambuf_iterator<char>(file), {}};
+}
+
+absl::StatusOr<PreprocessSpec> SpecOf(std::string_view configuration, std::string_view backend) {
+  const absl::StatusOr<Config> config = Config::Parse(configuration, "preprocessor_config.json");
+  if (!config.ok()) return config.status();
+  absl::StatusOr<Processor> processor =
+      ParseProcessor(*config, "", backend == "pil" ? Backend::kPil : Backend::kTorchvision);
+  if (!processor.ok()) return processor.status();
+  if (absl::Status status = ValidateSpec(processor->spec); !status.ok()) return status;
+  return processor->spec;
 }
 
 }  // namespace pixembed

@@ -7,7 +7,9 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/statusor.h"
 #include "src/checkpoint/checkpoint.h"
+#include "src/image/image.h"
 
 namespace pixembed {
 
@@ -19,6 +21,10 @@ Weights GoldenTensors(std::string_view name);
 
 // The bytes of any file. Where it cannot be read, the test fails and there are none.
 std::string GoldenBytes(std::string_view name);
+
+// The spec that the service would follow for a preprocessor_config.json and a backend's name.
+// Errors: those of ParseProcessor and ValidateSpec.
+absl::StatusOr<PreprocessSpec> SpecOf(std::string_view configuration, std::string_view backend);
 
 }  // namespace pixembed
 

@@ -15,7 +15,6 @@ import json
 import os
 import pathlib
 import sys
-import tempfile
 import zlib
 
 import numpy as np
@@ -23,7 +22,8 @@ import PIL.Image
 import torch
 import transformers
 from safetensors.numpy import save_file
-from transformers import AutoImageProcessor
+
+from processors import processor_of
 
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
@@ -137,12 +137,6 @@ class Pictures:
             photo = PIL.Image.open(pathlib.Path(os.environ["PIXEMBED_PHOTOS"]) / what)
             self.arrays[what] = np.array(photo.convert("RGB"))
         return what
-
-
-def processor_of(configuration, backend):
-    with tempfile.TemporaryDirectory() as folder:
-        (pathlib.Path(folder) / "preprocessor_config.json").write_text(json.dumps(configuration))
-        return AutoImageProcessor.from_pretrained(folder, backend=backend)
 
 
 def run(processor, picture, **overrides):

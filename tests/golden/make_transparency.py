@@ -15,7 +15,6 @@ import itertools
 import json
 import pathlib
 import sys
-import tempfile
 import warnings
 import zlib
 
@@ -25,12 +24,13 @@ import torch
 import transformers
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
-from transformers import AutoImageProcessor, AutoModel
+from transformers import AutoModel
 
 import make_decode
 import make_embeddings
 from image_files import *  # a vocabulary of writers
 from make_decode import drawn, photo, saved
+from processors import processor_of
 
 BOTH = ("torchvision", "pil")
 # (class, sizes that keep the golden file small, backends)
@@ -112,12 +112,6 @@ def pixel_values(processor, data):
         return processor([opened(data)], return_tensors="pt")["pixel_values"][0].float().contiguous().numpy()
     except (TypeError, ValueError):
         return None
-
-
-def processor_of(configuration, backend):
-    with tempfile.TemporaryDirectory() as folder:
-        (pathlib.Path(folder) / "preprocessor_config.json").write_text(json.dumps(configuration))
-        return AutoImageProcessor.from_pretrained(folder, backend=backend)
 
 
 def main():

@@ -98,23 +98,11 @@ std::string WorstDifference(std::span<const T> got, std::span<const std::byte> w
          std::to_string(worst % plane % static_cast<std::size_t>(width));
 }
 
-// The spec that the service would follow for a case.
-absl::StatusOr<PreprocessSpec> SpecOf(const Config& described) {
-  absl::StatusOr<Config> config =
-      Config::Parse(*described.String("configuration", ""), "preprocessor_config.json");
-  if (!config.ok()) return config.status();
-  absl::StatusOr<Processor> processor = ParseProcessor(
-      *config, "",
-      *described.String("backend", "") == "pil" ? Backend::kPil : Backend::kTorchvision);
-  if (!processor.ok()) return processor.status();
-  if (absl::Status status = ValidateSpec(processor->spec); !status.ok()) return status;
-  return processor->spec;
-}
-
 void ExpectBitEqual(const Weights& tensors, const std::string& name, const Config& described) {
   const std::string picture = *described.String("picture", "");
   SCOPED_TRACE(name + ", picture " + picture + ", " + *described.String("configuration", ""));
-  const absl::StatusOr<PreprocessSpec> spec = SpecOf(described);
+  const absl::StatusOr<PreprocessSpec> spec =
+      SpecOf(*described.String("configuration", ""), *described.String("backend", ""));
   ASSERT_TRUE(spec.ok()) << spec.status();
   const std::optional<Image> image = Picture(tensors, picture);
   ASSERT_TRUE(image.has_value());

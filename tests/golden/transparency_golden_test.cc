@@ -26,18 +26,6 @@ Config ReadCases() {
   return config.ok() ? *config : *Config::Parse("{}", "nothing");
 }
 
-// The spec that the service would follow.
-PreprocessSpec SpecOf(const Config& described) {
-  const absl::StatusOr<Config> config =
-      Config::Parse(*described.String("configuration", ""), "preprocessor_config.json");
-  EXPECT_TRUE(config.ok()) << config.status();
-  const bool pil = *described.String("backend", "") == "pil";
-  const absl::StatusOr<Processor> processor =
-      ParseProcessor(*config, "", pil ? Backend::kPil : Backend::kTorchvision);
-  EXPECT_TRUE(processor.ok()) << processor.status();
-  return processor.ok() ? processor->spec : PreprocessSpec();
-}
-
 void ExpectValues(const Image& image, const PreprocessSpec& spec, const Tensor& want) {
   ASSERT_EQ(want.shape, (std::vector<std::int64_t>{3, image.height(), image.width()}));
   std::vector<float> values(image.samples());
@@ -57,15 +45,17 @@ TEST(TransparencyGolden, EveryProcessorSeesThePixelsThatTheRealOneSeesOrRefuses)
                  *described.String("configuration", ""));
     const Tensor* const encoded = golden.Find("encoded." + file);
     ASSERT_NE(encoded, nullptr);
-    const PreprocessSpec spec = SpecOf(described);
-    const absl::StatusOr<Image> image = DecodeAndResize(encoded->bytes, {}, spec);
+    const absl::StatusOr<PreprocessSpec> spec =
+        SpecOf(*described.String("configuration", ""), *described.String("backend", ""));
+    ASSERT_TRUE(spec.ok()) << spec.status();
+    const absl::StatusOr<Image> image = DecodeAndResize(encoded->bytes, {}, *spec);
     const Tensor* const want = golden.Find("values." + key);
     EXPECT_EQ(image.ok(), want != nullptr) << image.status();
     if (!image.ok()) {
       ++refused;
       EXPECT_EQ(ReasonOf(image.status()), Reason::kUnsupportedFormat);
     } else if (want != nullptr) {
-      ExpectValues(*image, spec, *want);
+      ExpectValues(*image, *spec, *want);
     }
   }
   EXPECT_GT(cases.Keys().size(), 1500);
