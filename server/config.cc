@@ -42,6 +42,11 @@ ABSL_FLAG(Strings, model, {},
 ABSL_FLAG(Strings, listen, {"127.0.0.1:50051"},
           "Address to listen on: host:port, [IPv6]:port, or unix:path. May repeat. Port 0 takes a "
           "free port");
+ABSL_FLAG(std::string, http_listen, "",
+          "Address of the HTTP bridge (OpenAI, Weaviate, curl): host:port or [IPv6]:port. Empty: "
+          "there is none");
+ABSL_FLAG(absl::Duration, http_timeout, absl::Seconds(60),
+          "How long an HTTP request may take; its images are DEADLINE_EXCEEDED then");
 ABSL_FLAG(std::string, device, "auto",
           "Where to compute: auto (every CUDA device, else the CPU), cpu, cuda, cuda:N, or a "
           "comma-separated list");
@@ -108,6 +113,8 @@ namespace {
 constexpr std::array kFlags = {
     "model",
     "listen",
+    "http_listen",
+    "http_timeout",
     "device",
     "backend",
     "verify",
@@ -271,6 +278,7 @@ absl::Status CheckRanges() {
       Range{"stream_window", absl::GetFlag(FLAGS_stream_window), 1, 1'000'000},
       Range{"max_calls", absl::GetFlag(FLAGS_max_calls), 1, 1'000'000},
       Range{"grpc_threads", absl::GetFlag(FLAGS_grpc_threads), 0, kMaxThreads},
+      Range{"http_timeout", Milliseconds(absl::GetFlag(FLAGS_http_timeout)), 1, kDay},
       Range{"drain_grace", Milliseconds(absl::GetFlag(FLAGS_drain_grace)), 0, kDay},
       Range{"drain_timeout", Milliseconds(absl::GetFlag(FLAGS_drain_timeout)), 0, kDay},
   };
@@ -397,6 +405,8 @@ ServerOptions ReadServerOptions() {
       .threads = absl::GetFlag(FLAGS_grpc_threads),
       .max_calls = static_cast<std::size_t>(absl::GetFlag(FLAGS_max_calls)),
       .max_receive_bytes = absl::GetFlag(FLAGS_max_receive_bytes).bytes,
+      .http_listen = absl::GetFlag(FLAGS_http_listen),
+      .http_timeout = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_http_timeout)),
   };
 }
 
@@ -432,7 +442,8 @@ absl::StatusOr<ServerConfig> ReadConfig() {
 
 std::string DefaultOf(std::string_view flag) {
   std::string value = Flag(flag).DefaultValue();
-  return value.empty() ? "(required)" : value;
+  // The model is the only one that must be given.
+  return value.empty() && flag == "model" ? "(required)" : value;
 }
 
 }  // namespace

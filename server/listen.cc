@@ -1,6 +1,7 @@
 #include "server/listen.h"
 
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -12,8 +13,10 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -28,20 +31,25 @@ constexpr std::uint32_t kMaxPort = 65'535;
 class Socket {
  public:
   explicit Socket(int family) : descriptor_(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)) {}
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
+  Socket(Socket&& other) noexcept : descriptor_(other.Release()) {}
+  Socket& operator=(Socket&&) = delete;
   ~Socket() {
     if (descriptor_ >= 0) close(descriptor_);
   }
   int get() const { return descriptor_; }
+  int Release() { return std::exchange(descriptor_, -1); }
 
  private:
   int descriptor_;
 };
 
-absl::Status CannotListen(const std::string& address, std::string_view why) {
-  return MakeError(Reason::kInvalidOption, absl::StrCat("cannot listen on ", address, ": ",
-                                                        std::string(why), " (flag --listen)"));
+constexpr std::string_view kListenFlag = "listen";
+
+absl::Status CannotListen(const std::string& address, std::string_view why,
+                          std::string_view flag = kListenFlag) {
+  return MakeError(Reason::kInvalidOption,
+                   absl::StrCat("cannot listen on ", address, ": ", std::string(why), " (flag --",
+                                std::string(flag), ")"));
 }
 
 std::string SystemError() { return std::generic_category().message(errno); }
@@ -87,38 +95,56 @@ bool Split(std::string_view address, std::string& host, std::string& port) {
   return !host.empty();
 }
 
-absl::Status TryBind(const std::string& address, const addrinfo& candidate) {
-  const Socket socket(candidate.ai_family);
-  const int on = 1;  // as gRPC binds: a port that is only in TIME_WAIT is free
-  setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (bind(socket.get(), candidate.ai_addr, candidate.ai_addrlen) != 0 ||
-      listen(socket.get(), 1) != 0) {
-    return CannotListen(address, SystemError());
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckTcp(const std::string& address) {
+// Errors: INVALID_OPTION, as ListenOnTcp.
+absl::StatusOr<Socket> BindTcp(const std::string& address, std::string_view flag) {
   std::string host;
   std::string port;
   if (!Split(address, host, port)) {
-    return CannotListen(address, "it is not host:port, [IPv6]:port or unix:path");
+    const bool unix_too = flag == kListenFlag;
+    return CannotListen(address,
+                        absl::StrCat("it is not host:port",
+                                     unix_too ? ", [IPv6]:port or unix:path" : " or [IPv6]:port"),
+                        flag);
   }
   addrinfo hints = {};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
   if (const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found); error != 0) {
-    return CannotListen(address, gai_strerror(error));
+    return CannotListen(address, gai_strerror(error), flag);
   }
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
-  return TryBind(address, *found);
+  Socket socket(found->ai_family);
+  const int on = 1;  // as gRPC binds: a port that is only in TIME_WAIT is free
+  setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (bind(socket.get(), found->ai_addr, found->ai_addrlen) != 0 ||
+      listen(socket.get(), SOMAXCONN) != 0) {
+    return CannotListen(address, SystemError(), flag);
+  }
+  return socket;
+}
+
+// The port that a bound socket has.
+int PortOf(const Socket& socket) {
+  sockaddr_storage name = {};
+  socklen_t size = sizeof name;
+  if (getsockname(socket.get(), reinterpret_cast<sockaddr*>(&name), &size) != 0) return 0;
+  // Both families have the port in the same place.
+  return ntohs(reinterpret_cast<const sockaddr_in*>(&name)->sin_port);
 }
 
 }  // namespace
 
 absl::Status CheckListenAddress(const std::string& address) {
-  return absl::StartsWith(address, "unix:") ? CheckUnix(address) : CheckTcp(address);
+  return absl::StartsWith(address, "unix:") ? CheckUnix(address)
+                                            : BindTcp(address, kListenFlag).status();
+}
+
+absl::StatusOr<Listener> ListenOnTcp(const std::string& address, std::string_view flag) {
+  absl::StatusOr<Socket> socket = BindTcp(address, flag);
+  if (!socket.ok()) return socket.status();
+  const int port = PortOf(*socket);
+  return Listener{.descriptor = socket->Release(), .address = WithPort(address, port)};
 }
 
 std::string WithPort(std::string_view address, int port) {

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace pixembed {
 
@@ -13,6 +14,15 @@ namespace pixembed {
 // only says that something failed, and silently takes the path of a live unix socket away.
 // Errors: INVALID_OPTION with the address and the system's reason.
 absl::Status CheckListenAddress(const std::string& address);
+
+// A socket that listens on `address` ("host:port"), for the caller to close, and the address with
+// the port that was chosen for port 0.
+struct Listener {
+  int descriptor = -1;
+  std::string address;
+};
+// Errors: INVALID_OPTION with the address, the system's reason and `flag`, which gave the address.
+absl::StatusOr<Listener> ListenOnTcp(const std::string& address, std::string_view flag);
 
 // The address with the port that was chosen for port 0.
 std::string WithPort(std::string_view address, int port);

@@ -241,6 +241,9 @@ int Serve(const ServerConfig& config, StopSignal& signal) {
   const auto server = Server::Start(**engine, names, config.server);
   if (!server.ok()) return Fail(server.status());
   signal.Serving();
+  if (const std::string http = (*server)->http_address(); !http.empty()) {
+    spdlog::info("serving HTTP on {}", http);
+  }
   spdlog::info("serving on {}", absl::StrJoin((*server)->addresses(), ", "));
 
   spdlog::info("{}: not serving new clients; draining", signal.Wait());

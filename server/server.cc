@@ -102,6 +102,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine& engine,
                                                       const ServerOptions& options) {
   std::unique_ptr<Server> server(new Server(engine, model_names, options));
   if (absl::Status status = server->Listen(options); !status.ok()) return status;
+  if (absl::Status status = server->ListenForHttp(model_names, options); !status.ok()) {
+    return status;
+  }
   server->health_.SetAll(true);
   return server;
 }
@@ -141,9 +144,27 @@ absl::Status Server::Listen(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status Server::ListenForHttp(const std::vector<std::string>& model_names,
+                                   const ServerOptions& options) {
+  if (options.http_listen.empty()) return absl::OkStatus();
+  auto bridge = HttpBridge::Start(engine_, MakeServedModels(engine_, model_names, options.limits),
+                                  {.listen = options.http_listen,
+                                   .timeout = options.http_timeout,
+                                   .limits = options.limits,
+                                   .max_receive_bytes = options.max_receive_bytes,
+                                   .max_connections = options.max_calls,
+                                   .threads = static_cast<int>(queues_.size())});
+  if (!bridge.ok()) return bridge.status();
+  http_ = *std::move(bridge);
+  return absl::OkStatus();
+}
+
 Server::~Server() { (void)Stop(std::chrono::steady_clock::now()); }
 
-void Server::AnnounceDrain() { health_.SetAll(false); }
+void Server::AnnounceDrain() {
+  health_.SetAll(false);
+  if (http_ != nullptr) http_->AnnounceDrain();
+}
 
 absl::Status Server::Stop(TimePoint deadline) {
   const std::lock_guard lock(stop_mutex_);
@@ -159,6 +180,7 @@ absl::Status Server::Stop(TimePoint deadline) {
     status = MakeError(Reason::kDeadlineExceeded,
                        absl::StrCat(cut_off, " calls were cut off at the drain deadline"));
   }
+  if (http_ != nullptr) status.Update(http_->Stop(last_word));
   // Gracefully: a connection that is closed while its client still sends is reset, and takes
   // results with it that the client has not read. The price is that gRPC 1.51 answers a call that
   // arrives between this and its client's hearing of it with CANCELLED.

@@ -1,9 +1,11 @@
-// The gRPC server: listens, serves the embedding and health services and reflection, drains.
+// The server: listens, serves the embedding and health services and reflection over gRPC and, where
+// asked for, the bridge over HTTP; drains.
 #ifndef PIXEMBED_SERVER_SERVER_H_
 #define PIXEMBED_SERVER_SERVER_H_
 
 #include <grpcpp/server.h>
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <stop_token>
@@ -16,6 +18,7 @@
 #include "server/completion_queue.h"
 #include "server/embedding_service.h"
 #include "server/health_service.h"
+#include "server/http_bridge.h"
 #include "server/served_model.h"
 #include "src/engine/engine.h"
 
@@ -34,6 +37,10 @@ struct ServerOptions {
   // Bytes of all messages that are being received; past it gRPC ends calls with RESOURCE_EXHAUSTED.
   // Flag: --max_receive_bytes.
   std::size_t max_receive_bytes = std::size_t{2} << 30;
+  // "host:port" of the HTTP bridge; empty: there is none. Flag: --http_listen.
+  std::string http_listen = {};
+  // How long an HTTP request may take. Flag: --http_timeout.
+  std::chrono::nanoseconds http_timeout = std::chrono::seconds(60);
 };
 
 // Thread-safe.
@@ -53,11 +60,14 @@ class Server {
   // What it listens on, with the ports that were chosen, in the order of ServerOptions::listen.
   const std::vector<std::string>& addresses() const { return addresses_; }
 
+  // What the HTTP bridge listens on; empty: there is none.
+  std::string http_address() const { return http_ == nullptr ? "" : http_->address(); }
+
   // Calls that are being served.
   std::size_t calls() const { return calls_.value(); }
 
-  // Health says NOT_SERVING, everything is served as before: the first step of a drain, so that
-  // load balancers look elsewhere before anything is refused.
+  // Health (and HTTP's /.well-known/ready) says NOT_SERVING, everything is served as before: the
+  // first step of a drain, so that load balancers look elsewhere before anything is refused.
   void AnnounceDrain();
 
   // Refuses new work (UNAVAILABLE, reason DRAINING), drains the engine, lets calls and streams
@@ -71,6 +81,8 @@ class Server {
   Server(Engine& engine, const std::vector<std::string>& model_names, const ServerOptions& options);
 
   absl::Status Listen(const ServerOptions& options);
+  absl::Status ListenForHttp(const std::vector<std::string>& model_names,
+                             const ServerOptions& options);
 
   Engine& engine_;
   std::stop_source draining_;
@@ -82,6 +94,7 @@ class Server {
   std::vector<std::string> addresses_;
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::unique_ptr<CompletionQueue>> queues_;
+  std::unique_ptr<HttpBridge> http_;
   std::mutex stop_mutex_;  // one Stop at a time
 };
 

@@ -40,6 +40,7 @@ class Server:
         )
         self.log: list[str] = []
         self._address = ""
+        self._http = ""
         self._known = threading.Event()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -48,6 +49,8 @@ class Server:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line.rstrip("\n"))
+            if " serving HTTP on " in line:  # before the other line
+                self._http = line.split(" serving HTTP on ")[1].strip()
             if " serving on " in line:
                 self._address = line.split(" serving on ")[1].strip()
                 self._known.set()
@@ -59,6 +62,13 @@ class Server:
         assert self._known.wait(PATIENCE)
         assert self._address, "\n".join(self.log)
         return self._address
+
+    @property
+    def http(self) -> str:
+        """The URL of its HTTP bridge; waits as `address` does."""
+        assert self.address
+        assert self._http, "the server was started without --http_listen"
+        return f"http://{self._http}"
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)

@@ -28,7 +28,8 @@ WORLDS = {
     r"(torch|ATen|c10|caffe2)/": {"src/model"},
     r"(grpc|grpcpp|grpc\+\+|google/(protobuf|rpc))/": {"server", "client/cpp"},
     r"(jpeglib|jerror|png|gif_lib|tiff|tiffio|zlib)\.h|(webp|avif)/": {"src/image"},
-    r"nlohmann/": {"src/checkpoint", "client/cpp"},
+    r"nlohmann/": {"src/checkpoint", "server", "client/cpp"},
+    r"microhttpd\.h": {"server"},
     r"spdlog/": {"server"},
     r"openssl/": {"src/digest"},
 }

@@ -95,11 +95,15 @@ TEST(Config, DefaultsAreThoseOfTheOptions) {
   EXPECT_EQ(server.threads, server_default.threads);
   EXPECT_EQ(server.max_calls, server_default.max_calls);
   EXPECT_EQ(server.max_receive_bytes, server_default.max_receive_bytes);
+  EXPECT_EQ(server.http_listen, server_default.http_listen);
+  EXPECT_EQ(server.http_timeout, server_default.http_timeout);
 }
 
 TEST(Config, EveryFlagReachesItsOption) {
   const auto command = Parse({"--model=a=/m",
                               "--listen=[::]:1",
+                              "--http_listen=[::]:2",
+                              "--http_timeout=22s",
                               "--device=cpu",
                               "--backend=pil",
                               "--cores=3",
@@ -126,6 +130,8 @@ TEST(Config, EveryFlagReachesItsOption) {
   EXPECT_EQ(config.models[0].name, "a");
   EXPECT_EQ(config.models[0].directory, "/m");
   EXPECT_THAT(config.server.listen, ElementsAre("[::]:1"));
+  EXPECT_EQ(config.server.http_listen, "[::]:2");
+  EXPECT_EQ(config.server.http_timeout, std::chrono::seconds(22));
   EXPECT_EQ(config.device, "cpu");
   EXPECT_EQ(config.backend, Backend::kPil);
   EXPECT_EQ(config.engine.cores, 3);
@@ -259,7 +265,7 @@ TEST(Config, TheConfigurationInForceNamesEveryFlagThatHelpDescribes) {
       EXPECT_EQ(value, "2");
     }
   }
-  EXPECT_THAT(command->config.flags, SizeIs(27));
+  EXPECT_THAT(command->config.flags, SizeIs(29));
 }
 
 TEST(Config, TheReasonTableHasEveryReason) {

@@ -13,6 +13,7 @@
 #include "tests/checkpoint/temporary_directory.h"
 #include "tests/model/fake_model.h"
 #include "tests/server/process.h"
+#include "tests/server/raw_connection.h"
 #include "tests/server/server_fixture.h"
 #include "tests/server/test_images.h"
 #include "tests/verify/golden_bytes.h"
@@ -56,6 +57,16 @@ TEST(Main, ServesUntilSigtermAndExitsWith0) {
   EXPECT_THAT(rest, HasSubstr("1 images answered, 0 failed"));
   EXPECT_THAT(rest, HasSubstr("nothing was lost"));
   EXPECT_EQ(server.Wait(), 0);
+}
+
+TEST(Main, ServesHttpWhereAskedToAndSaysWhere) {
+  Process server(
+      Command({"--model=/models/one", "--listen=127.0.0.1:0", "--http_listen=127.0.0.1:0"}));
+  const std::string line = server.AwaitLine("serving HTTP on 127.0.0.1:");
+  const RawConnection http(line.substr(line.rfind(' ') + 1));
+  ASSERT_TRUE(http.Send("GET /.well-known/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+  AwaitAddress(server);
+  EXPECT_THAT(http.ReceiveAll(), StartsWith("HTTP/1.1 204"));
 }
 
 TEST(Main, SigintDoesTheSame) {

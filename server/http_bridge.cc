@@ -1,0 +1,198 @@
+#include "server/http_bridge.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "pixembed/v1/embedding.pb.h"
+#include "server/embed_options.h"
+#include "server/http_formats.h"
+#include "server/http_server.h"
+#include "server/served_model.h"
+#include "src/engine/engine.h"
+#include "src/error/error.h"
+
+namespace pixembed {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::string_view kModelsPath = "/v1/models";
+constexpr std::string_view kMetaPath = "/meta";
+constexpr std::string_view kLivePath = "/.well-known/live";
+constexpr std::string_view kReadyPath = "/.well-known/ready";
+
+struct GetRow {
+  std::string_view path;
+  HttpResponse (*answer)(const ServedModels& models, bool ready);
+};
+
+HttpResponse NoContent(bool good) {
+  return {.status = good ? 204 : 503, .media_type = "", .body = ""};
+}
+
+// {"object": "list", "data": [{"id", "object": "model", ...}]}, as OpenAI has it.
+HttpResponse ListModels(const ServedModels& models, bool /*ready*/) {
+  std::vector<std::string> rows;
+  for (const ServedModel& model : models.all()) {
+    // Names are letters, digits, '.', '_' and '-': nothing to escape.
+    rows.push_back(absl::StrCat(R"({"id":")", model.name(),
+                                R"(","object":"model","created":0,"owned_by":"pixembed"})"));
+  }
+  return {.body = absl::StrCat(R"({"object":"list","data":[)", absl::StrJoin(rows, ","), "]}")};
+}
+
+// pixembed.v1.ListModelsResponse in protobuf's JSON.
+HttpResponse Meta(const ServedModels& models, bool /*ready*/) {
+  v1::ListModelsResponse response;
+  for (const ServedModel& model : models.all()) *response.add_models() = model.description();
+  HttpResponse meta;
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  const auto status = google::protobuf::util::MessageToJsonString(response, &meta.body, options);
+  if (!status.ok()) meta.status = 500;
+  return meta;
+}
+
+constexpr std::array kGets = {
+    GetRow{kModelsPath, &ListModels},
+    GetRow{kMetaPath, &Meta},
+    GetRow{kLivePath, [](const ServedModels&, bool) { return NoContent(true); }},
+    GetRow{kReadyPath, [](const ServedModels&, bool ready) { return NoContent(ready); }},
+};
+
+template <typename Rows>
+auto Find(const Rows& rows, std::string_view path) {
+  const auto row =
+      std::find_if(rows.begin(), rows.end(), [path](const auto& r) { return r.path == path; });
+  return row == rows.end() ? nullptr : &*row;
+}
+
+// What no route takes.
+HttpResponse NoRoute(const HttpRequest& request, std::string_view allowed) {
+  std::vector<std::string> paths;
+  for (const HttpFormat& format : HttpFormats()) {
+    paths.push_back(absl::StrCat("POST ", std::string(format.path)));
+  }
+  for (const GetRow& row : kGets) paths.push_back(absl::StrCat("GET ", std::string(row.path)));
+  HttpResponse response =
+      HttpError(MakeError(Reason::kMalformedRequest,
+                          absl::StrCat("there is no ", request.method, " ", request.path,
+                                       "; there are ", absl::StrJoin(paths, ", "))),
+                {});
+  response.status = allowed.empty() ? 404 : 405;
+  if (!allowed.empty()) response.headers["Allow"] = std::string(allowed);
+  return response;
+}
+
+}  // namespace
+
+// A request whose images are in the engine. Shared by them; the last one answers.
+struct HttpBridge::Gathering {
+  const HttpFormat& format;
+  HttpEmbedCall call;
+  EmbedPlan plan;
+  HttpReply reply;
+  std::vector<absl::StatusOr<Outcome>> outcomes;
+  std::atomic<std::size_t> left;
+};
+
+HttpBridge::HttpBridge(Engine& engine, ServedModels models, const HttpBridgeOptions& options)
+    : engine_(engine), models_(std::move(models)), options_(options) {}
+
+absl::StatusOr<std::unique_ptr<HttpBridge>> HttpBridge::Start(Engine& engine, ServedModels models,
+                                                              const HttpBridgeOptions& options) {
+  std::unique_ptr<HttpBridge> bridge(new HttpBridge(engine, std::move(models), options));
+  HttpBridge* const self = bridge.get();
+  auto server = HttpServer::Start({.listen = options.listen,
+                                   .max_body_bytes = options.limits.max_message_bytes,
+                                   .max_receive_bytes = options.max_receive_bytes,
+                                   .max_connections = options.max_connections,
+                                   .threads = options.threads,
+                                   .refuse =
+                                       [self](const absl::Status& status) {
+                                         return HttpError(status, self->engine_.RetryDelay());
+                                       }},
+                                  [self](HttpRequest request, HttpReply reply) {
+                                    self->Handle(std::move(request), std::move(reply));
+                                  });
+  if (!server.ok()) return server.status();
+  bridge->server_ = *std::move(server);
+  return bridge;
+}
+
+void HttpBridge::Handle(HttpRequest request, HttpReply reply) {
+  const HttpFormat* const format = Find(HttpFormats(), request.path);
+  const GetRow* const get = Find(kGets, request.path);
+  const bool reads = request.method == "GET" || request.method == "HEAD";
+  if (format != nullptr && request.method == "POST") {
+    Embed(*format, std::move(request), std::move(reply));
+  } else if (get != nullptr && reads) {
+    reply([get, this] { return get->answer(models_, ready_); });
+  } else {
+    const char* const allowed = format != nullptr ? "POST" : get != nullptr ? "GET, HEAD" : "";
+    reply([response = NoRoute(request, allowed)] { return response; });
+  }
+}
+
+void HttpBridge::Embed(const HttpFormat& format, HttpRequest request, HttpReply reply) {
+  const auto refuse = [&format, delay = engine_.RetryDelay()](HttpReply& to, absl::Status status) {
+    to([&format, delay, status = std::move(status)] { return format.refuse(status, delay); });
+  };
+  absl::StatusOr<HttpEmbedCall> call = format.read(std::move(request));
+  if (!call.ok()) return refuse(reply, call.status());
+  absl::StatusOr<EmbedPlan> plan = MakePlan(models_, call->model, call->options, Lane::kOnline);
+  if (!plan.ok()) return refuse(reply, plan.status());
+  const std::size_t images = call->images.size();
+  if (images == 0) {
+    return refuse(reply, MakeError(Reason::kEmptyRequest, "the request holds no images"));
+  }
+  if (images > options_.limits.max_request_images) {
+    return refuse(reply, TooManyImages(images, options_.limits.max_request_images));
+  }
+
+  const auto gathering =
+      std::make_shared<Gathering>(format, *std::move(call), *std::move(plan), std::move(reply),
+                                  std::vector<absl::StatusOr<Outcome>>(images), images);
+  const TimePoint deadline = Clock::now() + options_.timeout;
+  std::vector<Item> items;
+  items.reserve(images);
+  for (std::size_t i = 0; i < images; ++i) {
+    const std::string& data = gathering->call.images[i].data;
+    items.push_back({.image = {.bytes = std::as_bytes(std::span(data)), .owner = gathering},
+                     .policy = gathering->plan.policy,
+                     .output = gathering->plan.output,
+                     .lane = gathering->plan.lane,
+                     .deadline = deadline,
+                     .stop = {},
+                     .done = [this, gathering, i](absl::StatusOr<Outcome> outcome) {
+                       gathering->outcomes[i] = std::move(outcome);
+                       if (gathering->left.fetch_sub(1) > 1) return;
+                       gathering->reply([this, gathering] {
+                         return gathering->format.answer({gathering->call, gathering->plan,
+                                                          gathering->outcomes,
+                                                          engine_.RetryDelay()});
+                       });
+                     }});
+  }
+  const std::size_t model = gathering->plan.model->index();
+  if (absl::Status status = engine_.Submit(model, std::move(items)); !status.ok()) {
+    refuse(gathering->reply, std::move(status));
+  }
+}
+
+}  // namespace pixembed
