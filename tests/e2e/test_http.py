@@ -1,4 +1,4 @@
-"""The HTTP bridge of the real server, asked by the clients that people have: openai, curl, urllib."""
+"""The HTTP bridge of the real server, asked by clients that people have: openai, curl, urllib."""
 
 import base64
 import json
