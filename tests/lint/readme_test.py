@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the README shows is what the tree holds: its C++ example is client/cpp/example.cc, every path that it names exists.
+"""What the README shows is what the tree holds: its C++ example is client/cpp/example/main.cc, every path that it names exists.
 
 usage: readme_test.py SOURCE_DIR
 """
@@ -18,9 +18,9 @@ def main():
     root = pathlib.Path(sys.argv[1])
     readme = (root / "README.md").read_text()
     problems = []
-    example = (root / "client/cpp/example.cc").read_text().split("\n", 1)[1]
+    example = (root / "client/cpp/example/main.cc").read_text().split("\n", 1)[1]
     if f"```cpp\n{example}```" not in readme:
-        problems.append("the README's C++ example is not client/cpp/example.cc")
+        problems.append("the README's C++ example is not client/cpp/example/main.cc")
     for path in re.findall(r"(?<![\w./~-])((?:src|server|client|proto|tests|deploy)/[\w./-]+)", readme):
         path = path.rstrip("./")
         if not TO_COME.search(path) and not (root / path).exists():

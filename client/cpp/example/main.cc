@@ -1,4 +1,5 @@
-// The README's call from C++. usage: pixembed-example IMAGE...
+// The README's call from C++. usage: example IMAGE...   PIXEMBED_ADDRESS: the server's
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -6,10 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include "client/cpp/client.h"
+#include "pixembed/client.h"
 
 int main(int argc, char** argv) {
-  auto client = pixembed::client::Client::Connect({"127.0.0.1:50051"});
+  const char* const address = std::getenv("PIXEMBED_ADDRESS");
+  auto client = pixembed::client::Client::Connect({address ? address : "127.0.0.1:50051"});
   if (!client.ok()) {
     std::cerr << client.status().message() << '\n';
     return 1;
