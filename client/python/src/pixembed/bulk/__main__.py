@@ -1,0 +1,177 @@
+"""pixembed-bulk: embeds folders, tar shards and manifests, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from pixembed.bulk.job import Job, JobError, Summary, run
+from pixembed.bulk.sources import EXTENSIONS, SourceError, sources
+from pixembed.client import Client
+from pixembed.errors import ServiceError
+
+EXIT_STOPPED = 130
+START_TIMEOUT = 600.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    try:
+        with _server(parsed) as address, Client(address) as client:
+            summary = _run(parsed, client)
+    except (JobError, SourceError, ServiceError, OSError, ValueError) as error:
+        print(f"pixembed-bulk: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("pixembed-bulk: stopped; the same command goes on from here", file=sys.stderr)
+        return EXIT_STOPPED
+    print(
+        f"{summary.embedded} images embedded, {summary.failed} failed; "
+        f"fingerprint {summary.fingerprint or 'unknown'}"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pixembed-bulk",
+        description="Embeds images into a folder of Parquet, Arrow or NumPy parts. Killed at any "
+        "moment and started again it goes on where it was: no image is lost or there twice.",
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="a folder, a file, a glob, a tar shard, or a manifest as @FILE (.jsonl, .csv, or a "
+        "path a line)",
+    )
+    parser.add_argument("--output", required=True, type=pathlib.Path, help="folder of the parts")
+    parser.add_argument("--format", choices=("parquet", "arrow", "npy"), default="parquet")
+    parser.add_argument("--part-rows", type=_positive, help="images of a part; default 4096")
+    parser.add_argument("--extensions", default=",".join(EXTENSIONS), help="default: %(default)s")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--address", default="localhost:50051", help="default: %(default)s")
+    where.add_argument(
+        "--offline",
+        metavar="MODEL_DIR",
+        help="no server: one of its own on a private socket, for as long as the job lasts",
+    )
+    parser.add_argument("--server-binary", default="pixembed-server", help="of --offline")
+    parser.add_argument("--model", default="", help="default: the server's first")
+    parser.add_argument("--pooling", default="mean")
+    parser.add_argument("--layers", type=_integers, default=[], help="as -2,-1")
+    parser.add_argument("--exif-orientation", choices=("ignore", "apply"), default="ignore")
+    parser.add_argument("--background", type=_integers, help="as 255,255,255")
+    parser.add_argument("--normalize", action="store_true")
+    parser.add_argument("--dimensions", type=int, default=0)
+    parser.add_argument("--lane", choices=("online", "bulk"), default="bulk")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def _integers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+@contextlib.contextmanager
+def _server(parsed: argparse.Namespace) -> Iterator[str]:
+    """Where the service is; the one of --offline lives as long as the context."""
+    if parsed.offline is None:
+        yield parsed.address
+        return
+    with tempfile.TemporaryDirectory(prefix="pixembed-bulk-") as folder:
+        address = f"unix:{folder}/socket"
+        log = pathlib.Path(folder) / "log"
+        with log.open("wb") as out:
+            server = subprocess.Popen(
+                [parsed.server_binary, f"--model=default={parsed.offline}", f"--listen={address}"],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is for the job, which then ends the server.
+                start_new_session=True,
+            )
+        try:
+            _await(server, address, log)
+            yield address
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _await(server: subprocess.Popen[bytes], address: str, log: pathlib.Path) -> None:
+    """Until it serves. Raises JobError with its last words if it ends instead."""
+    with Client(address) as client:
+        for _ in range(int(START_TIMEOUT)):
+            with contextlib.suppress(TimeoutError):
+                client.wait_until_serving(timeout=1.0)
+                return
+            if server.poll() is not None:
+                break
+    last_words = log.read_text(errors="replace").strip().splitlines()[-1:]
+    raise JobError(" ".join(["the server did not start:", *last_words]))
+
+
+def _run(parsed: argparse.Namespace, client: Client) -> Summary:
+    options: dict[str, Any] = {
+        "pooling": parsed.pooling,
+        "layers": parsed.layers,
+        "exif_orientation": parsed.exif_orientation,
+        "normalize": parsed.normalize,
+        "dimensions": parsed.dimensions,
+        "lane": parsed.lane,
+    }
+    if parsed.model:
+        options["model"] = parsed.model
+    if parsed.background is not None:
+        if len(parsed.background) != 3:
+            raise ValueError("--background is red, green and blue, as 255,255,255")
+        options["background"] = tuple(parsed.background)
+    job = Job(parsed.output, parsed.format, parsed.part_rows, options)
+    extensions = parsed.extensions.split(",")
+    with _progress(parsed, extensions) as progress:
+        return run(job, client, sources(parsed.inputs, extensions), progress)
+
+
+@contextlib.contextmanager
+def _progress(
+    parsed: argparse.Namespace, extensions: Sequence[str]
+) -> Iterator[Callable[[int, int], object]]:
+    """A bar with rate and time left, where tqdm is there and a person looks."""
+    if parsed.quiet or not sys.stderr.isatty():
+        yield lambda embedded, failed: None
+        return
+    try:
+        from tqdm import tqdm  # noqa: PLC0415  optional
+    except ImportError:
+        yield lambda embedded, failed: None
+        return
+    # Names only: nothing of the images is read for the count.
+    total = sum(1 for _ in sources(parsed.inputs, extensions))
+    with tqdm(total=total, unit=" images", file=sys.stderr) as bar:
+        all_failed = 0
+
+        def advance(embedded: int, failed: int) -> None:
+            nonlocal all_failed
+            all_failed += failed
+            bar.set_postfix(failed=all_failed, refresh=False)
+            bar.update(embedded + failed)
+
+        yield advance
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Where the images of a job come from: the same images in the same order at every start."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import os
+import pathlib
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+EXTENSIONS = ("avif", "bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp")
+"""Of the files that a folder or a tar shard is searched for."""
+
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+
+
+class SourceError(Exception):
+    """A source that cannot be read, or a manifest that makes no sense."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image: its name, and how to get its bytes.
+
+    `read` may raise OSError, which is an error of this image alone. A reader of a tar shard is only
+    good until the next source is asked for.
+    """
+
+    id: str
+    read: Callable[[], bytes]
+
+
+def sources(inputs: Sequence[str], extensions: Iterable[str] = EXTENSIONS) -> Iterator[Source]:
+    """The images of `inputs`, one after the other, in an order that depends on nothing but them.
+
+    An input is a folder (searched with all its subfolders, in the order of the names), a tar shard,
+    a manifest (`@FILE`: .jsonl with "path" and perhaps "id", .csv with such columns, or a path a
+    line), a glob, or a file. Ids are the paths as they are found, of a tar shard
+    "SHARD/MEMBER". Files that are named themselves are taken whatever they are called.
+    Raises SourceError.
+    """
+    suffixes = tuple("." + extension.lower().lstrip(".") for extension in extensions)
+    for text in inputs:
+        if text.startswith("@"):
+            yield from _manifest(pathlib.Path(text[1:]))
+        elif os.path.isdir(text):
+            yield from _folder(text, suffixes)
+        elif os.path.exists(text):
+            yield from _named(text, suffixes)
+        else:
+            found = sorted(glob.glob(text, recursive=True))
+            if not found:
+                raise SourceError(f"{text}: there is no such file or folder, and nothing like it")
+            for path in found:
+                if os.path.isfile(path):
+                    yield from _named(path, suffixes)
+
+
+def _named(path: str, suffixes: tuple[str, ...]) -> Iterator[Source]:
+    if path.endswith(_TAR_SUFFIXES):
+        yield from _shard(path, suffixes)
+    else:
+        yield _file(path)
+
+
+def _file(path: str, name: str | None = None) -> Source:
+    return Source(path if name is None else name, lambda: pathlib.Path(path).read_bytes())
+
+
+def _folder(path: str, suffixes: tuple[str, ...]) -> Iterator[Source]:
+    """In the order of the names, folders and files alike."""
+    try:
+        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _folder(entry.path, suffixes)
+        elif entry.name.endswith(_TAR_SUFFIXES):
+            yield from _shard(entry.path, suffixes)
+        elif entry.name.lower().endswith(suffixes):
+            yield _file(entry.path)
+
+
+def _shard(path: str, suffixes: tuple[str, ...]) -> Iterator[Source]:
+    try:
+        with tarfile.open(path) as shard:
+            for member in shard:
+                if member.isfile() and member.name.lower().endswith(suffixes):
+                    yield Source(f"{path}/{member.name}", _member_reader(shard, member))
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise SourceError(f"{path}: {error}") from error
+
+
+def _member_reader(shard: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], bytes]:
+    def read() -> bytes:
+        file = shard.extractfile(member)
+        assert file is not None  # a regular file
+        data = file.read()
+        if len(data) != member.size:
+            raise OSError(f"{member.name}: the shard ends after {len(data)} of {member.size} bytes")
+        return data
+
+    return read
+
+
+def _manifest(path: pathlib.Path) -> Iterator[Source]:
+    """Paths in it are relative to the manifest's folder."""
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            for number, row in enumerate(_rows(path, lines), start=1):
+                image = row.get("path")
+                name = row.get("id") or image
+                if not isinstance(image, str) or not image or not isinstance(name, str):
+                    raise SourceError(f'{path}: row {number} has no "path"')
+                yield _file(str(path.parent / image), name)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{path}: {error}") from error
+
+
+def _rows(path: pathlib.Path, lines: IO[str]) -> Iterator[dict[str, object]]:
+    if path.suffix == ".csv":
+        yield from csv.DictReader(lines)
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        if path.suffix == ".jsonl":
+            yield _json_row(path, number, line)
+        else:
+            yield {"path": line.rstrip("\r\n")}
+
+
+def _json_row(path: pathlib.Path, number: int, line: str) -> dict[str, object]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise SourceError(f"{path}: line {number} is not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise SourceError(f"{path}: line {number} is not a JSON object")
+    return row

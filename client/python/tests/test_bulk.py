@@ -1,0 +1,285 @@
+"""Bulk jobs against the real server: sources, formats, and a job that is killed again and again."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pixembed_fixtures import PATIENCE, Server, encode, picture
+
+from pixembed import Client, ServiceError
+from pixembed.bulk import Job, JobError, SourceError, run, sources
+from pixembed.bulk.__main__ import main
+
+KILLS = 60
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.address) as connected:
+        yield connected
+
+
+@pytest.fixture
+def images(tmp_path: pathlib.Path) -> pathlib.Path:
+    """7 images, one of them broken, one of another kind, in two folders."""
+    folder = tmp_path / "images"
+    (folder / "b").mkdir(parents=True)
+    for i in range(3):
+        (folder / f"{i}.png").write_bytes(encode(picture(40 + i, 30, i), "PNG"))
+        (folder / "b" / f"{i}.JPG").write_bytes(encode(picture(40 + i, 30, 10 + i), "JPEG"))
+    (folder / "b" / "9.png").write_bytes(b"broken")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def names(*inputs: object) -> list[str]:
+    return [source.id for source in sources([str(name) for name in inputs])]
+
+
+# ---- Sources ----
+
+
+def test_a_folder_is_walked_in_the_order_of_the_names(images: pathlib.Path) -> None:
+    expected = ["0.png", "1.png", "2.png", "b/0.JPG", "b/1.JPG", "b/2.JPG", "b/9.png"]
+    assert names(images) == [f"{images}/{name}" for name in expected]
+
+
+def test_a_glob_takes_what_it_finds_and_nothing_is_an_error(images: pathlib.Path) -> None:
+    assert names(f"{images}/**/*.png") == sorted(map(str, images.glob("**/*.png")))
+    with pytest.raises(SourceError, match="nothing like it"):
+        names(f"{images}/*.gif")
+
+
+def write_shard(path: pathlib.Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as shard:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            shard.addfile(info, io.BytesIO(data))
+
+
+def test_a_tar_shard_gives_its_images(tmp_path: pathlib.Path) -> None:
+    shard = tmp_path / "000.tar"
+    write_shard(shard, {"a.jpg": b"1", "a.json": b"{}", "b.png": b"2"})
+    found = [(source.id, source.read()) for source in sources([str(shard)])]
+    assert found == [(f"{shard}/a.jpg", b"1"), (f"{shard}/b.png", b"2")]
+    shard.write_bytes(shard.read_bytes()[:700])
+    with pytest.raises(SourceError, match=r"000\.tar"):
+        names(shard)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.txt", "images/0.png\n\nimages/b/9.png\n"),
+        ("list.jsonl", '{"path": "images/0.png", "id": "x"}\n{"path": "images/b/9.png"}\n'),
+        ("list.csv", "id,path\nx,images/0.png\n,images/b/9.png\n"),
+    ],
+)
+def test_a_manifest_names_paths_beside_it(
+    images: pathlib.Path, tmp_path: pathlib.Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    found = list(sources([f"@{tmp_path / name}"]))
+    first = "images/0.png" if name == "list.txt" else "x"
+    assert [source.id for source in found] == [first, "images/b/9.png"]
+    assert found[0].read() == (images / "0.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("list.jsonl", "[]\n", "line 1 is not a JSON object"),
+        ("list.jsonl", '{"path": 3}\n', 'row 1 has no "path"'),
+        ("list.jsonl", "{\n", "line 1 is not JSON"),
+        ("list.csv", "id\nx\n", 'row 1 has no "path"'),
+        ("list.txt", None, "No such file"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_an_error(
+    tmp_path: pathlib.Path, name: str, text: str | None, said: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(SourceError, match=said):
+        names(f"@{tmp_path / name}")
+
+
+# ---- Jobs ----
+
+
+def rows_of(output: pathlib.Path) -> list[dict[str, Any]]:
+    """Every row of a folder of any format."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted(output.glob("part-*")):
+        if path.suffix == ".parquet":
+            rows += pq.read_table(path).to_pylist()
+        elif path.suffix == ".arrow":
+            with pa.ipc.open_file(path) as file:
+                rows += file.read_all().to_pylist()
+        elif path.suffix == ".npy":
+            vectors = np.load(path)
+            lines = path.with_suffix(".jsonl").read_text().splitlines()
+            for vector, line in zip(vectors, map(json.loads, lines), strict=True):
+                failed = "error" in line
+                assert failed == bool(np.isnan(vector).all())
+                rows.append(
+                    {
+                        "id": line["id"],
+                        "vector": None if failed else vector.tolist(),
+                        "error_reason": line["error"]["reason"] if failed else None,
+                    }
+                )
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "npy"])
+@pytest.mark.parametrize("part_rows", [1, 3, 7, 100])
+def test_every_image_has_its_row(
+    client: Client, images: pathlib.Path, tmp_path: pathlib.Path, kind: str, part_rows: int
+) -> None:
+    output = tmp_path / "out"
+    inputs = [str(images), "/none.png"] if part_rows == 3 else [str(images)]
+    (images / "gone.png").symlink_to("/none")  # cannot be read when its turn comes
+    ids = names(images)
+    job = Job(output, kind, part_rows, {"normalize": True})  # type: ignore[arg-type]
+    summary = run(job, client, sources(inputs[:1]))
+    assert (summary.embedded, summary.failed) == (6, 2)
+    rows = rows_of(output)
+    assert [row["id"] for row in rows] == ids
+    assert {row["id"]: row["error_reason"] for row in rows if row["error_reason"]} == {
+        f"{images}/b/9.png": "UNSUPPORTED_FORMAT",
+        f"{images}/gone.png": "UNREADABLE_FILE",
+    }
+    good = [row for row in rows if row["vector"] is not None]
+    expected = client.embed([str(row["id"]) for row in good], normalize=True)
+    found = np.array([row["vector"] for row in good], dtype=np.float32)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    report = json.loads((output / "_SUCCESS").read_text())
+    assert report == {"embedded": 6, "failed": 2, "fingerprint": summary.fingerprint}
+    # Again: there is nothing to do.
+    before = {path: path.stat().st_mtime_ns for path in output.glob("part-*")}
+    assert run(job, client, sources(inputs[:1])) == summary
+    assert before == {path: path.stat().st_mtime_ns for path in output.glob("part-*")}
+
+
+def test_a_folder_holds_one_job(
+    client: Client, images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    output = tmp_path / "out"
+    run(Job(output, part_rows=2), client, sources([str(images)]))
+    with pytest.raises(JobError, match=r'format "parquet", now it is "npy"'):
+        run(Job(output, "npy"), client, sources([str(images)]))
+    with pytest.raises(JobError, match="part_rows 2, now it is 3"):
+        run(Job(output, part_rows=3), client, sources([str(images)]))
+    with pytest.raises(JobError, match="begun with options"):
+        run(Job(output, options={"normalize": True}), client, sources([str(images)]))
+    (images / "00.png").write_bytes(b"")
+    with pytest.raises(JobError, match="they have changed; begin a new folder"):
+        run(Job(output), client, sources([str(images)]))
+
+
+def test_another_model_does_not_go_on(
+    client: Client, images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    output = tmp_path / "out"
+    run(Job(output, part_rows=2), client, sources([str(images)]))
+    (output / "part-00001.parquet").unlink()
+    record = json.loads((output / "job.json").read_text())
+    record["fingerprint"] = "0" * 64
+    (output / "job.json").write_text(json.dumps(record))
+    with pytest.raises(ServiceError, match="FINGERPRINT_MISMATCH"):
+        run(Job(output), client, sources([str(images)]))
+
+
+def test_two_jobs_do_not_share_a_folder(
+    client: Client, images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    output = tmp_path / "out"
+
+    def meddle(embedded: int, failed: int) -> None:
+        with pytest.raises(JobError, match="at work in this folder"):
+            run(Job(output), client, sources([str(images)]))
+
+    run(Job(output), client, sources([str(images)]), meddle)
+
+
+# ---- The command ----
+
+
+def test_the_command_works_offline(
+    images: pathlib.Path,
+    vit: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    binary = os.environ["PIXEMBED_SERVER"]
+    output = tmp_path / "out"
+    command = [str(images), f"--output={output}", f"--server-binary={binary}"]
+    assert main([*command, "--offline=/none"]) == 1
+    assert "the server did not start: " in capsys.readouterr().err
+    assert main([*command, f"--offline={vit}"]) == 0
+    assert capsys.readouterr().out.startswith("6 images embedded, 1 failed; fingerprint ")
+    assert len(rows_of(output)) == 7
+
+
+def test_a_job_that_is_killed_again_and_again_loses_and_repeats_nothing(
+    client: Client, server: Server, tmp_path: pathlib.Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(300):
+        (images / f"{i:03}.png").write_bytes(encode(picture(24, 20, i), "PNG"))
+    (images / "100.png").write_bytes(b"broken")
+    output = tmp_path / "out"
+    command = [
+        sys.executable,
+        *("-m", "pixembed.bulk", str(images), f"--output={output}", f"--address={server.address}"),
+        "--part-rows=5",
+    ]
+    # How long a job takes here; the kills fall anywhere in it.
+    begin = time.monotonic()
+    subprocess.run([*command, f"--output={tmp_path / 'whole'}"], check=True, timeout=PATIENCE)
+    whole = time.monotonic() - begin
+    random_time = random.Random(7)
+    unfinished = 0
+    for _ in range(KILLS):
+        job = subprocess.Popen(command)
+        try:
+            job.wait(random_time.uniform(0, whole))
+        except subprocess.TimeoutExpired:
+            job.kill()
+            job.wait()
+            unfinished += 1
+        if (output / "_SUCCESS").exists() and random_time.random() < 0.8:
+            # It is done; undo a part, as if it had been killed before it.
+            parts = sorted(output.glob("part-*"))
+            for part in parts[random_time.randrange(len(parts)) :]:
+                part.unlink()
+            (output / "_SUCCESS").unlink()
+        ids = [row["id"] for row in rows_of(output)]
+        assert len(set(ids)) == len(ids)
+    assert unfinished >= KILLS // 2
+    subprocess.run(command, check=True, timeout=PATIENCE)
+    rows, expected = rows_of(output), rows_of(tmp_path / "whole")
+    assert [row["id"] for row in rows] == [f"{images}/{i:03}.png" for i in range(300)]
+    for row, other in zip(rows, expected, strict=True):
+        assert row["error_reason"] == other["error_reason"]
+        if row["vector"] is not None:
+            np.testing.assert_allclose(row["vector"], other["vector"], rtol=0, atol=1e-5)
+    assert sum(row["vector"] is None for row in rows) == 1
+    assert not list(output.glob(".*.unfinished"))
