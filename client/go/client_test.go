@@ -503,6 +503,7 @@ func TestWhatMakesNoSenseIsRefusedByNew(t *testing.T) {
 		"no channels":           {"a:1", []pixembed.Option{plaintext, pixembed.WithChannels(0)}},
 		"no bytes":              {"a:1", []pixembed.Option{plaintext, pixembed.WithMaxMessageBytes(0)}},
 		"no keepalive":          {"a:1", []pixembed.Option{plaintext, pixembed.WithKeepalive(0, 1)}},
+		"TLS without TLS":       {"a:1", []pixembed.Option{plaintext, pixembed.WithTLS(nil)}},
 		"a token in plain view": {"a:1", []pixembed.Option{plaintext, pixembed.WithToken("secret")}},
 		"no CA file":            {"a:1", []pixembed.Option{pixembed.WithCAFile("/none")}},
 		"a CA file without":     {"a:1", []pixembed.Option{pixembed.WithCAFile("client_test.go")}},

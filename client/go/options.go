@@ -34,6 +34,7 @@ type Option func(*config) error
 
 type config struct {
 	tls             *tls.Config
+	asksForTLS      bool
 	plaintext       bool
 	token           func(context.Context) (string, error)
 	exposeToken     bool
@@ -58,7 +59,9 @@ func WithPlaintext() Option {
 // WithPlaintext, servers are verified by the system's roots.
 func WithTLS(configuration *tls.Config) Option {
 	return func(c *config) error {
-		c.tls = configuration.Clone()
+		if c.asksForTLS = true; configuration != nil {
+			c.tls = configuration.Clone()
+		}
 		return nil
 	}
 }
@@ -75,7 +78,7 @@ func WithCAFile(path string) Option {
 		if !roots.AppendCertsFromPEM(pem) {
 			return fmt.Errorf("%s holds no certificate", path)
 		}
-		c.tls.RootCAs = roots
+		c.asksForTLS, c.tls.RootCAs = true, roots
 		return nil
 	}
 }
@@ -92,7 +95,7 @@ func WithClientCertificate(certificateFile, keyFile string) Option {
 		if _, err := load(nil); err != nil {
 			return err
 		}
-		c.tls.GetClientCertificate = load
+		c.asksForTLS, c.tls.GetClientCertificate = true, load
 		return nil
 	}
 }
@@ -201,6 +204,9 @@ func newConfig(options []Option) (*config, error) {
 		if err := option(c); err != nil {
 			return nil, fmt.Errorf("pixembed: %w", err)
 		}
+	}
+	if c.plaintext && c.asksForTLS {
+		return nil, errors.New("pixembed: WithPlaintext contradicts the options that concern TLS")
 	}
 	if c.plaintext && c.token != nil && !c.exposeToken {
 		return nil, errors.New("pixembed: a token travels only over TLS: drop WithPlaintext, or add WithTokenOverPlaintext")

@@ -235,6 +235,25 @@ func TestAContextEndsAStream(t *testing.T) {
 	}
 }
 
+func TestAStreamTellsItsEndBeforeItWaitsForItsImages(t *testing.T) {
+	leaves(t)
+	client := connect(t, address)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	told := make(chan struct{})
+	source := func(yield func(pixembed.Image, error) bool) {
+		yield(batch(1)[0], nil)
+		<-told
+	}
+	for _, err := range client.Stream(ctx, source, nil) {
+		cancel()
+		if errors.Is(err, context.Canceled) {
+			close(told)
+		}
+	}
+	<-told
+}
+
 func TestAPanicOfTheImagesIsOneOfTheLoop(t *testing.T) {
 	leaves(t)
 	client := connect(t, address)
