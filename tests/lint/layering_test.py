@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The drawing of the house, executed: which room may include what. Fails on any other arrow.
+"""The drawing of the house, executed: which room may include what, and client/go import. Fails on any other arrow.
 
 usage: layering_test.py SOURCE_DIR
 """
@@ -35,6 +35,10 @@ WORLDS = {
 }
 # Tests include what they mirror and what they compare with; only the torch world stays apart.
 TEST_WORLDS = {r"(torch|ATen|c10|caffe2)/": {"tests/model", "tests/golden", "tests/bench"}}
+
+# What client/go may import: itself, the protocol, and outside the standard library (whose paths have no
+# dot before the first slash) these.
+GO_WORLD = re.compile(r"pixembed(/v1)?$|(google\.golang\.org|golang\.org/x/sync|go\.uber\.org/goleak)(/|$)|[a-z]+(/|$)")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
@@ -74,6 +78,16 @@ def problems_of(path, text):
                 yield f"{path}: {header}: only {PUBLIC_HEADER[target]} is public"
 
 
+def go_problems_of(path, text):
+    """Every import of a Go file that the drawing does not allow."""
+    imports = re.findall(r'^import (?:\w+ )?"([^"]+)"', text, re.MULTILINE)
+    for block in re.findall(r"^import \(\n(.*?)^\)", text, re.MULTILINE | re.DOTALL):
+        imports += re.findall(r'"([^"]+)"', block)
+    for imported in imports:
+        if not GO_WORLD.match(imported):
+            yield f"{path}: {imported} belongs to another world"
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -81,10 +95,12 @@ def main():
     files = [f for top in ("src", "server", "client/cpp", "tests") for f in sorted((root / top).rglob("*"))
              if f.suffix in {".h", ".cc"} and f.parent != root / "client/cpp/example"]  # another project's
     problems = [p for f in files for p in problems_of(str(f.relative_to(root)), f.read_text())]
+    go_files = sorted((root / "client/go").rglob("*.go"))
+    problems += [p for f in go_files for p in go_problems_of(f.relative_to(root), f.read_text())]
     folders = {d.name for d in root.rglob("*") if d.is_dir() and not {".git", "build"} & set(d.parts)}
     problems += [f"a folder is called {name}: say whose noun it is" for name in
                  sorted(folders & {"utils", "util", "common", "helpers", "misc"})]
-    print("\n".join(problems) or f"{len(files)} files: every include follows the drawing")
+    print("\n".join(problems) or f"{len(files) + len(go_files)} files: every include follows the drawing")
     sys.exit(bool(problems))
 
 

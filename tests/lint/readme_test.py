@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What the README shows is what the tree holds: its C++ example is client/cpp/example/main.cc, every path that it names exists.
+"""What the README shows is what the tree holds: its examples are client/cpp/example/main.cc and
+client/go/example/main.go, every path that it names exists, and the reasons of the Go client are among its own.
 
 usage: readme_test.py SOURCE_DIR
 """
@@ -8,6 +9,12 @@ import pathlib
 import re
 import sys
 
+EXAMPLES = [  # language, file, where it is shown
+    ("cpp", "client/cpp/example/main.cc", ["README.md"]),
+    ("go", "client/go/example/main.go", ["README.md", "client/go/README.md"]),
+]
+# What a client says of itself, not of the server.
+CLIENTS_OWN_REASONS = {"UNREADABLE_FILE"}
 # Names of things to come, in the README's table "to add".
 TO_COME = re.compile(r"(^|[/_])x(\.|_|$)")
 
@@ -18,9 +25,13 @@ def main():
     root = pathlib.Path(sys.argv[1])
     readme = (root / "README.md").read_text()
     problems = []
-    example = (root / "client/cpp/example/main.cc").read_text().split("\n", 1)[1]
-    if f"```cpp\n{example}```" not in readme:
-        problems.append("the README's C++ example is not client/cpp/example/main.cc")
+    for language, file, places in EXAMPLES:
+        example = (root / file).read_text().split("\n", 1)[1]
+        problems += [f"the example in {place} is not {file}" for place in places
+                     if f"```{language}\n{example}```" not in (root / place).read_text()]
+    reasons = re.findall(r'Reason = "(\w+)"', (root / "client/go/errors.go").read_text())
+    problems += [f"client/go/errors.go has the reason {reason}, which the README has not" for reason in reasons
+                 if reason not in CLIENTS_OWN_REASONS and f"| `{reason}` |" not in readme]
     for path in re.findall(r"(?<![\w./~-])((?:src|server|client|proto|tests|deploy)/[\w./-]+)", readme):
         path = path.rstrip("./")
         if not TO_COME.search(path) and not (root / path).exists():
