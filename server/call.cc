@@ -105,7 +105,7 @@ Detached RpcService::AcceptMethod(CompletionQueue& queue, int method) {
 }
 
 Detached RpcService::Serve(std::unique_ptr<Call> call, int method) {
-  const bool overloaded = calls_.value() >= max_calls_;
+  const bool overloaded = !table_[method].always && calls_.value() >= max_calls_;
   const CallCount::Era era = calls_.Add();
   if (overloaded) {
     const grpc::Status status = overloaded_();

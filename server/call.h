@@ -37,6 +37,8 @@ using Handler = std::function<Task(Call&)>;
 struct Method {
   const char* name;
   Handler handler;
+  // Whether it is served, whatever the number of calls: probes.
+  bool always = false;
 };
 
 // Counts the calls that are being served, so that a shutdown can wait for them. Thread-safe.
@@ -139,7 +141,7 @@ class Call {
 class RpcService final : public grpc::Service {
  public:
   // Calls beyond `max_calls` (counted in `calls`, which several services may share) are finished
-  // with `overloaded` before their message is read.
+  // with `overloaded` before their message is read, unless their method is served always.
   RpcService(std::vector<Method> methods, CallCount& calls, std::size_t max_calls,
              std::function<grpc::Status()> overloaded);
 
