@@ -27,7 +27,6 @@
 namespace pixembed {
 namespace {
 
-using inference::InferTensorContents;
 using inference::ModelInferRequest;
 using inference::ModelInferResponse;
 using InputTensor = ModelInferRequest::InferInputTensor;
@@ -102,7 +101,7 @@ void SetParameter(ModelInferResponse& response, const char* name, const std::str
 
 absl::StatusOr<const ServedModel*> FindVersion(const ServedModels& models, const std::string& name,
                                                const std::string& version) {
-  const absl::StatusOr<const ServedModel*> model = models.Find(name);
+  absl::StatusOr<const ServedModel*> model = models.Find(name);
   if (!model.ok() || version.empty() || version == kModelVersion) return model;
   return WithMetadata(MakeError(Reason::kUnknownModel,
                                 absl::StrCat("model \"", (*model)->name(), "\" has no version \"",

@@ -10,6 +10,7 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -57,7 +58,25 @@ void Configure(const char* name, inference::DataType type, std::int64_t columns,
   tensor.add_dims(columns);
 }
 
-absl::Status NoModelControl() {
+absl::StatusOr<inference::ServerLiveResponse> ServerLive(
+    const inference::ServerLiveRequest& /*request*/) {
+  inference::ServerLiveResponse response;
+  response.set_live(true);
+  return response;
+}
+
+absl::StatusOr<inference::ServerMetadataResponse> ServerMetadata(
+    const inference::ServerMetadataRequest& /*request*/) {
+  inference::ServerMetadataResponse response;
+  response.set_name(kName);
+  response.set_version(PIXEMBED_VERSION);
+  for (const char* const extension : kExtensions) response.add_extensions(extension);
+  return response;
+}
+
+// To load and to unload.
+template <typename Response, typename Request>
+absl::StatusOr<Response> RefuseModelControl(const Request& /*request*/) {
   return MakeError(Reason::kUnsupportedMethod,
                    "models are neither loaded nor unloaded while the server runs: it serves those "
                    "of --model");
@@ -77,47 +96,56 @@ InferenceService::InferenceService(Engine& engine, ServedModels models, const Re
       statistics_(models_.all().size()) {}
 
 std::vector<Method> InferenceService::Methods() {
+  const auto mine = [this](auto member) { return std::bind_front(member, this); };
   std::vector<Method> methods = {
-      Lookup("/inference.GRPCInferenceService/ServerLive", &InferenceService::ServerLive),
-      Lookup("/inference.GRPCInferenceService/ServerReady", &InferenceService::ServerReady),
-      Lookup("/inference.GRPCInferenceService/ModelReady", &InferenceService::ModelReady),
+      Lookup<inference::ServerLiveRequest>("/inference.GRPCInferenceService/ServerLive",
+                                           ServerLive),
+      Lookup<inference::ServerReadyRequest>("/inference.GRPCInferenceService/ServerReady",
+                                            mine(&InferenceService::ServerReady)),
+      Lookup<inference::ModelReadyRequest>("/inference.GRPCInferenceService/ModelReady",
+                                           mine(&InferenceService::ModelReady)),
   };
   // Probes: a server that is full is alive and ready.
   for (Method& probe : methods) probe.always = true;
-  methods.insert(
-      methods.end(),
-      {Lookup("/inference.GRPCInferenceService/ServerMetadata", &InferenceService::ServerMetadata),
-       Lookup("/inference.GRPCInferenceService/ModelMetadata", &InferenceService::ModelMetadata),
-       {"/inference.GRPCInferenceService/ModelInfer",
-        [this](Call& call) { return ModelInfer(call); }},
-       {"/inference.GRPCInferenceService/ModelStreamInfer",
-        [this](Call& call) { return ModelStreamInfer(call); }},
-       Lookup("/inference.GRPCInferenceService/ModelConfig", &InferenceService::ModelConfig),
-       Lookup("/inference.GRPCInferenceService/ModelStatistics",
-              &InferenceService::ModelStatistics),
-       Lookup("/inference.GRPCInferenceService/RepositoryIndex",
-              &InferenceService::RepositoryIndex),
-       Lookup("/inference.GRPCInferenceService/RepositoryModelLoad",
-              &InferenceService::RepositoryModelLoad),
-       Lookup("/inference.GRPCInferenceService/RepositoryModelUnload",
-              &InferenceService::RepositoryModelUnload)});
+  const std::vector<Method> others = {
+      Lookup<inference::ServerMetadataRequest>("/inference.GRPCInferenceService/ServerMetadata",
+                                               ServerMetadata),
+      Lookup<inference::ModelMetadataRequest>("/inference.GRPCInferenceService/ModelMetadata",
+                                              mine(&InferenceService::ModelMetadata)),
+      {"/inference.GRPCInferenceService/ModelInfer", mine(&InferenceService::ModelInfer)},
+      {"/inference.GRPCInferenceService/ModelStreamInfer",
+       mine(&InferenceService::ModelStreamInfer)},
+      Lookup<inference::ModelConfigRequest>("/inference.GRPCInferenceService/ModelConfig",
+                                            mine(&InferenceService::ModelConfig)),
+      Lookup<inference::ModelStatisticsRequest>("/inference.GRPCInferenceService/ModelStatistics",
+                                                mine(&InferenceService::ModelStatistics)),
+      Lookup<inference::RepositoryIndexRequest>("/inference.GRPCInferenceService/RepositoryIndex",
+                                                mine(&InferenceService::RepositoryIndex)),
+      Lookup<inference::RepositoryModelLoadRequest>(
+          "/inference.GRPCInferenceService/RepositoryModelLoad",
+          RefuseModelControl<inference::RepositoryModelLoadResponse,
+                             inference::RepositoryModelLoadRequest>),
+      Lookup<inference::RepositoryModelUnloadRequest>(
+          "/inference.GRPCInferenceService/RepositoryModelUnload",
+          RefuseModelControl<inference::RepositoryModelUnloadResponse,
+                             inference::RepositoryModelUnloadRequest>),
+  };
+  methods.insert(methods.end(), others.begin(), others.end());
   return methods;
 }
 
-template <typename Request, typename Response>
-Method InferenceService::Lookup(const char* name,
-                                absl::StatusOr<Response> (InferenceService::*answer)(const Request&)
-                                    const) {
+template <typename Request, typename Answer>
+Method InferenceService::Lookup(const char* name, Answer answer) {
   // A coroutine of its arguments alone: the closure that begins it does not last.
-  const auto serve = [](InferenceService& service, decltype(answer) method, Call& call) -> Task {
+  const auto serve = [](InferenceService& service, Answer make, Call& call) -> Task {
     grpc::ByteBuffer bytes;
     const bool received = co_await call.Read(&bytes);
     Request request;
     absl::Status status =
         received ? ParseMessage(bytes, service.limits_.max_message_bytes, request) : NoMessage();
-    Response response;
+    typename std::invoke_result_t<Answer, const Request&>::value_type response;
     if (status.ok()) {
-      absl::StatusOr<Response> answered = (service.*method)(request);
+      auto answered = make(request);
       status = answered.status();
       if (answered.ok()) response = *std::move(answered);
     }
@@ -169,13 +197,6 @@ Task InferenceService::ModelStreamInfer(Call& call) {
   co_await stream.Run();
 }
 
-absl::StatusOr<inference::ServerLiveResponse> InferenceService::ServerLive(
-    const inference::ServerLiveRequest& /*request*/) const {
-  inference::ServerLiveResponse response;
-  response.set_live(true);
-  return response;
-}
-
 absl::StatusOr<inference::ServerReadyResponse> InferenceService::ServerReady(
     const inference::ServerReadyRequest& /*request*/) const {
   inference::ServerReadyResponse response;
@@ -187,15 +208,6 @@ absl::StatusOr<inference::ModelReadyResponse> InferenceService::ModelReady(
     const inference::ModelReadyRequest& request) const {
   inference::ModelReadyResponse response;
   response.set_ready(ready_() && FindVersion(models_, request.name(), request.version()).ok());
-  return response;
-}
-
-absl::StatusOr<inference::ServerMetadataResponse> InferenceService::ServerMetadata(
-    const inference::ServerMetadataRequest& /*request*/) const {
-  inference::ServerMetadataResponse response;
-  response.set_name(kName);
-  response.set_version(PIXEMBED_VERSION);
-  for (const char* const extension : kExtensions) response.add_extensions(extension);
   return response;
 }
 
@@ -267,16 +279,6 @@ absl::StatusOr<inference::RepositoryIndexResponse> InferenceService::RepositoryI
     if (!ready) entry.set_reason("the server is shutting down");
   }
   return response;
-}
-
-absl::StatusOr<inference::RepositoryModelLoadResponse> InferenceService::RepositoryModelLoad(
-    const inference::RepositoryModelLoadRequest& /*request*/) const {
-  return NoModelControl();
-}
-
-absl::StatusOr<inference::RepositoryModelUnloadResponse> InferenceService::RepositoryModelUnload(
-    const inference::RepositoryModelUnloadRequest& /*request*/) const {
-  return NoModelControl();
 }
 
 }  // namespace pixembed

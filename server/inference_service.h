@@ -35,21 +35,16 @@ class InferenceService {
   std::vector<Method> Methods();
 
  private:
-  // A method of one request and one response that needs no engine.
-  template <typename Request, typename Response>
-  Method Lookup(const char* name,
-                absl::StatusOr<Response> (InferenceService::*answer)(const Request&) const);
+  // A method of one request and one response: `answer` makes an absl::StatusOr of this from that.
+  template <typename Request, typename Answer>
+  Method Lookup(const char* name, Answer answer);
   Task ModelInfer(Call& call);
   Task ModelStreamInfer(Call& call);
 
-  absl::StatusOr<inference::ServerLiveResponse> ServerLive(
-      const inference::ServerLiveRequest& request) const;
   absl::StatusOr<inference::ServerReadyResponse> ServerReady(
       const inference::ServerReadyRequest& request) const;
   absl::StatusOr<inference::ModelReadyResponse> ModelReady(
       const inference::ModelReadyRequest& request) const;
-  absl::StatusOr<inference::ServerMetadataResponse> ServerMetadata(
-      const inference::ServerMetadataRequest& request) const;
   absl::StatusOr<inference::ModelMetadataResponse> ModelMetadata(
       const inference::ModelMetadataRequest& request) const;
   absl::StatusOr<inference::ModelConfigResponse> ModelConfig(
@@ -58,10 +53,6 @@ class InferenceService {
       const inference::ModelStatisticsRequest& request) const;
   absl::StatusOr<inference::RepositoryIndexResponse> RepositoryIndex(
       const inference::RepositoryIndexRequest& request) const;
-  absl::StatusOr<inference::RepositoryModelLoadResponse> RepositoryModelLoad(
-      const inference::RepositoryModelLoadRequest& request) const;
-  absl::StatusOr<inference::RepositoryModelUnloadResponse> RepositoryModelUnload(
-      const inference::RepositoryModelUnloadRequest& request) const;
 
   Task Reply(Call& call, absl::Status status, const google::protobuf::Message& response);
 

@@ -17,14 +17,12 @@
 namespace pixembed {
 namespace {
 
-using std::string_view_literals::operator""sv;
-
 constexpr std::size_t kLengthBytes = 4;
 
 constexpr std::array kTensorTypes = {
-    TensorType{DataType::kFloat32, v1::DATA_TYPE_FLOAT32, "float32", "FP32", "\0\0\xC0\x7F"sv},
-    TensorType{DataType::kFloat16, v1::DATA_TYPE_FLOAT16, "float16", "FP16", "\0\x7E"sv},
-    TensorType{DataType::kBFloat16, v1::DATA_TYPE_BFLOAT16, "bfloat16", "BF16", "\xC0\x7F"sv},
+    TensorType{DataType::kFloat32, v1::DATA_TYPE_FLOAT32, "float32", "FP32", {"\0\0\xC0\x7F", 4}},
+    TensorType{DataType::kFloat16, v1::DATA_TYPE_FLOAT16, "float16", "FP16", {"\0\x7E", 2}},
+    TensorType{DataType::kBFloat16, v1::DATA_TYPE_BFLOAT16, "bfloat16", "BF16", {"\xC0\x7F", 2}},
 };
 
 std::size_t ReadLength(std::string_view bytes) {
