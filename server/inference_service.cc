@@ -97,17 +97,13 @@ InferenceService::InferenceService(Engine& engine, ServedModels models, const Re
 
 std::vector<Method> InferenceService::Methods() {
   const auto mine = [this](auto member) { return std::bind_front(member, this); };
-  std::vector<Method> methods = {
+  return {
       Lookup<inference::ServerLiveRequest>("/inference.GRPCInferenceService/ServerLive",
                                            ServerLive),
       Lookup<inference::ServerReadyRequest>("/inference.GRPCInferenceService/ServerReady",
                                             mine(&InferenceService::ServerReady)),
       Lookup<inference::ModelReadyRequest>("/inference.GRPCInferenceService/ModelReady",
                                            mine(&InferenceService::ModelReady)),
-  };
-  // Probes: a server that is full is alive and ready.
-  for (Method& probe : methods) probe.always = true;
-  const std::vector<Method> others = {
       Lookup<inference::ServerMetadataRequest>("/inference.GRPCInferenceService/ServerMetadata",
                                                ServerMetadata),
       Lookup<inference::ModelMetadataRequest>("/inference.GRPCInferenceService/ModelMetadata",
@@ -130,8 +126,6 @@ std::vector<Method> InferenceService::Methods() {
           RefuseModelControl<inference::RepositoryModelUnloadResponse,
                              inference::RepositoryModelUnloadRequest>),
   };
-  methods.insert(methods.end(), others.begin(), others.end());
-  return methods;
 }
 
 template <typename Request, typename Answer>
@@ -151,7 +145,9 @@ Method InferenceService::Lookup(const char* name, Answer answer) {
     }
     co_await service.Reply(call, status, response);
   };
-  return {name, [this, serve, answer](Call& call) { return serve(*this, answer, call); }};
+  return {.name = name,
+          .handler = [this, serve, answer](Call& call) { return serve(*this, answer, call); },
+          .brief = true};
 }
 
 Task InferenceService::Reply(Call& call, absl::Status status,

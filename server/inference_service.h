@@ -35,7 +35,8 @@ class InferenceService {
   std::vector<Method> Methods();
 
  private:
-  // A method of one request and one response: `answer` makes an absl::StatusOr of this from that.
+  // A brief method of one request and one response: `answer` makes an absl::StatusOr of this from
+  // that.
   template <typename Request, typename Answer>
   Method Lookup(const char* name, Answer answer);
   Task ModelInfer(Call& call);

@@ -15,6 +15,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "google/rpc/error_details.pb.h"
@@ -764,6 +765,52 @@ TEST_F(InferenceTest, StatisticsCountRequestsImagesBatchesAndFailures) {
   inference::ModelStatisticsRequest other;
   other.set_name("other");
   EXPECT_EQ(ReasonIn(inference_->ModelStatistics(Context().get(), other, &all)), "UNKNOWN_MODEL");
+}
+
+TEST_F(InferenceTest, ManyCallersAndStreamsAtOnceAllGetTheirOwnVectorsAndAreCounted) {
+  ServerOptions options;
+  options.threads = 2;
+  EngineOptions engine_options;
+  engine_options.cores = 2;
+  engine_options.max_batch_size = 4;
+  Serve(options, engine_options);
+  constexpr int kCallers = 4;
+  constexpr int kCalls = 25;
+  const auto red_of = [](const ModelInferResponse& response) {
+    return Floats(response.raw_output_contents(0)).at(0);
+  };
+  std::vector<std::jthread> callers;
+  for (int caller = 0; caller < kCallers; ++caller) {
+    callers.emplace_back([&, caller] {
+      const auto stub = inference::GRPCInferenceService::NewStub(Connect(address_));
+      for (int call = 0; call < kCalls; ++call) {
+        ModelInferResponse response;
+        const auto status =
+            stub->ModelInfer(Context().get(), InferRequest({SolidImage(caller)}), &response);
+        ASSERT_TRUE(status.ok()) << status.error_message();
+        EXPECT_EQ(red_of(response), caller);
+      }
+    });
+    callers.emplace_back([&, caller] {
+      const auto stub = inference::GRPCInferenceService::NewStub(Connect(address_));
+      const auto context = Context();
+      const auto stream = stub->ModelStreamInfer(context.get());
+      for (int call = 0; call < kCalls; ++call) {
+        ASSERT_TRUE(stream->Write(InferRequest({SolidImage(caller + call)})));
+      }
+      stream->WritesDone();
+      ModelStreamInferResponse response;
+      for (int call = 0; call < kCalls; ++call) {
+        ASSERT_TRUE(stream->Read(&response));
+        EXPECT_EQ(red_of(response.infer_response()), caller + call);
+      }
+      EXPECT_TRUE(stream->Finish().ok());
+    });
+  }
+  callers.clear();
+  const inference::ModelStatistics statistics = Statistics();
+  EXPECT_EQ(statistics.inference_stats().success().count(), 2U * kCallers * kCalls);
+  EXPECT_EQ(statistics.inference_count(), 2U * kCallers * kCalls);
 }
 
 class InferStreamTest : public InferenceTest {
