@@ -61,9 +61,9 @@ venv() {  # venv FOLDER REQUIREMENTS
   "$1/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$2"
 }
 
-download() {  # download REQUIREMENTS: wheels into downloads/, checked by hash
+download() {  # download REQUIREMENTS [OPTION...]: wheels into downloads/, checked by hash
   "$PIXEMBED_TOOLS_PYTHON" -m pip download -q --disable-pip-version-check --no-deps \
-    --only-binary=:all: --require-hashes -d "$PIXEMBED_CACHE/downloads" -r "$1"
+    --only-binary=:all: --require-hashes -d "$PIXEMBED_CACHE/downloads" -r "$@"
 }
 
 wheel() {  # wheel NAME-VERSION: its path in downloads/
@@ -120,9 +120,7 @@ perf_analyzer() {
   local libraries="$folder/debian13/usr/lib/x86_64-linux-gnu"
   rm -rf "$folder"
   mkdir -p "$folder"
-  "$PIXEMBED_TOOLS_PYTHON" -m pip download -q --disable-pip-version-check --no-deps \
-    --only-binary=:all: --platform manylinux_2_38_x86_64 --require-hashes \
-    -d "$PIXEMBED_CACHE/downloads" -r deploy/requirements/perf_analyzer.txt
+  download deploy/requirements/perf_analyzer.txt --platform manylinux_2_38_x86_64
   unzip -q -o "$(wheel perf_analyzer-2.60.0)" -d "$folder/wheel"
   chmod +x "$folder/wheel/perf_analyzer/bin/perf_analyzer"
   mmdebstrap --quiet --variant=extract \

@@ -36,7 +36,7 @@ class HealthService {
   std::vector<Method> Methods();
 
  private:
-  Task Check(Call& call);
+  Task Check(Call& call) const;
   Task Watch(Call& call);
 
   const std::stop_token closing_;
