@@ -6,7 +6,8 @@
 #   runtime   Debian packages that a built server needs
 #   build     compilers, libraries, LibTorch, the google.rpc protos
 #   assets    the default model (DINOv2-S/14) and sample photos
-#   test      lint tools, the reference (transformers, torchvision, Pillow), Pillow's test pictures, and Go
+#   test      lint tools, the reference (transformers, torchvision, Pillow), Pillow's test pictures, Go, and
+#             Triton's client and load generator
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source deploy/environment.sh
@@ -17,7 +18,8 @@ BUILD_PACKAGES=(ca-certificates build-essential cmake ninja-build ccache pkg-con
   python3-venv libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
   libjpeg62-turbo-dev libwebp-dev libtiff-dev libavif-dev libmicrohttpd-dev zlib1g-dev nlohmann-json3-dev
   libspdlog-dev libssl-dev libgtest-dev libgmock-dev libbenchmark-dev)
-TEST_PACKAGES=(clang-14 clang-format-14 clang-tidy-14 libfuzzer-14-dev libclang-rt-14-dev llvm-14)
+TEST_PACKAGES=(clang-14 clang-format-14 clang-tidy-14 libfuzzer-14-dev libclang-rt-14-dev llvm-14
+  mmdebstrap)
 
 # Debian's Python, whatever else is on the PATH: the pinned wheels are CPython 3.11's.
 PYTHON=/usr/bin/python3
@@ -59,9 +61,9 @@ venv() {  # venv FOLDER REQUIREMENTS
   "$1/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$2"
 }
 
-download() {  # download REQUIREMENTS: wheels into downloads/, checked by hash
+download() {  # download REQUIREMENTS [OPTION...]: wheels into downloads/, checked by hash
   "$PIXEMBED_TOOLS_PYTHON" -m pip download -q --disable-pip-version-check --no-deps \
-    --only-binary=:all: --require-hashes -d "$PIXEMBED_CACHE/downloads" -r "$1"
+    --only-binary=:all: --require-hashes -d "$PIXEMBED_CACHE/downloads" -r "$@"
 }
 
 wheel() {  # wheel NAME-VERSION: its path in downloads/
@@ -83,13 +85,17 @@ unpack_googleapis() {
   unzip -q -o "$(wheel googleapis_common_protos-1.76.0)" 'google/rpc/*.proto' -d "$PIXEMBED_GOOGLEAPIS"
 }
 
+site_packages() {  # site_packages PYTHON: where its packages lie
+  "$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+}
+
 reference() {
   local folder="$PIXEMBED_CACHE/reference" site stubs="$PIXEMBED_CACHE/cuda-stubs"
   venv "$folder" deploy/requirements/reference.txt
   "$folder/bin/python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
     -r deploy/requirements/torchvision.txt
   "$PYTHON" deploy/make_cuda_stubs.py "$PIXEMBED_LIBTORCH/torch/lib" "$stubs"
-  site=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  site=$(site_packages "$folder/bin/python")
   cat > "$site/pixembed_cuda_stubs.py" <<PYTHON
 """Loads the stubs, so that torch finds its CUDA libraries by soname. Made by deploy/setup.sh."""
 import ctypes, pathlib
@@ -118,6 +124,35 @@ go_toolchain() {
 go_modules() {  # checked by go.sum
   go -C client/go mod download
   go -C client/go/tools mod download
+}
+
+# Its own packages come first, then the reference's: it wants an older protobuf.
+tritonclient() {
+  venv "$PIXEMBED_CACHE/tritonclient" deploy/requirements/tritonclient.txt
+  printf 'import site; site.addsitedir("%s")\n' "$(site_packages "$PIXEMBED_REFERENCE_PYTHON")" \
+    > "$(site_packages "$PIXEMBED_TRITON_PYTHON")/pixembed_reference.pth"
+  "$PIXEMBED_TRITON_PYTHON" -c 'import tritonclient.grpc.aio, pytest, transformers'
+}
+
+# Its binary wants a newer C library than Debian 12 has: it gets Debian 13's, in a folder of its own.
+perf_analyzer() {
+  local folder="$PIXEMBED_CACHE/perf-analyzer"
+  local libraries="$folder/debian13/usr/lib/x86_64-linux-gnu"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  download deploy/requirements/perf_analyzer.txt --platform manylinux_2_38_x86_64
+  unzip -q -o "$(wheel perf_analyzer-2.60.0)" -d "$folder/wheel"
+  chmod +x "$folder/wheel/perf_analyzer/bin/perf_analyzer"
+  mmdebstrap --quiet --variant=extract \
+    --include=libc6,libstdc++6,libgcc-s1,zlib1g,libssl3t64 trixie "$folder/debian13"
+  cat > "$PIXEMBED_PERF_ANALYZER" <<SHELL
+#!/bin/sh
+# perf_analyzer with the C library that it was built for. Made by deploy/setup.sh.
+exec "$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" \\
+  "$folder/wheel/perf_analyzer/bin/perf_analyzer" "\$@"
+SHELL
+  chmod +x "$PIXEMBED_PERF_ANALYZER"
+  "$PIXEMBED_PERF_ANALYZER" --version >/dev/null
 }
 
 # Unpacked, not built; but pip runs the package's own code to read its metadata.
@@ -165,6 +200,9 @@ test_tools() {
   once corpus $requirements/corpus.txt -- corpus
   go_toolchain
   once go-modules client/go/go.mod client/go/go.sum client/go/tools/go.mod client/go/tools/go.sum -- go_modules
+  # The reference is an input: the Python is the reference's, too.
+  once tritonclient $requirements/tritonclient.txt $requirements/reference.txt -- tritonclient
+  once perf-analyzer $requirements/perf_analyzer.txt -- perf_analyzer
 }
 
 main() {
@@ -182,7 +220,7 @@ main() {
       build) build ;;
       assets) assets ;;
       test) test_tools ;;
-      *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+      *) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
     esac
   done
 }

@@ -86,7 +86,8 @@ RpcService::RpcService(std::vector<Method> methods, CallCount& calls, std::size_
 
 void RpcService::Accept(CompletionQueue& queue, int outstanding) {
   for (int method = 0; method < static_cast<int>(table_.size()); ++method) {
-    for (int i = 0; i < outstanding; ++i) AcceptMethod(queue, method);
+    const int calls = table_[method].brief ? 1 : outstanding;
+    for (int i = 0; i < calls; ++i) AcceptMethod(queue, method);
   }
 }
 
@@ -105,7 +106,7 @@ Detached RpcService::AcceptMethod(CompletionQueue& queue, int method) {
 }
 
 Detached RpcService::Serve(std::unique_ptr<Call> call, int method) {
-  const bool overloaded = calls_.value() >= max_calls_;
+  const bool overloaded = !table_[method].brief && calls_.value() >= max_calls_;
   const CallCount::Era era = calls_.Add();
   if (overloaded) {
     const grpc::Status status = overloaded_();

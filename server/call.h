@@ -37,6 +37,9 @@ using Handler = std::function<Task(Call&)>;
 struct Method {
   const char* name;
   Handler handler;
+  // Whether it is answered at once, from memory. Such a method is served whatever the number of
+  // calls, and few of its calls are expected at a time.
+  bool brief = false;
 };
 
 // Counts the calls that are being served, so that a shutdown can wait for them. Thread-safe.
@@ -139,11 +142,12 @@ class Call {
 class RpcService final : public grpc::Service {
  public:
   // Calls beyond `max_calls` (counted in `calls`, which several services may share) are finished
-  // with `overloaded` before their message is read.
+  // with `overloaded` before their message is read, unless their method is brief.
   RpcService(std::vector<Method> methods, CallCount& calls, std::size_t max_calls,
              std::function<grpc::Status()> overloaded);
 
-  // Accepts calls on `queue`, `outstanding` of each method at a time waiting for their client.
+  // Accepts calls on `queue`, `outstanding` of each method at a time waiting for their client; of a
+  // brief one, one.
   // After the server started, before the queue does.
   void Accept(CompletionQueue& queue, int outstanding);
 

@@ -70,7 +70,7 @@ std::optional<HealthService::Status> HealthService::Find(const std::string& name
   return found->second;
 }
 
-Task HealthService::Check(Call& call) {
+Task HealthService::Check(Call& call) const {
   grpc::ByteBuffer bytes;
   const bool received = co_await call.Read(&bytes);
   const absl::StatusOr<std::string> name = ReadName(received, bytes);

@@ -29,13 +29,15 @@ class HealthService {
   // Sets every name, and tells the watches.
   void SetAll(bool serving);
 
+  // Of a name, if it is known.
+  std::optional<Status> Find(const std::string& name) const;
+
   // Check and Watch. The service outlives their calls.
   std::vector<Method> Methods();
 
  private:
-  Task Check(Call& call);
+  Task Check(Call& call) const;
   Task Watch(Call& call);
-  std::optional<Status> Find(const std::string& name) const;
 
   const std::stop_token closing_;
   mutable std::mutex mutex_;

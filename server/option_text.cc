@@ -12,12 +12,14 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "pixembed/v1/embedding.pb.h"
+#include "server/status.h"
 #include "src/error/error.h"
 
 namespace pixembed {
@@ -31,9 +33,7 @@ bool ReadEnum(std::string_view text, const char* prefix, Enum& value) {
   const std::string name = absl::StrCat(prefix, absl::AsciiStrToUpper(View(text)));
   const auto* const found = google::protobuf::GetEnumDescriptor<Enum>()->FindValueByName(name);
   // 0 is the value that says nothing.
-  if (found == nullptr || found->number() == 0 || absl::AsciiStrToLower(View(text)) != text) {
-    return false;
-  }
+  if (found == nullptr || found->number() == 0) return false;
   value = static_cast<Enum>(found->number());
   return true;
 }
@@ -86,8 +86,20 @@ bool SetExifOrientation(std::string_view text, v1::EmbedOptions& options) {
   return true;
 }
 
+// "RRGGBB", or "255,255,255": what a list of JSON becomes.
+std::optional<std::vector<std::uint32_t>> ReadColor(std::string_view text) {
+  if (text.size() != 6 || !std::all_of(text.begin(), text.end(), absl::ascii_isxdigit)) {
+    return ReadNumbers<std::uint32_t>(text);
+  }
+  const std::string bytes = absl::HexStringToBytes(View(text));
+  std::vector<std::uint32_t> bands;
+  bands.reserve(bytes.size());
+  for (const char byte : bytes) bands.push_back(static_cast<unsigned char>(byte));
+  return bands;
+}
+
 bool SetBackground(std::string_view text, v1::EmbedOptions& options) {
-  const auto bands = ReadNumbers<std::uint32_t>(text);
+  const auto bands = ReadColor(text);
   if (!bands.has_value() || bands->size() != 3) return false;
   v1::Color& color = *options.mutable_background();
   color.set_red((*bands)[0]);
@@ -132,9 +144,9 @@ constexpr std::array kOptions = {
     OptionRow{"exif_orientation", &SetExifOrientation,
               [] { return Words<v1::ExifOrientation>("EXIF_ORIENTATION_"); }},
     OptionRow{"background", &SetBackground,
-              [] { return std::string("red, green and blue, as \"255,255,255\""); }},
+              [] { return std::string("RRGGBB, or red,green,blue from 0 to 255"); }},
     OptionRow{"normalize", &SetNormalize, [] { return std::string("true and false"); }},
-    OptionRow{"dimensions", &SetDimensions, [] { return std::string("0 (all) and above"); }},
+    OptionRow{"dimensions", &SetDimensions, [] { return std::string("0 (all) to 4294967295"); }},
     OptionRow{"lane", &SetLane, [] { return Words<v1::Lane>("LANE_"); }},
     OptionRow{"expected_fingerprint", &SetExpectedFingerprint,
               [] { return std::string("a fingerprint"); }},
@@ -146,12 +158,16 @@ absl::Status SetOption(std::string_view name, std::string_view text, v1::EmbedOp
   const auto* const row = std::find_if(kOptions.begin(), kOptions.end(),
                                        [name](const OptionRow& r) { return r.name == name; });
   if (row == kOptions.end()) {
-    return MakeError(Reason::kInvalidOption, absl::StrCat("there is no option \"", View(name),
-                                                          "\"; there are ", OptionNames()));
+    return WithMetadata(
+        MakeError(Reason::kInvalidOption, absl::StrCat("there is no option \"", View(name),
+                                                       "\"; there are ", OptionNames())),
+        "field", name);
   }
   if (row->set(text, options)) return absl::OkStatus();
-  return MakeError(Reason::kInvalidOption, absl::StrCat(View(name), " is \"", View(text),
-                                                        "\"; possible: ", row->possible()));
+  return WithMetadata(
+      MakeError(Reason::kInvalidOption,
+                absl::StrCat(View(name), " is \"", View(text), "\"; possible: ", row->possible())),
+      "field", name);
 }
 
 std::string OptionNames() {

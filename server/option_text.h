@@ -1,4 +1,4 @@
-// Options as words: what a form, a query or a JSON document calls them.
+// Options as words: what a form, a query, a JSON document or a parameter of KServe calls them.
 #ifndef PIXEMBED_SERVER_OPTION_TEXT_H_
 #define PIXEMBED_SERVER_OPTION_TEXT_H_
 
@@ -10,11 +10,11 @@
 
 namespace pixembed {
 
-// Sets the field `name` of EmbedOptions. Enums are the names of their values in lower case, without
-// the prefix ("cls", "apply"); lists have commas ("-2,-1"); a background is "red,green,blue";
-// normalize is "true" or "false". How a protocol packs its answer is no option here: `data_type`,
-// `packed` and `ordered` do not exist.
-// Errors: INVALID_OPTION names the option, its value, and what is possible.
+// Sets the field `name` of EmbedOptions. Enums are the names of their values without the prefix, in
+// any case ("cls", "APPLY"); lists have commas ("-2,-1"); a background is "RRGGBB" or
+// "red,green,blue"; normalize is "true" or "false". How a protocol packs its answer is no option
+// here: `data_type`, `packed` and `ordered` do not exist. Errors: INVALID_OPTION names the option,
+// its value, and what is possible.
 absl::Status SetOption(std::string_view name, std::string_view text, v1::EmbedOptions& options);
 
 // "pooling, normalize, ...": every name that SetOption knows.

@@ -51,7 +51,8 @@ ServedModels MakeServedModels(const Engine& engine, const std::vector<std::strin
 }
 
 std::vector<std::string> HealthNames(const std::vector<std::string>& model_names) {
-  std::vector<std::string> names = {"", "pixembed.v1.EmbeddingService", "grpc.health.v1.Health"};
+  std::vector<std::string> names = {"", "pixembed.v1.EmbeddingService",
+                                    "inference.GRPCInferenceService", "grpc.health.v1.Health"};
   names.insert(names.end(), model_names.begin(), model_names.end());
   return names;
 }
@@ -93,9 +94,15 @@ Server::Server(Engine& engine, const std::vector<std::string>& model_names,
       embedding_(engine, MakeServedModels(engine, model_names, options.limits), options.limits,
                  options.stream_window, draining_.get_token()),
       health_(HealthNames(model_names), draining_.get_token()),
+      inference_(
+          engine, MakeServedModels(engine, model_names, options.limits), options.limits,
+          options.stream_window, draining_.get_token(),
+          [this] { return health_.Find("") == grpc::health::v1::HealthCheckResponse::SERVING; }),
       embedding_rpc_(embedding_.Methods(), calls_, options.max_calls,
                      Overloaded(engine, options.max_calls)),
-      health_rpc_(health_.Methods(), calls_, std::numeric_limits<std::size_t>::max(), nullptr) {}
+      health_rpc_(health_.Methods(), calls_, std::numeric_limits<std::size_t>::max(), nullptr),
+      inference_rpc_(inference_.Methods(), calls_, options.max_calls,
+                     Overloaded(engine, options.max_calls)) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine& engine,
                                                       const std::vector<std::string>& model_names,
@@ -121,6 +128,7 @@ absl::Status Server::Listen(const ServerOptions& options) {
     builder.AddListeningPort(options.listen[i], grpc::InsecureServerCredentials(), &ports[i]);
   }
   builder.RegisterService(&embedding_rpc_);
+  builder.RegisterService(&inference_rpc_);
   builder.RegisterService(&health_rpc_);
   const int threads = options.threads > 0 ? options.threads : std::max(1, engine_.options().cores);
   for (int i = 0; i < threads; ++i) {
@@ -138,6 +146,7 @@ absl::Status Server::Listen(const ServerOptions& options) {
   }
   for (const auto& queue : queues_) {
     embedding_rpc_.Accept(*queue, kOutstandingAccepts);
+    inference_rpc_.Accept(*queue, kOutstandingAccepts);
     health_rpc_.Accept(*queue, kOutstandingAccepts);
   }
   for (const auto& queue : queues_) queue->Start();

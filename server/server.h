@@ -1,4 +1,4 @@
-// The server: listens, serves the embedding and health services and reflection over gRPC and, where
+// The server: listens, serves the native API, KServe v2, health and reflection over gRPC and, where
 // asked for, the bridge over HTTP; drains.
 #ifndef PIXEMBED_SERVER_SERVER_H_
 #define PIXEMBED_SERVER_SERVER_H_
@@ -19,6 +19,7 @@
 #include "server/embedding_service.h"
 #include "server/health_service.h"
 #include "server/http_bridge.h"
+#include "server/inference_service.h"
 #include "server/served_model.h"
 #include "src/engine/engine.h"
 
@@ -89,8 +90,10 @@ class Server {
   CallCount calls_;
   EmbeddingService embedding_;
   HealthService health_;
+  InferenceService inference_;
   RpcService embedding_rpc_;
   RpcService health_rpc_;
+  RpcService inference_rpc_;
   std::vector<std::string> addresses_;
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::unique_ptr<CompletionQueue>> queues_;

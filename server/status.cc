@@ -73,6 +73,14 @@ google::rpc::Status ToRpcStatus(const absl::Status& status, std::chrono::millise
   return result;
 }
 
+std::string StatusText(const absl::Status& status) {
+  if (status.ok()) return "";
+  const std::optional<Reason> reason = ReasonOf(status);
+  const std::string name = reason.has_value() ? std::string(Describe(*reason).name)
+                                              : absl::StatusCodeToString(status.code());
+  return absl::StrCat(name, ": ", Cut(absl::StrCat(status.message())));
+}
+
 grpc::Status ToGrpcStatus(const absl::Status& status, std::chrono::milliseconds retry_delay) {
   if (status.ok()) return grpc::Status::OK;
   const google::rpc::Status details = ToRpcStatus(status, retry_delay);

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -25,6 +26,9 @@ absl::Status WithMetadata(absl::Status status, std::string_view key, std::string
 // metadata) if it has a reason, and RetryInfo(retry_delay) if it is RESOURCE_EXHAUSTED.
 // REQUIRES: the message is UTF-8.
 google::rpc::Status ToRpcStatus(const absl::Status& status, std::chrono::milliseconds retry_delay);
+
+// The same in one line: "REASON: message", the code's name where there is no reason; "" for OK.
+std::string StatusText(const absl::Status& status);
 
 // The same as the status of a call; the details are the google.rpc.Status.
 grpc::Status ToGrpcStatus(const absl::Status& status, std::chrono::milliseconds retry_delay);

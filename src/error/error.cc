@@ -49,6 +49,8 @@ constexpr std::array kReasons = {
     ReasonInfo{Reason::kFingerprintMismatch, "FINGERPRINT_MISMATCH",
                StatusCode::kFailedPrecondition,
                "The model's fingerprint is not the expected_fingerprint of the request."},
+    ReasonInfo{Reason::kUnsupportedMethod, "UNSUPPORTED_METHOD", StatusCode::kUnimplemented,
+               "The protocol has this method, but the server does not offer what it is for."},
     ReasonInfo{Reason::kOverloaded, "OVERLOADED", StatusCode::kResourceExhausted,
                "The queue is full by count or by bytes; RetryInfo says when to try again."},
     ReasonInfo{Reason::kDraining, "DRAINING", StatusCode::kUnavailable,

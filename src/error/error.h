@@ -33,6 +33,7 @@ enum class Reason {
   kUnknownModel,
   kInvalidOption,
   kFingerprintMismatch,
+  kUnsupportedMethod,
   // The service cannot take or finish the work now.
   kOverloaded,
   kDraining,

@@ -21,7 +21,11 @@ def test_reflection_lists_and_describes_the_services(server: Server) -> None:
     with grpc.insecure_channel(server.address) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
         services = set(database.get_services())
-        assert {"pixembed.v1.EmbeddingService", "grpc.health.v1.Health"} <= services
+        assert {
+            "pixembed.v1.EmbeddingService",
+            "inference.GRPCInferenceService",
+            "grpc.health.v1.Health",
+        } <= services
         pool = DescriptorPool(database)
         embedding = pool.FindServiceByName("pixembed.v1.EmbeddingService")
         assert [method.name for method in embedding.methods] == [
@@ -38,7 +42,10 @@ def test_reflection_lists_and_describes_the_services(server: Server) -> None:
         assert request.fields_by_name["images"].message_type.full_name == "pixembed.v1.Image"
 
 
-@pytest.mark.parametrize("service", ["", "pixembed.v1.EmbeddingService", "vit", "dinov2"])
+@pytest.mark.parametrize(
+    "service",
+    ["", "pixembed.v1.EmbeddingService", "inference.GRPCInferenceService", "vit", "dinov2"],
+)
 def test_health_of_the_server_its_service_and_each_model(service: str, server: Server) -> None:
     with grpc.insecure_channel(server.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)

@@ -21,7 +21,9 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "inference/grpc_service.pb.h"
 #include "pixembed/v1/embedding.pb.h"
+#include "server/inference_tensors.h"
 #include "server/server.h"
 #include "src/engine/engine.h"
 #include "tests/model/fake_model.h"
@@ -42,7 +44,7 @@ void Require(bool holds, const char* what, const std::string& detail = "") {
   std::abort();
 }
 
-enum class Answers { kEmbedResponse, kEmbedResults, kOther, kEndless };
+enum class Answers { kEmbedResponse, kEmbedResults, kTensors, kTensorStream, kOther, kEndless };
 
 struct Method {
   const char* name;
@@ -57,6 +59,18 @@ constexpr Method kMethods[] = {
     {"/grpc.health.v1.Health/Check", Answers::kOther},
     {"/grpc.health.v1.Health/Watch", Answers::kEndless},
     {"/pixembed.v1.EmbeddingService/NoSuchMethod", Answers::kOther},
+    {"/inference.GRPCInferenceService/ModelInfer", Answers::kTensors},
+    {"/inference.GRPCInferenceService/ModelStreamInfer", Answers::kTensorStream},
+    {"/inference.GRPCInferenceService/ServerLive", Answers::kOther},
+    {"/inference.GRPCInferenceService/ServerReady", Answers::kOther},
+    {"/inference.GRPCInferenceService/ModelReady", Answers::kOther},
+    {"/inference.GRPCInferenceService/ServerMetadata", Answers::kOther},
+    {"/inference.GRPCInferenceService/ModelMetadata", Answers::kOther},
+    {"/inference.GRPCInferenceService/ModelConfig", Answers::kOther},
+    {"/inference.GRPCInferenceService/ModelStatistics", Answers::kOther},
+    {"/inference.GRPCInferenceService/RepositoryIndex", Answers::kOther},
+    {"/inference.GRPCInferenceService/RepositoryModelLoad", Answers::kOther},
+    {"/inference.GRPCInferenceService/RepositoryModelUnload", Answers::kOther},
 };
 constexpr int kMaxMessages = 4;
 
@@ -111,6 +125,23 @@ void CheckResult(const pixembed::v1::EmbedResult& result) {
   Require(HasReason(result.error()), "an image's error has a reason", result.error().message());
 }
 
+// Every tensor is raw, and as long as its shape.
+void CheckTensors(const inference::ModelInferResponse& response) {
+  Require(response.outputs_size() > 0 && response.outputs_size() <= 2 &&
+              response.raw_output_contents_size() == response.outputs_size(),
+          "every output is raw");
+  for (int i = 0; i < response.outputs_size(); ++i) {
+    const auto& tensor = response.outputs(i);
+    const std::string& raw = response.raw_output_contents(i);
+    Require(tensor.shape_size() == 2 && tensor.shape(0) > 0, "an output is a matrix");
+    const auto count = static_cast<std::size_t>(tensor.shape(0) * tensor.shape(1));
+    const bool bytes = tensor.datatype() == "BYTES";
+    Require(bytes ? pixembed::SplitBytesTensor(raw, count).ok()
+                  : raw.size() == count * (tensor.datatype() == "FP32" ? 4 : 2),
+            "an output is as long as its shape");
+  }
+}
+
 void CheckAnswer(Answers answers, const std::string& message) {
   if (answers == Answers::kEmbedResponse) {
     pixembed::v1::EmbedResponse response;
@@ -120,6 +151,17 @@ void CheckAnswer(Answers answers, const std::string& message) {
     pixembed::v1::EmbedResult result;
     Require(result.ParseFromString(message), "the answer is an EmbedResult");
     CheckResult(result);
+  } else if (answers == Answers::kTensors) {
+    inference::ModelInferResponse response;
+    Require(response.ParseFromString(message), "the answer is a ModelInferResponse");
+    CheckTensors(response);
+  } else if (answers == Answers::kTensorStream) {
+    inference::ModelStreamInferResponse response;
+    Require(response.ParseFromString(message), "the answer is a ModelStreamInferResponse");
+    const std::string& error = response.error_message();
+    Require(error.rfind("INTERNAL", 0) != 0 && error.rfind("UNKNOWN:", 0) != 0,
+            "no request is INTERNAL", error);
+    if (error.empty()) CheckTensors(response.infer_response());
   }
 }
 

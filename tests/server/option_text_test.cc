@@ -37,6 +37,16 @@ TEST(OptionText, EveryOptionHasAWord) {
   EXPECT_EQ(options.expected_fingerprint(), "abc");
 }
 
+TEST(OptionText, CaseDoesNotMatterAndAColorMayBeHexadecimal) {
+  v1::EmbedOptions options;
+  EXPECT_TRUE(SetOption("pooling", "MAX", options).ok());
+  EXPECT_TRUE(SetOption("background", "00c8FF", options).ok());
+  EXPECT_EQ(options.pooling(), v1::POOLING_MAX);
+  EXPECT_EQ(options.background().red(), 0U);
+  EXPECT_EQ(options.background().green(), 0xC8U);
+  EXPECT_EQ(options.background().blue(), 0xFFU);
+}
+
 TEST(OptionText, NoLayersAreTheDefault) {
   v1::EmbedOptions options;
   options.add_layers(3);
@@ -64,15 +74,14 @@ INSTANTIATE_TEST_SUITE_P(
     All, OptionTextRefuses,
     ::testing::Values(
         Refused{"pooling", "average", "pooling is \"average\"; possible: mean, cls, max"},
-        Refused{"pooling", "MEAN", "possible: mean, cls, max"},
         Refused{"pooling", "unspecified", "possible: mean, cls, max"},
         Refused{"layers", "1,two", "layers is \"1,two\""}, Refused{"layers", "1,", "integers"},
         Refused{"exif_orientation", "auto", "possible: ignore, apply"},
-        Refused{"background", "1,2", "red, green and blue"},
-        Refused{"background", "1,2,-3", "red, green and blue"},
+        Refused{"background", "1,2", "RRGGBB, or red,green,blue"},
+        Refused{"background", "1,2,-3", "RRGGBB, or red,green,blue"},
         Refused{"normalize", "yes", "true and false"},
         Refused{"dimensions", "-1", "dimensions is \"-1\""},
-        Refused{"dimensions", "4294967296", "0 (all) and above"},
+        Refused{"dimensions", "4294967296", "0 (all) to 4294967295"},
         Refused{"lane", "fast", "possible: online, bulk"},
         Refused{"poolng", "cls", "there is no option \"poolng\"; there are pooling, layers"},
         Refused{"data_type", "int8", "there is no option"}, Refused{"", "", "there is no option"}));

@@ -53,12 +53,14 @@ TEST_F(ReflectionTest, ListsOurServicesAndHealth) {
   const std::string services = Ask(R"({"list_services": "*"})");
   EXPECT_THAT(services, HasSubstr("\"pixembed.v1.EmbeddingService\""));
   EXPECT_THAT(services, HasSubstr("\"grpc.health.v1.Health\""));
+  EXPECT_THAT(services, HasSubstr("\"inference.GRPCInferenceService\""));
 }
 
 TEST_F(ReflectionTest, DescribesThem) {
   Start();
-  for (const char* const symbol : {"pixembed.v1.EmbeddingService", "pixembed.v1.EmbedRequest",
-                                   "grpc.health.v1.Health", "google.rpc.Status"}) {
+  for (const char* const symbol :
+       {"pixembed.v1.EmbeddingService", "pixembed.v1.EmbedRequest", "grpc.health.v1.Health",
+        "google.rpc.Status", "inference.GRPCInferenceService"}) {
     const std::string answer = Ask(std::string(R"({"file_containing_symbol": ")") + symbol + "\"}");
     EXPECT_THAT(answer, HasSubstr("fileDescriptorProto")) << symbol;
   }
