@@ -48,6 +48,7 @@ void ReadAll(const Config& config) {
     const auto numbers = config.Numbers(key, {}, 0, 1);
     RequireNamed(numbers.status());
     RequireNamed(config.Bool(key, false).status());
+    RequireNamed(config.Bools(key, {}).status());
     RequireNamed(config.String(key, "").status());
     const auto section = config.Section(key);
     RequireNamed(section.status());

@@ -1,7 +1,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/conv2d.h>
+#include <ATen/ops/im2col.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
 #include <array>
@@ -230,8 +230,8 @@ at::Tensor HieraLayer::Forward(const at::Tensor& x) const {
 }
 
 struct HieraParts {
-  at::Tensor weight;  // of the convolution
-  at::Tensor bias;
+  Linear projection;  // of patches
+  std::array<std::int64_t, 2> patch = {};
   std::array<std::int64_t, 2> stride = {};
   std::array<std::int64_t, 2> padding = {};
   at::Tensor positions;  // [P, width], row by row of the grid
@@ -249,9 +249,10 @@ class Hiera final : public Network {
   HiddenStates Forward(const at::Tensor& images, std::span<const int> /*layers*/) const override {
     const at::Tensor pixels =
         images.view({images.size(0), 3, info_.patch.height, info_.patch.width});
-    const at::Tensor embedded =
-        at::conv2d(pixels, parts_.weight, parts_.bias, parts_.stride, parts_.padding);
-    at::Tensor x = embedded.flatten(2).transpose(1, 2).add(parts_.positions);
+    // The convolution as a matrix product, as in every family; here the patches overlap.
+    const at::Tensor patches =
+        at::im2col(pixels, parts_.patch, /*dilation=*/{1, 1}, parts_.padding, parts_.stride);
+    at::Tensor x = parts_.projection.Forward(patches.transpose(1, 2)).add_(parts_.positions);
     x = x.index_select(1, parts_.order);
     for (const HieraLayer& layer : parts_.layers) x = layer.Forward(x);
     return {.last = x, .layers = {}};
@@ -334,13 +335,12 @@ std::unique_ptr<Network> BuildHiera(const FamilyInput& input) {
   const WeightScope root =
       input.weights.Root(kPrefixes, "embeddings.patch_embeddings.projection.weight");
   const WeightScope embeddings = root.At("embeddings");
-  const WeightScope convolution = embeddings.At("patch_embeddings.projection");
   std::int64_t tokens = Count(Grid(config.image, config.stride));
 
   HieraParts parts;
-  parts.weight =
-      convolution.Get("weight", {config.width, 3, config.patch.height, config.patch.width});
-  parts.bias = convolution.Get("bias", {config.width});
+  parts.projection = ReadPatchProjection(embeddings.At("patch_embeddings.projection"), config.width,
+                                         config.patch, /*bias=*/true);
+  parts.patch = {config.patch.height, config.patch.width};
   parts.stride = {config.stride.height, config.stride.width};
   parts.padding = {config.padding[0], config.padding[1]};
   const at::Tensor positions = embeddings.Get("position_embeddings", {1, tokens, config.width});
