@@ -125,7 +125,7 @@ const Pinned kPinned[] = {
     {"hiera",
      Backend::kTorchvision,
      {},
-     "98a80afce0dc7367b86e4da771d53371dfc2461539cb8887cd9ffe1c17d231dc"},
+     "6d63cb3fbcdf4d24d64add8d2791c19e3d82ce70e5ae98b57a841e28ecaca987"},
     {"timm",
      Backend::kTorchvision,
      {},

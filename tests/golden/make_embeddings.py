@@ -36,7 +36,7 @@ VIT = {**SIZES, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
 DINOV2 = {**SIZES, "mlp_ratio": 4, "image_size": 56, "patch_size": 14}
 SWIN = {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4],
         "window_size": 4, "mlp_ratio": 2.0}
-HIERA = {"image_size": [64, 64], "embed_dim": 16, "depths": [1, 2, 2, 1], "num_heads": [1, 2, 4, 8]}
+HIERA = {"image_size": [64, 64], "embed_dim": 8, "depths": [1, 2, 2, 1], "num_heads": [1, 1, 2, 4]}
 TIMM = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4}
 TEXT = {**SIZES, "intermediate_size": 64, "vocab_size": 99}
 PICTURE_SIZES = [(48, 40), (33, 57), (64, 64)]
@@ -306,7 +306,7 @@ CASES = {
                               cls=False),
     "hiera_units": Case(
         lambda: hf.HieraModel(hiera(masked_unit_attention=[False, True, True, False], embed_dim_multiplier=1.5,
-                                    num_heads=[1, 2, 3, 2], layer_norm_eps=1e-5, hidden_act="gelu_pytorch_tanh")),
+                                    num_heads=[1, 2, 3, 3], layer_norm_eps=1e-5, hidden_act="gelu_pytorch_tanh")),
         BIT(**cropped(64)), cls=False),
     "hiera_whole_patches": Case(
         lambda: hf.HieraModel(hiera(patch_size=[4, 4], patch_padding=[0, 0], masked_unit_attention=[True] * 4)),
