@@ -35,6 +35,7 @@ from safetensors.torch import save_file
 
 # Towers that AutoModel would load together with a text model that the image alone cannot feed.
 VISION_TOWERS = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel", "siglip2": "Siglip2VisionModel"}
+TIMM_PROCESSOR = "TimmWrapperImageProcessor"
 EXIF_ORIENTATION = 0x0112
 
 
@@ -96,14 +97,19 @@ def load_model(directory: pathlib.Path) -> torch.nn.Module:
     return cls.from_pretrained(directory, dtype=torch.float32).eval()
 
 
+def backend_of(processor: typing.Any) -> str | None:
+    """timm's transforms, which get Pillow's images, do not say it."""
+    return "pil" if type(processor).__name__ == TIMM_PROCESSOR else getattr(processor, "backend", None)
+
+
 def load_processor(directory: pathlib.Path, backend: str) -> typing.Any:
     """The processor, and a certainty that it is of that backend, or of the only one that its class has."""
     processor = transformers.AutoImageProcessor.from_pretrained(directory, backend=backend)
-    actual = getattr(processor, "backend", None)
+    actual = backend_of(processor)
     if actual not in ("torchvision", "pil"):
         sys.exit(f"make_golden: transformers {transformers.__version__} does not say which backend its processors "
                  "use; 5.0 or newer does")
-    if actual != backend == "torchvision":
+    if actual != backend == "torchvision" and type(processor).__name__ != TIMM_PROCESSOR:
         sys.exit(f"make_golden: transformers gives the {actual} backend: install torchvision, or give --backend=pil")
     return processor
 
@@ -144,7 +150,7 @@ def main() -> None:
     images = given_images(arguments.images) if arguments.images else drawn_images()
     processor = load_processor(arguments.model, arguments.backend)
     tensors = golden_tensors(arguments.model, processor, images)
-    metadata = {"format": "pixembed_golden", "version": "1", "backend": processor.backend, "dtype": "float32",
+    metadata = {"format": "pixembed_golden", "version": "1", "backend": backend_of(processor), "dtype": "float32",
                 "pooling": "mean", **{name: version_of(name) for name in
                                       ("transformers", "torch", "torchvision", "pillow")}}
     part = output.with_name(output.name + ".part")

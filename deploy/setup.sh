@@ -93,7 +93,7 @@ reference() {
   local folder="$PIXEMBED_CACHE/reference" site stubs="$PIXEMBED_CACHE/cuda-stubs"
   venv "$folder" deploy/requirements/reference.txt
   "$folder/bin/python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
-    -r deploy/requirements/torchvision.txt
+    -r deploy/requirements/reference-no-deps.txt
   "$PYTHON" deploy/make_cuda_stubs.py "$PIXEMBED_LIBTORCH/torch/lib" "$stubs"
   site=$(site_packages "$folder/bin/python")
   cat > "$site/pixembed_cuda_stubs.py" <<PYTHON
@@ -103,7 +103,7 @@ for library in sorted(pathlib.Path("$stubs").glob("*.so*")):
     ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 PYTHON
   printf '%s\nimport pixembed_cuda_stubs\n' "$PIXEMBED_LIBTORCH" > "$site/pixembed_torch.pth"
-  "$folder/bin/python" -c 'import torch, torchvision, transformers'
+  "$folder/bin/python" -c 'import timm, torch, torchvision, transformers'
 }
 
 # The Go of the PATH, where it is new enough for client/go and its tools; else the one that is pinned here,
@@ -195,7 +195,7 @@ test_tools() {
   local requirements=deploy/requirements
   build
   apt_install "${TEST_PACKAGES[@]}"
-  once reference $requirements/reference.txt $requirements/torchvision.txt \
+  once reference $requirements/reference.txt $requirements/reference-no-deps.txt \
     deploy/make_cuda_stubs.py -- reference
   once corpus $requirements/corpus.txt -- corpus
   go_toolchain

@@ -33,6 +33,8 @@ std::string DescribeSize(Size size) { return absl::StrCat(size.height, "x", size
 std::string DescribeResize(const std::optional<ResizeTarget>& resize) {
   if (!resize.has_value()) return "none";
   if (resize->exact.has_value()) return DescribeSize(*resize->exact);
+  if (resize->cover.has_value()) return absl::StrCat("cover ", DescribeSize(*resize->cover));
+  if (resize->fit.has_value()) return absl::StrCat("fit ", DescribeSize(*resize->fit));
   std::string text = absl::StrCat("shortest_edge ", resize->shortest_edge);
   if (resize->longest_edge > 0) absl::StrAppend(&text, ", longest_edge ", resize->longest_edge);
   return text;

@@ -3,12 +3,14 @@
 #include <array>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "src/checkpoint/timm_processor.h"
 #include "src/error/error.h"
 
 namespace pixembed {
@@ -48,14 +50,37 @@ absl::StatusOr<Config> ReadConfig(const std::filesystem::path& file) {
   return Config::Parse(mapped->text(), file.string());
 }
 
-// The object that configures the image processor.
-absl::StatusOr<Config> ReadProcessorConfig(const std::filesystem::path& directory) {
+// timm's own files name no model_type.
+// Source: transformers 5.23.0 configuration_utils.py PreTrainedConfig._get_config_dict.
+absl::StatusOr<std::string> ModelType(const Config& config) {
+  const bool timm = config.KindOf("model_type") == Config::Kind::kAbsent &&
+                    config.KindOf(kTimmSection) != Config::Kind::kAbsent;
+  absl::StatusOr<std::string> model_type = config.String("model_type", timm ? kTimmWrapper : "");
+  if (!model_type.ok()) return model_type.status();
+  if (model_type->empty()) {
+    return MakeError(Reason::kCheckpointCorrupt,
+                     absl::StrCat(config.Describe("model_type"), " must name the model's family"));
+  }
+  if (*model_type != kTimmWrapper && config.KindOf(kTimmSection) != Config::Kind::kAbsent) {
+    // The reference takes the directory for timm's, and then again not.
+    return MakeError(
+        Reason::kUnsupportedProcessor,
+        absl::StrCat(config.Describe("model_type"), ": a file with ", std::string(kTimmSection),
+                     " must be of model_type ", std::string(kTimmWrapper)));
+  }
+  return model_type;
+}
+
+// The object that configures the image processor. `config` is that of config.json.
+absl::StatusOr<Config> ReadProcessorConfig(const std::filesystem::path& directory,
+                                           const Config& config, std::string_view model_type) {
   const std::filesystem::path processor_file = directory / kProcessorName;
   if (Exists(processor_file)) {
     const absl::StatusOr<Config> processor = ReadConfig(processor_file);
     if (!processor.ok()) return processor.status();
     if (processor->Has("image_processor")) return processor->Section("image_processor");
   }
+  if (model_type == kTimmWrapper) return config;
   const std::filesystem::path preprocessor_file = directory / kPreprocessorName;
   if (!Exists(preprocessor_file)) {
     return MakeError(
@@ -110,14 +135,11 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const std::filesystem::path& directory
   if (absl::Status status = CheckDirectory(directory); !status.ok()) return status;
   absl::StatusOr<Config> config = ReadConfig(directory / kConfigName);
   if (!config.ok()) return config.status();
-  absl::StatusOr<std::string> model_type = config->String("model_type", "");
+  absl::StatusOr<std::string> model_type = ModelType(*config);
   if (!model_type.ok()) return model_type.status();
-  if (model_type->empty()) {
-    return MakeError(Reason::kCheckpointCorrupt,
-                     absl::StrCat(config->Describe("model_type"), " must name the model's family"));
-  }
 
-  const absl::StatusOr<Config> processor_config = ReadProcessorConfig(directory);
+  const absl::StatusOr<Config> processor_config =
+      ReadProcessorConfig(directory, *config, *model_type);
   if (!processor_config.ok()) return processor_config.status();
   absl::Status status = CheckClassIsNamedInPlace(*config, *processor_config);
   if (!status.ok()) return status;

@@ -119,6 +119,9 @@ class Config {
   absl::StatusOr<std::vector<double>> Numbers(std::string_view key,
                                               std::span<const double> fallback, double min,
                                               double max) const;
+  // A list of booleans: "masked_unit_attention".
+  absl::StatusOr<std::vector<bool>> Bools(std::string_view key,
+                                          const std::vector<bool>& fallback) const;
   // An int (both sides) or a list of two ints [height, width]: "image_size", "patch_size".
   absl::StatusOr<Size> SquareOrPair(std::string_view key, Size fallback, int min, int max) const;
   // A nested object, empty where absent: "vision_config". Errors name "vision_config.hidden_size".
@@ -159,8 +162,9 @@ struct Processor {
 // keys take the class's defaults; null is what it is in the reference: off for a do_* key, an error
 // for a value that a step needs. Source: transformers 5.23.0 models/*/image_processing_*.py,
 // image_processing_utils.py, models/auto/image_processing_auto.py
-// AutoImageProcessor.from_pretrained. Errors: CHECKPOINT_CORRUPT (malformed), UNSUPPORTED_PROCESSOR
-// (a class or option not implemented).
+// AutoImageProcessor.from_pretrained. Of a "timm_wrapper" model the configuration is config.json
+// itself, or what stands in its place. Errors: CHECKPOINT_CORRUPT (malformed),
+// UNSUPPORTED_PROCESSOR (a class or option not implemented).
 absl::StatusOr<Processor> ParseProcessor(const Config& preprocessor_config,
                                          std::string_view model_type, Backend backend);
 
@@ -176,15 +180,15 @@ bool HoldsWeights(const std::filesystem::path& directory);
 // A directory, read. Copies share the mapping.
 struct Checkpoint {
   std::filesystem::path directory;
-  std::string model_type;  // config.json "model_type"
+  std::string model_type;  // config.json "model_type"; "timm_wrapper" where timm wrote the file
   Config config;
   Processor processor;
   Weights weights;
 };
 
 // Reads config.json; the processor from processor_config.json where that has an "image_processor"
-// (as transformers 5 writes it), else from preprocessor_config.json; the weights from
-// model.safetensors, else from model.safetensors.index.json.
+// (as transformers 5 writes it), else from preprocessor_config.json, or of timm's models from
+// config.json; the weights from model.safetensors, else from model.safetensors.index.json.
 // Errors: CHECKPOINT_MISSING (directory or file), CHECKPOINT_CORRUPT, UNSUPPORTED_PROCESSOR.
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::filesystem::path& directory,
                                           const CheckpointOptions& options);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -190,6 +191,20 @@ absl::StatusOr<std::vector<double>> Config::Numbers(std::string_view key,
     if (!status.ok()) return status;
   }
   return numbers;
+}
+
+absl::StatusOr<std::vector<bool>> Config::Bools(std::string_view key,
+                                                const std::vector<bool>& fallback) const {
+  const Json* const value = rep_->Find(key);
+  if (value == nullptr) return fallback;
+  const auto is_bool = [](const Json& item) { return item.is_boolean(); };
+  if (!value->is_array() || !std::all_of(value->begin(), value->end(), is_bool)) {
+    return rep_->Refuse(key, *value, "a list of true and false");
+  }
+  std::vector<bool> bools;
+  bools.reserve(value->size());
+  for (const Json& item : *value) bools.push_back(item.get<bool>());
+  return bools;
 }
 
 absl::StatusOr<Size> Config::SquareOrPair(std::string_view key, Size fallback, int min,

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/checkpoint/json.h"
+#include "src/checkpoint/timm_processor.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
 
@@ -460,6 +461,11 @@ absl::Status CheckOtherSteps(const Config& config) {
 
 absl::StatusOr<Processor> ParseProcessor(const Config& preprocessor_config,
                                          std::string_view model_type, Backend backend) {
+  if (model_type == kTimmWrapper) {
+    const absl::StatusOr<PreprocessSpec> spec = ParseTimmProcessor(preprocessor_config);
+    if (!spec.ok()) return spec.status();
+    return Processor{.type = "TimmWrapperImageProcessor", .spec = *spec};
+  }
   const absl::StatusOr<const ProcessorClass*> found = FindClass(preprocessor_config, model_type);
   if (!found.ok()) return found.status();
   const ProcessorClass& defaults = **found;

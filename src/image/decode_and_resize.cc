@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <new>
 #include <span>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,6 +15,15 @@
 namespace pixembed {
 namespace {
 
+// A size that keeps the proportions of a picture.
+std::string SizeText(const ResizeTarget& target) {
+  if (target.fit.has_value()) {
+    return absl::StrCat("fit ", target.fit->width, "x", target.fit->height);
+  }
+  return absl::StrCat("shortest_edge ", target.shortest_edge, ", size.longest_edge ",
+                      target.longest_edge);
+}
+
 // The reference refuses a picture whose size comes out as 0; one that comes out huge is refused
 // here, before memory is asked for.
 absl::Status CheckOutput(const PreprocessSpec& spec, Size input, const DecodeLimits& limits) {
@@ -23,8 +33,7 @@ absl::Status CheckOutput(const PreprocessSpec& spec, Size input, const DecodeLim
         Reason::kEmptyImage,
         absl::StrCat("the image of ", input.width, "x", input.height,
                      " pixels would be resized to ", resized.width, "x", resized.height,
-                     " by the model's processor (size.shortest_edge ", spec.resize->shortest_edge,
-                     ", size.longest_edge ", spec.resize->longest_edge, ")"));
+                     " by the model's processor (size.", SizeText(*spec.resize), ")"));
   }
   const Size output = OutputSize(spec, input);
   const std::int64_t pixels = std::int64_t{output.height} * output.width;

@@ -204,12 +204,22 @@ struct ResizeTarget {
   // Source: transformers 5.23.0 image_transforms.py get_resize_output_image_size:298-313, 209-245.
   int shortest_edge = 0;
   int longest_edge = 0;
+  // Aspect ratio kept: the smallest picture that covers a size, or the largest that fits into it.
+  // Sides are rounded to the nearest pixel, halves to the even one.
+  // Source: timm 1.0.31 data/transforms.py ResizeKeepRatio.get_params.
+  std::optional<Size> cover = {};
+  std::optional<Size> fit = {};
+};
+
+// Where a center crop begins that cannot be central to the pixel.
+enum class CropRule {
+  kTransformers,  // before the middle; where it pads, as the backend's class does
+  kTorchvision,   // at the even one of the two places; where it pads, the smaller half first
 };
 
 // What the processor of a model does to an RGB image. Plain data; checkpoint/ fills it in.
-// Order of steps: convert to RGB -> resize -> center crop (padding with 0 where the image is
-// smaller)
-// -> rescale -> normalize; with rescale_first: convert to RGB -> rescale -> resize (in float32) ->
+// Order of steps: convert to RGB -> resize -> center crop (padding where the image is smaller) ->
+// rescale -> normalize; with rescale_first: convert to RGB -> rescale -> resize (in float32) ->
 // center crop -> normalize.
 struct PreprocessSpec {
   Backend backend = Backend::kTorchvision;
@@ -217,6 +227,8 @@ struct PreprocessSpec {
   std::optional<ResizeTarget> resize;  // absent: do_resize is false
   Filter filter = Filter::kBilinear;
   std::optional<Size> crop;  // absent: do_center_crop is false
+  CropRule crop_rule = CropRule::kTransformers;
+  Color padding = {};  // what a crop is padded with; black with rescale_first
   bool rescale = true;
   bool rescale_first = false;  // torchvision backend only; REQUIRES: rescale
   double rescale_factor = 1.0 / 255.0;
@@ -235,7 +247,7 @@ absl::Status ValidateSpec(const PreprocessSpec& spec);
 std::optional<Size> FixedOutputSize(const PreprocessSpec& spec);
 
 // The size that an image of `input` has after Resize (resize and crop applied). Without a crop, a
-// side is 0 where longest_edge presses it to nothing.
+// side is 0 where longest_edge or fit presses it to nothing.
 Size OutputSize(const PreprocessSpec& spec, Size input);
 
 // The first step: takes transparency() away and, where spec.convert_rgb is true, puts the image on
@@ -254,8 +266,8 @@ Image Resize(const Image& image, const PreprocessSpec& spec);
 // Decode, ConvertToRgb and Resize in one; the pixels are the same as those of the three calls, the
 // memory and time are not: this is the path that the service takes.
 // Errors: those of Decode and ConvertToRgb; TOO_MANY_PIXELS also where the result would be larger
-// than limits.max_pixels; EMPTY_IMAGE also where longest_edge leaves a side of 0 pixels, which the
-// reference refuses. REQUIRES: ValidateSpec(spec).ok().
+// than limits.max_pixels; EMPTY_IMAGE also where longest_edge or fit leaves a side of 0 pixels,
+// which the reference refuses. REQUIRES: ValidateSpec(spec).ok().
 absl::StatusOr<Image> DecodeAndResize(std::span<const std::byte> encoded,
                                       const DecodeLimits& limits, const PreprocessSpec& spec,
                                       const DecodePolicy& policy = {});

@@ -47,12 +47,17 @@ absl::Status CheckTargetSize(std::string_view field, Size size) {
 
 absl::Status CheckResize(const ResizeTarget& target) {
   const bool has_edge = target.shortest_edge != 0 || target.longest_edge != 0;
-  if (target.exact.has_value() == has_edge) {
-    return Unsupported("size", has_edge ? "two sizes at once" : "empty",
+  const int forms = static_cast<int>(has_edge) + static_cast<int>(target.exact.has_value()) +
+                    static_cast<int>(target.cover.has_value()) +
+                    static_cast<int>(target.fit.has_value());
+  if (forms != 1) {
+    return Unsupported("size", forms > 1 ? "two sizes at once" : "empty",
                        "must be either height and width, or shortest_edge with or without "
                        "longest_edge");
   }
-  if (target.exact.has_value()) return CheckTargetSize("size", *target.exact);
+  for (const std::optional<Size>& size : {target.exact, target.cover, target.fit}) {
+    if (size.has_value()) return CheckTargetSize("size", *size);
+  }
   if (absl::Status s = CheckRange("size.shortest_edge", target.shortest_edge); !s.ok()) return s;
   if (target.longest_edge == 0) return absl::OkStatus();
   return CheckRange("size.longest_edge", target.longest_edge);
@@ -143,6 +148,16 @@ Size CappedSize(int edge, int longest, Size input) {
   return {new_edge, static_cast<int>(raw * input.width / input.height)};
 }
 
+// Source: timm 1.0.31 data/transforms.py ResizeKeepRatio.get_params.
+Size RatioKeptSize(Size target, bool fit, Size input) {
+  const double ratio_h = static_cast<double>(input.height) / target.height;
+  const double ratio_w = static_cast<double>(input.width) / target.width;
+  const double ratio = fit ? std::max(ratio_h, ratio_w) : std::min(ratio_h, ratio_w);
+  // Python's round().
+  return {static_cast<int>(std::nearbyint(input.height / ratio)),
+          static_cast<int>(std::nearbyint(input.width / ratio))};
+}
+
 // One axis of a center crop: samples [from, from + count) of the resized picture land at
 // [to, to + count) of the output; the rest of the output is 0.
 struct CropAxis {
@@ -153,11 +168,34 @@ struct CropAxis {
 
 // Where padding is odd, torchvision puts the smaller half before the picture, the pil backend the
 // larger. Source: transformers 5.23.0 image_processing_backends.py TorchvisionBackend.center_crop,
-// image_transforms.py center_crop.
-CropAxis CenterCrop(Backend backend, int resized, int crop) {
-  if (crop <= resized) return {(resized - crop) / 2, 0, crop};
+// image_transforms.py center_crop; torchvision 0.26.0 transforms/functional.py center_crop, whose
+// round() takes halves to the even number.
+CropAxis CenterCrop(const PreprocessSpec& spec, int resized, int crop) {
+  const bool torchvision = spec.crop_rule == CropRule::kTorchvision;
+  if (crop <= resized) {
+    const int before = (resized - crop) / 2;
+    const bool half = (resized - crop) % 2 != 0;
+    return {torchvision && half ? before + before % 2 : before, 0, crop};
+  }
   const int padding = crop - resized;
-  return {0, backend == Backend::kPil ? (padding + 1) / 2 : padding / 2, resized};
+  const bool larger_first = spec.backend == Backend::kPil && !torchvision;
+  return {0, larger_first ? (padding + 1) / 2 : padding / 2, resized};
+}
+
+// What the crop does not cover.
+void FillPadding(const PreprocessSpec& spec, Image& image) {
+  if (image.sample() == Sample::kFloat32) {
+    std::ranges::fill(image.values(), 0.0F);
+    return;
+  }
+  const auto& [red, green, blue] = spec.padding;
+  std::uint8_t* pixel = image.pixels().data();
+  const std::uint8_t* const end = pixel + image.samples();
+  for (; pixel != end; pixel += 3) {
+    pixel[0] = red;
+    pixel[1] = green;
+    pixel[2] = blue;
+  }
 }
 
 }  // namespace
@@ -186,6 +224,8 @@ Size ResizedSize(const PreprocessSpec& spec, Size input) {
   if (!spec.resize.has_value()) return input;
   const ResizeTarget& target = *spec.resize;
   if (target.exact.has_value()) return *target.exact;
+  if (target.cover.has_value()) return RatioKeptSize(*target.cover, /*fit=*/false, input);
+  if (target.fit.has_value()) return RatioKeptSize(*target.fit, /*fit=*/true, input);
   return target.longest_edge != 0 ? CappedSize(target.shortest_edge, target.longest_edge, input)
                                   : ShortestEdgeSize(target.shortest_edge, input);
 }
@@ -197,14 +237,14 @@ Size OutputSize(const PreprocessSpec& spec, Size input) {
 Window CropWindow(const PreprocessSpec& spec, Size input) {
   const Size resized = ResizedSize(spec, input);
   const Size output = OutputSize(spec, input);
-  const CropAxis y = CenterCrop(spec.backend, resized.height, output.height);
-  const CropAxis x = CenterCrop(spec.backend, resized.width, output.width);
+  const CropAxis y = CenterCrop(spec, resized.height, output.height);
+  const CropAxis x = CenterCrop(spec, resized.width, output.width);
   return {y.from - y.to, x.from - x.to, output.height, output.width};
 }
 
 Columns InputColumns(const PreprocessSpec& spec, Size input) {
   const int resized = ResizedSize(spec, input).width;
-  const CropAxis x = CenterCrop(spec.backend, resized, OutputSize(spec, input).width);
+  const CropAxis x = CenterCrop(spec, resized, OutputSize(spec, input).width);
   if (resized == input.width) return {x.from, x.from + x.count};
   const InputRange range =
       spec.rescale_first
@@ -221,17 +261,11 @@ Image ResizeWith(const ResampleKernels& kernels, const Image& image, const Prepr
   assert(!spec.convert_rgb || image.transparency() == Transparency());
   const Size resized = ResizedSize(spec, {image.height(), image.width()});
   const Size size = spec.crop.value_or(resized);
-  const CropAxis y = CenterCrop(spec.backend, resized.height, size.height);
-  const CropAxis x = CenterCrop(spec.backend, resized.width, size.width);
+  const CropAxis y = CenterCrop(spec, resized.height, size.height);
+  const CropAxis x = CenterCrop(spec, resized.width, size.width);
   const bool in_float = spec.rescale_first && spec.resize.has_value();
   Image output(size.width, size.height, in_float ? Sample::kFloat32 : Sample::kUint8);
-  if (y.count < size.height || x.count < size.width) {
-    if (in_float) {
-      std::ranges::fill(output.values(), 0.0F);
-    } else {
-      std::ranges::fill(output.pixels(), std::uint8_t{0});
-    }
-  }
+  if (y.count < size.height || x.count < size.width) FillPadding(spec, output);
   const Window window = {y.from, x.from, y.count, x.count};
   const std::ptrdiff_t stride = std::ptrdiff_t{size.width} * 3;
   const std::ptrdiff_t corner = y.to * stride + std::ptrdiff_t{x.to} * 3;

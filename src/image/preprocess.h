@@ -11,8 +11,9 @@
 
 namespace pixembed {
 
-// The size that an image of `input` has between resize and crop. A side is 0 where longest_edge
-// presses the shorter side of a very long image to nothing; the reference refuses such an image.
+// The size that an image of `input` has between resize and crop. A side is 0 where longest_edge or
+// fit presses the shorter side of a very long image to nothing; the reference refuses such an
+// image.
 Size ResizedSize(const PreprocessSpec& spec, Size input);
 
 // The part of the resized picture that the model sees; it begins before the picture and ends behind

@@ -65,6 +65,12 @@ std::vector<std::int64_t> ConfigReader::Ints(std::string_view key,
   return ints;
 }
 
+std::vector<bool> ConfigReader::Bools(std::string_view key, const std::vector<bool>& fallback) {
+  const absl::StatusOr<std::vector<bool>> value = config_.Bools(key, fallback);
+  if (!value.ok()) Fail(value.status());
+  return value.value_or(fallback);
+}
+
 Size ConfigReader::SquareOrPair(std::string_view key, int fallback, int max) {
   const Size square{.height = fallback, .width = fallback};
   const absl::StatusOr<Size> value = config_.SquareOrPair(key, square, 1, max);

@@ -27,6 +27,7 @@ class ConfigReader {
   // A list of integers; one number alone is a list too.
   std::vector<std::int64_t> Ints(std::string_view key, const std::vector<std::int64_t>& fallback,
                                  std::int64_t min, std::int64_t max);
+  std::vector<bool> Bools(std::string_view key, const std::vector<bool>& fallback);
   Size SquareOrPair(std::string_view key, int fallback, int max);
   // "hidden_act"; UNSUPPORTED_MODEL where it is not implemented.
   Activation HiddenAct(std::string_view fallback);

@@ -45,6 +45,8 @@ constexpr std::array kFamilies = {
     FamilyRow{"siglip_vision_model", &BuildSiglip, false},
     FamilyRow{"swin", &BuildSwin, false},
     FamilyRow{"swinv2", &BuildSwinV2, false},
+    FamilyRow{"hiera", &BuildHiera, false},
+    FamilyRow{"timm_wrapper", &BuildTimm, false},
 };
 
 // Families whose last_hidden_state is a map [N, channels, height, width] instead of tokens.
@@ -53,6 +55,10 @@ constexpr std::array<std::string_view, 18> kMapFamilies = {
     "bit",          "convnext",     "convnextv2", "cvt",         "efficientnet", "glpn",
     "mobilenet_v1", "mobilenet_v2", "mobilevit",  "mobilevitv2", "poolformer",   "pvt_v2",
     "regnet",       "resnet",       "segformer",  "swiftformer", "textnet",      "vitdet"};
+
+// No map: [N, 1 + places, channels]; but nothing of it is a transformer.
+// Source: transformers 5.23.0 models/dinov3_convnext/modeling_dinov3_convnext.py.
+constexpr std::string_view kConvolutionalFamily = "dinov3_convnext";
 
 const FamilyRow* FindFamily(std::string_view model_type) {
   const auto* const family =
@@ -84,6 +90,13 @@ absl::Status CheckFamily(const Checkpoint& checkpoint) {
   if (FindFamily(checkpoint.model_type) != nullptr) return absl::OkStatus();
   const std::string what = absl::StrCat(checkpoint.config.origin(), ": model_type \"",
                                         checkpoint.model_type, "\" is not implemented");
+  if (checkpoint.model_type == kConvolutionalFamily) {
+    return MakeError(
+        Reason::kUnsupportedModel,
+        absl::StrCat(what,
+                     ": it is a convolutional network, whose last_hidden_state is the mean of "
+                     "a map followed by the places of that map. dinov3_vit is implemented"));
+  }
   if (std::ranges::find(kMapFamilies, checkpoint.model_type) != kMapFamilies.end()) {
     return MakeError(
         Reason::kUnsupportedModel,

@@ -42,6 +42,8 @@ FamilyBuilder BuildMlcd;
 FamilyBuilder BuildSiglip;
 FamilyBuilder BuildSwin;
 FamilyBuilder BuildSwinV2;
+FamilyBuilder BuildTimm;
+FamilyBuilder BuildHiera;
 
 // Refuses images of another size than `architecture` was trained for: what transformers does in the
 // families that do not interpolate their positions.

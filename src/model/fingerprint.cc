@@ -38,8 +38,20 @@ std::string NumberText(double number) { return absl::StrFormat("%.17g", number);
 std::string ResizeText(const std::optional<ResizeTarget>& resize) {
   if (!resize.has_value()) return "none";
   if (resize->exact.has_value()) return SizeText(*resize->exact);
+  if (resize->cover.has_value()) return absl::StrCat("cover:", SizeText(*resize->cover));
+  if (resize->fit.has_value()) return absl::StrCat("fit:", SizeText(*resize->fit));
   return absl::StrCat("shortest_edge:", resize->shortest_edge,
                       ",longest_edge:", resize->longest_edge);
+}
+
+// How it crops, where that is not what transformers does.
+std::string CropText(const PreprocessSpec& spec) {
+  std::string text;
+  if (spec.crop_rule == CropRule::kTorchvision) absl::StrAppend(&text, " crop_rule=torchvision");
+  if (spec.padding == Color{}) return text;
+  const auto& [red, green, blue] = spec.padding;
+  absl::StrAppend(&text, " padding=", red, ",", green, ",", blue);
+  return text;
 }
 
 std::string ProcessorText(const PreprocessSpec& spec) {
@@ -50,6 +62,7 @@ std::string ProcessorText(const PreprocessSpec& spec) {
   // What is not used must not tell spaces apart.
   if (spec.resize.has_value()) absl::StrAppend(&text, " filter=", View(FilterName(spec.filter)));
   absl::StrAppend(&text, " crop=", spec.crop.has_value() ? SizeText(*spec.crop) : "none");
+  if (spec.crop.has_value()) absl::StrAppend(&text, CropText(spec));
   absl::StrAppend(&text, " rescale=", spec.rescale ? NumberText(spec.rescale_factor) : "none");
   if (spec.resize.has_value() && spec.rescale_first) absl::StrAppend(&text, " rescale_first");
   if (!spec.normalize) return absl::StrCat(text, " normalize=none");

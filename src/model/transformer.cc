@@ -16,7 +16,7 @@ namespace pixembed {
 
 VisionTransformer::VisionTransformer(NetworkInfo info, TransformerParts parts)
     : info_(std::move(info)), parts_(std::move(parts)) {
-  info_.hidden_states = static_cast<int>(parts_.blocks.size()) + 1;
+  info_.hidden_states = parts_.gives_hidden_states ? static_cast<int>(parts_.blocks.size()) + 1 : 0;
 }
 
 at::Tensor VisionTransformer::Embed(const at::Tensor& patches) const {

@@ -21,6 +21,8 @@ struct TransformerParts {
   LayerNorm norm_before;       // its weight is undefined where the family has none
   std::vector<Block> blocks;
   LayerNorm norm_after;  // likewise
+  // Whether transformers' output_hidden_states are those of this class; see NetworkInfo.
+  bool gives_hidden_states = true;
 };
 
 class VisionTransformer final : public Network {

@@ -100,6 +100,35 @@ TEST_F(OpenCheckpointTest, AProcessorConfigWithoutAnImageProcessorIsPassedOver) 
   }
 }
 
+TEST_F(OpenCheckpointTest, TimmsOwnFileNamesNoModelTypeAndHoldsTheProcessor) {
+  Remove("preprocessor_config.json");
+  for (const std::string_view model_type : {"", R"("model_type":"timm_wrapper",)"}) {
+    Write("config.json", "{" + std::string(model_type) +
+                             R"("architecture":"x","pretrained_cfg":{"input_size":[3,48,64]}})");
+    const auto checkpoint = Open();
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    EXPECT_EQ(checkpoint->model_type, "timm_wrapper");
+    EXPECT_EQ(checkpoint->processor.type, "TimmWrapperImageProcessor");
+    EXPECT_EQ(checkpoint->processor.spec.crop, (Size{48, 64}));
+    EXPECT_EQ(checkpoint->processor.spec.backend, Backend::kPil);
+  }
+  // Not looked at.
+  Write("preprocessor_config.json", R"({"image_processor_type":"X"})");
+  EXPECT_TRUE(Open().ok()) << Open().status();
+  Write("processor_config.json",
+        R"({"image_processor":{"pretrained_cfg":{"input_size":[3,32,32]}}})");
+  EXPECT_EQ(Open()->processor.spec.crop, (Size{32, 32}));
+}
+
+TEST_F(OpenCheckpointTest, ADirectoryThatIsTimmsByHalfIsRefused) {
+  Write("config.json", R"({"model_type":"timm_wrapper","architecture":"x"})");
+  EXPECT_THAT(Open(), IsCorrupt(HasSubstr("pretrained_cfg")));
+  Write("config.json", R"({"model_type":"vit","pretrained_cfg":{"input_size":[3,32,32]}})");
+  EXPECT_THAT(Open(), IsUnsupported(AllOf(HasSubstr("\"vit\""), HasSubstr("timm_wrapper"))));
+  Write("config.json", R"({"model_type":null,"pretrained_cfg":{"input_size":[3,32,32]}})");
+  EXPECT_THAT(Open(), IsCorrupt(HasSubstr("model_type")));
+}
+
 TEST_F(OpenCheckpointTest, AMissingDirectoryIsMissing) {
   EXPECT_THAT(OpenCheckpoint(directory_.path() / "none", CheckpointOptions{}),
               IsMissing(AllOf(HasSubstr("/none"), HasSubstr("does not exist"))));

@@ -110,6 +110,18 @@ TEST(Config, AWrongTypeNamesFileKeyAndValue) {
   EXPECT_THAT(config.Numbers("m", {}, 0, 9), IsCorrupt(HasSubstr(R"(m[0] = "x")")));
 }
 
+TEST(Config, ListsOfBooleans) {
+  const Config config = Parsed(R"({"l":[true,false],"e":[],"b":true,"m":[true,1],"n":null})");
+  EXPECT_THAT(*config.Bools("l", {}), ElementsAre(true, false));
+  EXPECT_THAT(*config.Bools("e", {true}), ElementsAre());
+  for (const std::string_view key : {"n", "absent"}) {
+    EXPECT_THAT(*config.Bools(key, {false, true}), ElementsAre(false, true));
+  }
+  for (const std::string_view key : {"b", "m"}) {
+    EXPECT_THAT(config.Bools(key, {}), IsCorrupt(HasSubstr("a list of true and false")));
+  }
+}
+
 TEST(Config, ErrorsInASectionNameTheWholePath) {
   const Config config = Parsed(R"({"vision_config":{"hidden_size":0,"inner":{"x":"y"}}})");
   const auto section = config.Section("vision_config");

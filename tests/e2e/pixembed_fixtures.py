@@ -159,6 +159,23 @@ def dinov2(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def timm(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A tiny random ViT of timm's: its config.json holds the processor, too."""
+    directory = tmp_path_factory.mktemp("timm") / "tiny-timm"
+    torch.manual_seed(5)
+    config = transformers.TimmWrapperConfig.from_dict(
+        {
+            "architecture": "vit_tiny_patch16_224",
+            "num_classes": 0,
+            "model_args": {"img_size": 48, "embed_dim": 24, "depth": 2, "num_heads": 2},
+            "pretrained_cfg": {"input_size": [3, 48, 48], "crop_pct": 0.9},
+        }
+    )
+    transformers.TimmWrapperModel(config).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def server(vit: pathlib.Path, dinov2: pathlib.Path) -> Iterator[Server]:
     """One server with both models, for every test that leaves it as it is."""
     running = Server("--listen=127.0.0.1:0", f"--model=vit={vit}", f"--model=dinov2={dinov2}")

@@ -67,6 +67,18 @@ def test_the_pil_backend_is_verified_too(verified: pathlib.Path, tmp_path: pathl
     assert "serve with --backend=pil" in run.stderr
 
 
+def test_timms_processor_is_verified_whatever_backend_is_asked_for(
+    timm: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    directory = tmp_path / "timm"
+    shutil.copytree(timm, directory)
+    for backend in ("torchvision", "pil"):
+        make_golden(directory, f"--backend={backend}")
+        for asked in ("torchvision", "pil"):
+            run = run_cli("verify", f"--backend={asked}", str(directory))
+            assert run.returncode == 0, run.stderr
+
+
 def test_a_model_that_disagrees_is_refused_unless_told_otherwise(
     verified: pathlib.Path, tmp_path: pathlib.Path, start_server: StartServer
 ) -> None:

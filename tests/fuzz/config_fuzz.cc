@@ -48,6 +48,7 @@ void ReadAll(const Config& config) {
     const auto numbers = config.Numbers(key, {}, 0, 1);
     RequireNamed(numbers.status());
     RequireNamed(config.Bool(key, false).status());
+    RequireNamed(config.Bools(key, {}).status());
     RequireNamed(config.String(key, "").status());
     const auto section = config.Section(key);
     RequireNamed(section.status());
@@ -61,10 +62,14 @@ void CheckProcessor(const Config& config, std::string_view model_type, Backend b
   Require(processor.status().message().size() < kMaxErrorBytes);
   if (!processor.ok()) return;
   const pixembed::PreprocessSpec& spec = processor->spec;
-  Require(!processor->type.empty() && spec.backend == backend);
+  Require(!processor->type.empty());
+  Require(spec.backend == backend || model_type == "timm_wrapper");
   if (spec.resize) {
-    Require(spec.resize->exact ? spec.resize->exact->height > 0 && spec.resize->exact->width > 0
-                               : spec.resize->shortest_edge > 0);
+    bool sized = spec.resize->shortest_edge > 0;
+    for (const auto& size : {spec.resize->exact, spec.resize->cover, spec.resize->fit}) {
+      if (size) sized = size->height > 0 && size->width > 0;
+    }
+    Require(sized);
   }
   if (spec.crop) Require(spec.crop->height > 0 && spec.crop->width > 0);
   for (const double divisor : spec.std) Require(divisor > 0);
@@ -84,5 +89,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   ReadAll(*config);
   CheckProcessor(*config, "vit", Backend::kTorchvision);
   CheckProcessor(*config, "clip", Backend::kPil);
+  CheckProcessor(*config, "timm_wrapper", Backend::kTorchvision);
   return 0;
 }

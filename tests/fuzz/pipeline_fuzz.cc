@@ -25,6 +25,7 @@
 namespace {
 
 using pixembed::Backend;
+using pixembed::CropRule;
 using pixembed::DecodeLimits;
 using pixembed::Filter;
 using pixembed::Image;
@@ -65,7 +66,7 @@ PreprocessSpec AnySpec(Tail& tail) {
   spec.backend = static_cast<Backend>(tail.Number(0, 1));
   spec.filter = spec.backend == Backend::kPil ? static_cast<Filter>(tail.Number(0, 5))
                                               : static_cast<Filter>(tail.Number(2, 3));
-  switch (tail.Number(0, 3)) {
+  switch (tail.Number(0, 5)) {
     case 0:
       spec.resize.emplace().exact = Size{tail.Number(1, 250), tail.Number(1, 250)};
       break;
@@ -76,10 +77,17 @@ PreprocessSpec AnySpec(Tail& tail) {
       spec.resize.emplace().shortest_edge = tail.Number(1, 100);
       spec.resize->longest_edge = tail.Number(1, 200);
       break;
+    case 3:
+      spec.resize.emplace().cover = Size{tail.Number(1, 100), tail.Number(1, 100)};
+      break;
+    case 4:
+      spec.resize.emplace().fit = Size{tail.Number(1, 250), tail.Number(1, 250)};
+      break;
     default:
       break;
   }
   if (tail.Number(0, 1) == 1) spec.crop = Size{tail.Number(1, 250), tail.Number(1, 250)};
+  spec.crop_rule = static_cast<CropRule>(tail.Number(0, 1));
   spec.rescale = tail.Number(0, 3) != 0;
   spec.normalize = tail.Number(0, 3) != 0;
   spec.convert_rgb = tail.Number(0, 1) == 1;

@@ -45,8 +45,10 @@ std::string GoldenBytes(std::string_view name) {
 absl::StatusOr<PreprocessSpec> SpecOf(std::string_view configuration, std::string_view backend) {
   const absl::StatusOr<Config> config = Config::Parse(configuration, "preprocessor_config.json");
   if (!config.ok()) return config.status();
+  // A configuration of timm's is a config.json.
+  const std::string_view model_type = config->Has("pretrained_cfg") ? "timm_wrapper" : "";
   absl::StatusOr<Processor> processor =
-      ParseProcessor(*config, "", backend == "pil" ? Backend::kPil : Backend::kTorchvision);
+      ParseProcessor(*config, model_type, backend == "pil" ? Backend::kPil : Backend::kTorchvision);
   if (!processor.ok()) return processor.status();
   if (absl::Status status = ValidateSpec(processor->spec); !status.ok()) return status;
   return processor->spec;

@@ -17,7 +17,7 @@ mkdir -p "$out/.stamps"
 exec 9> "$out/.stamps/lock"
 flock 9  # test runs of several presets share the files
 
-shared=(deploy/requirements/reference.txt deploy/requirements/torchvision.txt
+shared=(deploy/requirements/reference.txt deploy/requirements/reference-no-deps.txt
   deploy/encoder_module.py deploy/export_torchscript.py deploy/export_aotinductor.py)
 for module in tests/golden/*.py; do
   [[ $module == */make_*.py || $module == *_test.py ]] || shared+=("$module")

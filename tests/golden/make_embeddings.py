@@ -13,6 +13,7 @@ encoded (encoded.I) and `directory`, where the model lies. The test is embedding
 
 import collections.abc
 import dataclasses
+import json
 import os
 import pathlib
 import shutil
@@ -28,11 +29,15 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel
 
+from processors import levels_of
+
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 VIT = {**SIZES, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
 DINOV2 = {**SIZES, "mlp_ratio": 4, "image_size": 56, "patch_size": 14}
 SWIN = {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4],
         "window_size": 4, "mlp_ratio": 2.0}
+HIERA = {"image_size": [64, 64], "embed_dim": 8, "depths": [1, 2, 2, 1], "num_heads": [1, 1, 2, 4]}
+TIMM = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4}
 TEXT = {**SIZES, "intermediate_size": 64, "vocab_size": 99}
 PICTURE_SIZES = [(48, 40), (33, 57), (64, 64)]
 PHOTOS = ["china.jpg", "flower.jpg", "astronaut.png", "chelsea.png", "coffee.png"]
@@ -63,10 +68,22 @@ def with_large_logit_scale(directory: pathlib.Path) -> None:
     save_file({**tensors, **scales}, file, metadata={"format": "pt"})
 
 
+def as_timm_writes_it(directory: pathlib.Path) -> None:
+    """As timm's own models on the Hub are: no model_type, and no prefix of the keys."""
+    weights = directory / "model.safetensors"
+    tensors = load_file(weights)
+    save_file({name.removeprefix("timm_model."): tensor for name, tensor in tensors.items()}, weights,
+              metadata={"format": "pt"})
+    file = directory / "config.json"
+    config = json.loads(file.read_text())
+    kept = ("architecture", "num_classes", "pretrained_cfg", "model_args")
+    file.write_text(json.dumps({"global_pool": "token", "num_features": 32, **{key: config[key] for key in kept}}))
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     model: collections.abc.Callable[[], torch.nn.Module]
-    processor: hf.BaseImageProcessor
+    processor: hf.BaseImageProcessor | None  # None: it lies in the model's config.json
     reference: typing.Any = AutoModel
     cls: bool = True
     dtype: torch.dtype = torch.float32
@@ -135,6 +152,25 @@ def swin(**changes: object) -> hf.SwinConfig:
 
 def swinv2(**changes: object) -> hf.Swinv2Config:
     return hf.Swinv2Config(**{**SWIN, **changes})
+
+
+def hiera(**changes: object) -> hf.HieraConfig:
+    return hf.HieraConfig(**{**HIERA, **changes})
+
+
+def timm(architecture: str, processing: dict[str, object] | None = None, reference: typing.Any = hf.TimmWrapperModel,
+         num_classes: int = 0, **changes: object) -> torch.nn.Module:
+    model_args = {**TIMM, **changes}
+    size = model_args["img_size"]
+    height, width = size if isinstance(size, list) else (size, size)
+    return reference(hf.TimmWrapperConfig.from_dict({
+        "architecture": architecture, "num_classes": num_classes, "model_args": model_args,
+        "pretrained_cfg": {"input_size": [3, height, width], "crop_pct": 0.9, **(processing or {})}}))
+
+
+def timm_case(architecture: str, processing: dict[str, object] | None = None, cls: bool = True,
+              **changes: object) -> Case:
+    return Case(lambda: timm(architecture, processing, **changes), None, cls=cls)
 
 
 BIT = hf.BitImageProcessor
@@ -257,6 +293,56 @@ CASES = {
         hf.ViTImageProcessor(**exact(52)), cls=False),
     "swinv2_other_size": Case(lambda: hf.Swinv2Model(swinv2(pretrained_window_sizes=[0, 0], qkv_bias=False)),
                               hf.ViTImageProcessor(**exact(44, 30)), cls=False),
+    "hiera": Case(lambda: hf.HieraModel(hiera()), BIT(**cropped(64)), cls=False),
+    "hiera_head": Case(lambda: hf.HieraForImageClassification(hiera()), BIT(**cropped(64)), cls=False),
+    "hiera_pretraining": Case(
+        lambda: hf.HieraForPreTraining(hiera(decoder_hidden_size=16, decoder_depth=1, decoder_num_heads=2)),
+        BIT(**cropped(64)), cls=False),
+    "hiera_rectangular": Case(
+        lambda: hf.HieraModel(hiera(image_size=[32, 64], masked_unit_size=[4, 8], depths=[2, 1], num_heads=[2, 2],
+                                    query_stride=[2, 4], num_query_pool=1, masked_unit_attention=[True, False])),
+        BIT(**cropped(32, 64)), cls=False),
+    "hiera_pooled_once": Case(lambda: hf.HieraModel(hiera(num_query_pool=1, mlp_ratio=2.5)), BIT(**cropped(64)),
+                              cls=False),
+    "hiera_units": Case(
+        lambda: hf.HieraModel(hiera(masked_unit_attention=[False, True, True, False], embed_dim_multiplier=1.5,
+                                    num_heads=[1, 2, 3, 3], layer_norm_eps=1e-5, hidden_act="gelu_pytorch_tanh")),
+        BIT(**cropped(64)), cls=False),
+    "hiera_whole_patches": Case(
+        lambda: hf.HieraModel(hiera(patch_size=[4, 4], patch_padding=[0, 0], masked_unit_attention=[True] * 4)),
+        BIT(**cropped(64)), cls=False),
+    "timm": timm_case("vit_tiny_patch16_224"),
+    "timm_head": Case(lambda: timm("deit_small_patch16_224", reference=hf.TimmWrapperForImageClassification,
+                                   num_classes=5), None),
+    "timm_own_file": Case(lambda: timm("vit_tiny_patch16_224"), None, rewrite=as_timm_writes_it),
+    "timm_no_model_args": Case(
+        lambda: hf.TimmWrapperModel(hf.TimmWrapperConfig.from_dict(
+            {"architecture": "test_vit3", "num_classes": 0, "pretrained_cfg": {"input_size": [3, 160, 160]}})),
+        None, cls=False),
+    "timm_rectangular": timm_case("vit_tiny_patch16_224", img_size=[24, 40], patch_size=[8, 4]),
+    "timm_remainder": timm_case("vit_base_patch32_224", {"crop_mode": "border"}, img_size=[30, 37]),
+    "timm_mlp_ratio": timm_case("vit_giant_patch14_224", {"interpolation": "bilinear"}, mlp_ratio=2.572),
+    "timm_no_qkv_bias": timm_case("vit_base_patch16_224_miil", {"mean": [0.0] * 3, "std": [1.0] * 3}),
+    "timm_clip": timm_case("vit_base_patch16_clip_224"),
+    "timm_clip_quickgelu": timm_case("vit_base_patch16_clip_quickgelu_224"),
+    "timm_siglip": timm_case("vit_base_patch16_siglip_224", {"crop_mode": "squash"}, cls=False),
+    "timm_siglip_tanh": timm_case("vit_large_patch16_siglip_gap_512", {"crop_mode": "squash"}, cls=False),
+    "timm_dinov2": timm_case("vit_small_patch14_dinov2", {"crop_pct": 1.0}),
+    "timm_dinov2_registers": timm_case("vit_small_patch14_reg4_dinov2"),
+    "timm_dinov2_giant": timm_case("vit_giant_patch14_dinov2"),
+    "timm_dinov2_giant_registers": timm_case("vit_giant_patch14_reg4_dinov2"),
+    "timm_tips_giant": timm_case("vit_giant_patch14_reg1_tipsv2"),
+    "timm_deit3": timm_case("deit3_small_patch16_224"),
+    "timm_distilled": timm_case("deit_tiny_distilled_patch16_224"),
+    "timm_flexivit": timm_case("flexivit_small"),
+    "timm_eva": timm_case("eva_large_patch14_196"),
+    "timm_gap": timm_case("vit_medium_patch16_gap_256", cls=False),
+    "timm_gap_register": timm_case("vit_medium_patch16_reg1_gap_256", cls=False),
+    "timm_gap_registers": timm_case("vit_base_patch16_reg4_gap_256", cls=False),
+    "timm_map_registers": timm_case("vit_so150m_patch16_reg4_map_256", cls=False),
+    "timm_so150m2": timm_case("vit_so150m2_patch16_reg1_gap_256", cls=False),
+    "timm_radio": timm_case("vit_huge_patch16_radio_v4"),
+    "timm_radio_scaled": timm_case("vit_base_patch16_radio_v3"),
 }
 
 
@@ -269,11 +355,11 @@ def fill(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.from_numpy(rng.uniform(-1.75, 1.75, parameter.shape).astype(np.float32))
-            scale = "norm" in name or "layrnorm" in name or "lambda" in name
+            scale = "norm" in name or "layrnorm" in name or "lambda" in name or name.endswith("gamma")
             if name.endswith("logit_scale"):  # a logarithm: about where training starts
                 parameter.copy_(2.3 + 0.15 * noise)
                 continue
-            around_one = scale and name.endswith(("weight", "lambda1", "lambda_1", "lambda_2"))
+            around_one = scale and name.endswith(("weight", "gamma", "lambda1", "lambda_1", "lambda_2"))
             parameter.copy_(1 + 0.2 * noise if around_one else 0.15 * noise)
 
 
@@ -301,8 +387,7 @@ def expected(directory: pathlib.Path, reference: typing.Any, images: list[PIL.Im
     if isinstance(processor, hf.DINOv3ViTImageProcessor):
         tensors |= {f"picture.{i}": torch.from_numpy(np.array(image)) for i, image in enumerate(images)}
     else:
-        levels = processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
-        tensors["images"] = levels.to(torch.uint8).permute(0, 2, 3, 1)
+        tensors["images"] = levels_of(processor, images).permute(0, 2, 3, 1)
     if cls:
         tensors["cls"] = hidden[:, 0]
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -316,7 +401,8 @@ def make_tiny(name: str, case: Case, out: pathlib.Path) -> None:
     model.to(case.dtype).save_pretrained(directory, max_shard_size=case.shard)
     if case.rewrite:
         case.rewrite(directory)
-    case.processor.save_pretrained(directory)
+    if case.processor:
+        case.processor.save_pretrained(directory)
     save_file(expected(directory, case.reference, pictures(), case.cls), directory / "expected.safetensors")
 
 

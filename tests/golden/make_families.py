@@ -4,7 +4,7 @@
 usage: make_families.py OUT_DIR     after make_corpus.py
 
 Lines of two kinds, tabs between. "processor", a number, the families that are published with it, the backend, the
-preprocessor_config.json. "image", that number, the name of a file in corpus.safetensors, the SHA-256 of its
+preprocessor_config.json, or timm's config.json. "image", that number, the name of a file in corpus.safetensors, the SHA-256 of its
 pixel_values, [3, H, W] float32. This is the reference from end to end:
 processor([Image.open(file).convert("RGB")]). The test is families_golden_test.cc.
 """
@@ -29,6 +29,13 @@ IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.2
 SQUARE = {"height": 224, "width": 224}
 BIT = {"image_processor_type": "BitImageProcessor", "do_convert_rgb": True, "resample": 3, "crop_size": SQUARE}
 
+
+# config.json, which holds the processor of timm's models.
+def timm(**settings):
+    return {"architecture": "vit_base_patch16_224", "num_classes": 0,
+            "pretrained_cfg": {"input_size": [3, 224, 224], "interpolation": "bicubic", **settings}}
+
+
 # Families -> the processor that their best-known checkpoints are published with.
 PROCESSORS = {
     "ViT": {"image_processor_type": "ViTImageProcessor", "size": SQUARE},
@@ -37,12 +44,15 @@ PROCESSORS = {
     "DeiT": {"image_processor_type": "DeiTImageProcessor", "size": {"height": 256, "width": 256}, "crop_size": SQUARE,
              "resample": 3, **IMAGENET},
     "BEiT, data2vec-vision": {"image_processor_type": "BeitImageProcessor", "size": SQUARE, "do_center_crop": False},
-    "DINOv2, with and without registers": {**BIT, "size": {"shortest_edge": 256}, **IMAGENET},
+    "DINOv2, with and without registers; Hiera": {**BIT, "size": {"shortest_edge": 256}, **IMAGENET},
     "DINOv3 ViT": {"image_processor_type": "DINOv3ViTImageProcessorFast", "size": SQUARE, "resample": 2, **IMAGENET},
     "CLIP": {"image_processor_type": "CLIPImageProcessor"},
     "MLCD": {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 336},
              "crop_size": {"height": 336, "width": 336}},
     "SigLIP": {"image_processor_type": "SiglipImageProcessor", "size": SQUARE},
+    "timm's ViT": timm(crop_pct=0.9, mean=[0.5] * 3, std=[0.5] * 3),
+    "timm's DINOv2": timm(input_size=[3, 518, 518], crop_pct=1.0),
+    "timm's SigLIP": timm(crop_pct=0.9, crop_mode="squash", mean=[0.5] * 3, std=[0.5] * 3),
 }
 FILES_OF_A_FORMAT = 24
 MOST_PIXELS = 1 << 20
@@ -60,6 +70,13 @@ def chosen(tensors):
     for names in formats.values():
         step = max(1, len(names) / FILES_OF_A_FORMAT)
         yield from (names[int(i * step)] for i in range(min(len(names), FILES_OF_A_FORMAT)))
+
+
+def missing_backend(configuration):
+    """None: the processor has both."""
+    if "pretrained_cfg" in configuration:
+        return "torchvision"
+    return "pil" if "DINOv3" in configuration["image_processor_type"] else None
 
 
 def digest(processor, image):
@@ -83,7 +100,7 @@ def main():
     processors, lines = [], []
     for families, configuration in PROCESSORS.items():
         for backend in ("torchvision", "pil"):
-            if backend == "pil" and "DINOv3" in configuration["image_processor_type"]:
+            if backend == missing_backend(configuration):
                 continue  # transformers has no such class
             processors.append(processor_of(configuration, backend))
             lines.append(f"processor\t{len(processors) - 1}\t{families}\t{backend}\t{json.dumps(configuration)}\n")

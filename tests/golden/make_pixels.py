@@ -23,7 +23,7 @@ import torch
 import transformers
 from safetensors.numpy import save_file
 
-from processors import processor_of
+from processors import levels_of, processor_of
 
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
@@ -40,6 +40,13 @@ PROCESSORS = {
 }
 # Rescales before it resizes, in float32: there are no levels. The pil backend has no such class.
 FLOAT = {"image_processor_type": "DINOv3ViTImageProcessor"}
+
+# timm's: its configuration is a config.json, and it has Pillow's images only.
+def timm(**settings):
+    return {"architecture": "vit_base_patch16_224", "num_classes": 0, "pretrained_cfg": settings}
+
+
+TIMM = timm(input_size=[3, 224, 224], interpolation="bicubic", crop_pct=0.9, mean=[0.5] * 3, std=[0.5] * 3)
 
 # (height, width): one pixel, thin ones, enlarging, both sides of every rule of the pass order.
 SIZES = [
@@ -93,6 +100,23 @@ FLOAT_VARIANTS = [
                       {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.9, 0.7, 0.11]})),
     ("levels", {**FLOAT, "do_resize": False}),
 ]
+TIMM_VARIANTS = [
+    # Every crop, of odd and even remainders, and padding of one axis or of both.
+    *(((h, w), timm(input_size=[3, th, tw], crop_mode=mode, crop_pct=part))
+      for h, w in ((90, 61), (61, 90), (48, 40), (333, 100), (3, 200), (1, 1)) for th, tw in ((48, 48), (40, 57))
+      for mode in ("center", "squash", "border") for part in (0.875, 0.95, 1.0, 1.1)),
+    *(((h, w), timm(input_size=[3, 45, 44], crop_pct=part))
+      for h, w in ((60, 61), (47, 48), (100, 37)) for part in (0.8, 0.85, 0.9, 0.93, 0.96)),
+    # Filters and numbers.
+    *(((h, w), timm(input_size=[3, 48, 48], interpolation=name))
+      for h, w in ((90, 61), (30, 41)) for name in ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")),
+    *(((70, 50), timm(input_size=[3, 64, 48], crop_mode=mode, crop_pct=1.0, **numbers))
+      for mode in ("center", "border")
+      for numbers in ({"mean": [0.1, 0.2, 0.3], "std": [0.9, 0.7, 0.11]}, {"mean": [0, 0, 0], "std": [1, 1, 1]},
+                      {"mean": [0.25], "std": [0.75]})),
+    ("levels", timm(input_size=[3, 16, 16], crop_pct=1.0)),
+    ("levels", timm(input_size=[3, 16, 16], crop_pct=1.0, mean=[0.5], std=[0.5])),
+]
 FILTERS = {"torchvision": [2, 3], "pil": [0, 1, 2, 3, 4, 5]}
 
 
@@ -139,9 +163,8 @@ class Pictures:
         return what
 
 
-def run(processor, picture, **overrides):
-    inputs = processor([PIL.Image.fromarray(picture)], return_tensors="pt", **overrides)
-    return inputs["pixel_values"][0].contiguous().numpy()
+def run(processor, picture):
+    return processor([PIL.Image.fromarray(picture)], return_tensors="pt")["pixel_values"][0].contiguous().numpy()
 
 
 def add_group(group, backend, cases, keep_values, pictures, tensors):
@@ -153,9 +176,9 @@ def add_group(group, backend, cases, keep_values, pictures, tensors):
         processor = processor_of(configuration, backend)
         values = run(processor, picture).astype(np.float32)
         number = str(i)
-        if configuration["image_processor_type"] != FLOAT["image_processor_type"]:
-            levels = run(processor, picture, do_rescale=False, do_normalize=False)
-            assert levels.dtype == np.uint8 and levels.shape == values.shape
+        if configuration.get("image_processor_type") != FLOAT["image_processor_type"]:
+            levels = levels_of(processor, [PIL.Image.fromarray(picture)])[0].contiguous().numpy()
+            assert levels.shape == values.shape
             tensors[f"levels.{group}.{number}"] = levels
         if keep_values(i):
             tensors[f"values.{group}.{number}"] = values
@@ -213,6 +236,9 @@ def main():
         "DINOv3-torchvision", "torchvision", cases, lambda i: i % 16 == 0, pictures, tensors)
     groups["variants-float"] = add_group(
         "variants-float", "torchvision", FLOAT_VARIANTS, lambda i: True, pictures, tensors)
+    groups["timm-pil"] = add_group(
+        "timm-pil", "pil", [(what, TIMM) for what in SIZES + PHOTOS], lambda i: i % 16 == 0, pictures, tensors)
+    groups["variants-timm"] = add_group("variants-timm", "pil", TIMM_VARIANTS, lambda i: True, pictures, tensors)
     tensors["drawn"] = np.array(list(drawn_resizes(rng, 400)), dtype=np.int64)
     tensors |= {f"picture.{name}": array for name, array in pictures.arrays.items()}
     out = pathlib.Path(sys.argv[1])

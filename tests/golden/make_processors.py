@@ -16,8 +16,12 @@ import tempfile
 import PIL.Image
 import torch
 import transformers
+from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
+from torchvision.transforms.functional import pil_modes_mapping
 from transformers import AutoImageProcessor
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+
+from processors import file_of
 
 CLASSES = ["ViT", "DeiT", "Beit", "Bit", "CLIP", "Siglip", "ConvNext", "DINOv3ViT"]
 BACKENDS = ["torchvision", "pil"]
@@ -163,6 +167,65 @@ FILES = [
 ]
 
 
+# timm's config.json: keys that are laid over pretrained_cfg, and over the file.
+TIMM_FILE = {"architecture": "vit_base_patch16_224", "num_classes": 0}
+TIMM_SIZE = {"input_size": [3, 48, 48]}
+TIMM_OVERLAYS = [
+    *({**TIMM_SIZE, **overlay} for overlay in (
+        {},
+        {"input_size": [3, 48, 60]},
+        *({"input_size": size, "crop_mode": mode} for mode in ("center", "squash", "border", "", None)
+          for size in ([3, 48, 48], [3, 48, 60], [3, 60, 48])),
+        *({"crop_pct": part} for part in (0.9, 0.95, 1, 1.0, 1.1, 0, None)),
+        {"crop_pct": "0.9"},
+        {"crop_pct": -1},
+        *({"interpolation": name} for name in (
+            "nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "", None, "random", "lanczos3")),
+        {"interpolation": 3},
+        {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]},
+        {"mean": [0, 0, 0], "std": [1, 1, 1]},
+        {"mean": [0.25], "std": [0.75]},
+        {"mean": None, "std": None},
+        {"mean": [0.25], "crop_mode": "border"},
+        {"mean": [0.5, 0.5]},
+        {"mean": [0.5, 0.5, 0.5, 0.5]},
+        {"mean": 0.5},
+        {"mean": ["0.5", 0.5, 0.5]},
+        {"std": [0.5, 0, 0.5], "refused": True},
+        {"mean": [1.5, 0.5, 0.5], "crop_mode": "border", "refused": True},
+        {"crop_mode": "other", "refused": True},
+        {"in_chans": 1},
+        {"img_size": 60},
+        {"test_input_size": [3, 60, 60], "test_crop_pct": 1.0},
+        {"num_classes": 0, "fixed_input_size": True, "pool_size": None, "first_conv": "patch_embed.proj"},
+        {"input_size": [1, 48, 48], "refused": True},
+        {"input_size": [48, 48]},
+        {"input_size": 48},
+        {"input_size": [3, 48, 48.5], "refused": True},
+        {"input_size": [3, 48, "48"]},
+        {"input_size": [3, 0, 48]},
+        {"input_size": None, "refused": True},
+    )),
+    {"crop_pct": 0.9},
+    {"img_size": 60},
+    {"img_size": "60"},
+    {"img_size": [60, 60]},
+    {"in_chans": 3},
+    {"in_chans": 3, "img_size": 60},
+    {"in_chans": 1, "mean": [0.5], "std": [0.5], "refused": True},
+    {"chans": 1, "mean": [0.5], "std": [0.5], "refused": True},
+    {"in_chans": 4, "refused": True},
+    {},
+]
+TIMM_FILES = [
+    {"pretrained_cfg": None},
+    {"pretrained_cfg": TIMM_SIZE, "image_processor_type": "TimmWrapperImageProcessor"},
+    {"pretrained_cfg": TIMM_SIZE, "image_processor_type": "ViTImageProcessor", "refused": True},
+    {"pretrained_cfg": TIMM_SIZE, "feature_extractor_type": "ViTFeatureExtractor", "refused": True},
+    {"pretrained_cfg": TIMM_SIZE, "num_classes": 0, "global_pool": "token", "size": 60, "do_resize": False},
+]
+
+
 def configurations():
     """(model_type, configuration, whether it is refused on purpose)."""
     overlaid = [
@@ -174,7 +237,12 @@ def configurations():
         for model_type in ("vit", "deit", "beit", "dinov2", "clip", "siglip", "swin", "ijepa", "vit_msn",
                            "vit_mae", "data2vec-vision", "mlcd", "dinov3_vit", "convnext", "resnet")
     ]
-    for model_type, configuration in overlaid + FILES + by_model_type:
+    timm = [("timm_wrapper", {**TIMM_FILE, **file}) for file in TIMM_FILES]
+    for overlay in TIMM_OVERLAYS:
+        overlay = dict(overlay)
+        refused = {"refused": True} if overlay.pop("refused", False) else {}
+        timm.append(("timm_wrapper", {**TIMM_FILE, "pretrained_cfg": overlay, **refused}))
+    for model_type, configuration in overlaid + FILES + by_model_type + timm:
         configuration = dict(configuration)
         yield model_type, configuration, configuration.pop("refused", False)
 
@@ -183,8 +251,26 @@ def channels(value):
     return [value] * 3 if isinstance(value, (int, float)) else list(value)
 
 
+def resolved_timm(processor):
+    resize, crop, _, _ = processor.val_transforms.transforms
+    sides = ("height", "width")
+    if isinstance(resize, ResizeKeepRatio):
+        size = {"fit" if resize.longest == 1.0 else "cover": dict(zip(sides, resize.size))}
+    elif isinstance(resize.size, int):
+        size = {"shortest_edge": resize.size}
+    else:
+        size = dict(zip(sides, resize.size))
+    settings = {"type": type(processor).__name__, "size": size, "crop_size": list(crop.size), "rescale_factor": 1 / 255,
+                "resample": int(pil_modes_mapping[resize.interpolation]), "crop_rule": "torchvision"}
+    if isinstance(crop, CenterCropOrPad):
+        settings["padding"] = crop.fill
+    return settings | {f"image_{name}": channels(list(processor.data_config[name])) for name in ("mean", "std")}
+
+
 def resolved(processor):
     """The settings of a processor, in the words of PreprocessSpec; a step that is off is left out."""
+    if isinstance(processor, transformers.TimmWrapperImageProcessor):
+        return resolved_timm(processor)
     name = type(processor).__name__
     settings = {"type": name.removesuffix("Pil")}
     if processor.do_resize:
@@ -231,8 +317,8 @@ def cases():
         text = json.dumps(configuration)
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder)
-            (path / "preprocessor_config.json").write_text(text)
             (path / "config.json").write_text(json.dumps({"model_type": model_type}))
+            (path / file_of(configuration)).write_text(text)
             for backend in BACKENDS:
                 yield {"model_type": model_type, "backend": backend, "configuration": text,
                        "refused": refused, **reference(folder, backend)}

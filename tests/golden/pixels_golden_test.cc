@@ -134,8 +134,8 @@ INSTANTIATE_TEST_SUITE_P(Processors, PixelsOf,
                                          "DINOv2-torchvision", "DINOv2-pil", "SigLIP-torchvision",
                                          "SigLIP-pil", "BEiT-torchvision", "BEiT-pil",
                                          "ConvNeXt-torchvision", "ConvNeXt-pil",
-                                         "DINOv3-torchvision", "variants-torchvision",
-                                         "variants-pil", "variants-float"),
+                                         "DINOv3-torchvision", "timm-pil", "variants-torchvision",
+                                         "variants-pil", "variants-float", "variants-timm"),
                          [](const auto& group) {
                            std::string name = group.param;
                            std::ranges::replace(name, '-', '_');

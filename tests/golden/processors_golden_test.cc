@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,10 +44,25 @@ absl::StatusOr<Processor> Parse(const Config& golden) {
                         Text(golden, "backend") == "pil" ? Backend::kPil : Backend::kTorchvision);
 }
 
+std::optional<Size> SizeIn(const Config& config, std::string_view key) {
+  if (!config.Has(key)) return std::nullopt;
+  const Config size = Section(config, key);
+  return Size{Number(size, "height"), Number(size, "width")};
+}
+
+// What a crop is padded with.
+Color PaddingIn(const Config& settings) {
+  const std::vector<double> levels = *settings.Numbers("padding", std::vector<double>(3), 0, 255);
+  return {static_cast<std::uint8_t>(levels[0]), static_cast<std::uint8_t>(levels[1]),
+          static_cast<std::uint8_t>(levels[2])};
+}
+
 void ExpectResize(const PreprocessSpec& spec, const Config& settings) {
   ASSERT_EQ(spec.resize.has_value(), settings.Has("size"));
   if (!spec.resize) return;
   const Config size = Section(settings, "size");
+  EXPECT_EQ(spec.resize->cover, SizeIn(size, "cover"));
+  EXPECT_EQ(spec.resize->fit, SizeIn(size, "fit"));
   EXPECT_EQ(spec.resize->exact.has_value(), size.Has("height"));
   if (spec.resize->exact) {
     EXPECT_EQ(spec.resize->exact->height, Number(size, "height"));
@@ -66,6 +82,8 @@ void ExpectSettings(const Processor& processor, const Config& settings) {
   if (spec.crop) {
     EXPECT_EQ(*spec.crop, *settings.SquareOrPair("crop_size", {}, 1, 1'000'000));
   }
+  EXPECT_EQ(spec.crop_rule == CropRule::kTorchvision, settings.Has("crop_rule"));
+  EXPECT_EQ(spec.padding, PaddingIn(settings));
   EXPECT_EQ(spec.rescale_first, settings.Has("rescale_first"));
   ASSERT_EQ(spec.rescale, settings.Has("rescale_factor"));
   if (spec.rescale) {

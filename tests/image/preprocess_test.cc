@@ -67,6 +67,24 @@ TEST(OutputSize, OfALongestEdgeIsCapped) {
   EXPECT_EQ(OutputSize(spec, {1, 2000}), (Size{0, 400}));
 }
 
+// What timm 1.0.31's ResizeKeepRatio computes.
+TEST(OutputSize, ThatCoversOrFitsKeepsTheAspectRatioAndRounds) {
+  PreprocessSpec cover;
+  cover.resize = ResizeTarget{.exact = std::nullopt, .cover = Size{48, 64}};
+  EXPECT_EQ(OutputSize(cover, {480, 640}), (Size{48, 64}));
+  EXPECT_EQ(OutputSize(cover, {100, 300}), (Size{48, 144}));
+  EXPECT_EQ(OutputSize(cover, {300, 100}), (Size{192, 64}));
+  PreprocessSpec fit;
+  fit.resize = ResizeTarget{.exact = std::nullopt, .fit = Size{48, 64}};
+  EXPECT_EQ(OutputSize(fit, {480, 640}), (Size{48, 64}));
+  EXPECT_EQ(OutputSize(fit, {100, 300}), (Size{21, 64}));
+  EXPECT_EQ(OutputSize(fit, {300, 100}), (Size{48, 16}));
+  // Halves go to the even number; a side that vanishes is refused as the reference refuses it.
+  EXPECT_EQ(OutputSize(fit, {5, 128}), (Size{2, 64}));
+  EXPECT_EQ(OutputSize(fit, {1, 1000}), (Size{0, 64}));
+  EXPECT_EQ(FixedOutputSize(fit), std::nullopt);
+}
+
 TEST(OutputSize, OfACropIsTheCrop) {
   PreprocessSpec spec = ShortestEdge(256);
   spec.crop = Size{224, 200};
@@ -120,6 +138,25 @@ TEST(Resize, PadsOneAxisAndCropsTheOther) {
   EXPECT_EQ(Levels(Resize(Numbered(6, 1), CropOnly(Backend::kTorchvision, 2, 3))),
             "2 3 4 / 0 0 0 / ");
   EXPECT_EQ(Levels(Resize(Numbered(6, 1), CropOnly(Backend::kPil, 2, 3))), "0 0 0 / 2 3 4 / ");
+}
+
+// What torchvision 0.26.0's CenterCrop gives of a Pillow image.
+TEST(Resize, CropsByTorchvisionsRuleAtTheEvenPlaceAndPadsTheSmallerHalfFirst) {
+  PreprocessSpec spec = CropOnly(Backend::kPil, 1, 2);
+  spec.crop_rule = CropRule::kTorchvision;
+  EXPECT_EQ(Levels(Resize(Numbered(5, 1), spec)), "3 4 / ");  // 1.5 goes to 2
+  EXPECT_EQ(Levels(Resize(Numbered(7, 1), spec)), "3 4 / ");  // 2.5 goes to 2
+  EXPECT_EQ(Levels(Resize(Numbered(6, 1), spec)), "3 4 / ");
+  spec.crop = Size{2, 4};
+  EXPECT_EQ(Levels(Resize(Numbered(1, 1), spec)), "0 1 0 0 / 0 0 0 0 / ");
+}
+
+TEST(Resize, PadsWithTheColorAskedFor) {
+  PreprocessSpec spec = CropOnly(Backend::kPil, 1, 3);
+  spec.padding = Color{7, 8, 9};
+  const Image padded = Resize(Numbered(1, 1), spec);
+  EXPECT_THAT(padded.pixels().first(3), testing::ElementsAre(7, 8, 9));
+  EXPECT_THAT(padded.pixels().last(3), testing::ElementsAre(7, 8, 9));
 }
 
 TEST(Resize, ResizesThenCrops) {
@@ -189,6 +226,12 @@ TEST(ValidateSpec, NamesASizeThatIsNotExactlyOneForm) {
   PreprocessSpec both = Exact(224, 224);
   both.resize->shortest_edge = 224;
   ExpectUnsupported(both, "size", "two sizes");
+  both = Exact(224, 224);
+  both.resize->fit = Size{224, 224};
+  ExpectUnsupported(both, "size", "two sizes");
+  PreprocessSpec cover;
+  cover.resize = ResizeTarget{.exact = std::nullopt, .cover = Size{224, 9'000}};
+  ExpectUnsupported(cover, "size.width", "9000");
   PreprocessSpec none;
   none.resize = ResizeTarget{};
   ExpectUnsupported(none, "size", "empty");

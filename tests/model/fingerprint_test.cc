@@ -122,6 +122,20 @@ TEST(Fingerprint, ChangesWithEveryIngredient) {
       [](FingerprintParts& parts) {
         parts.preprocess.crop = Size{7, 8};
       },
+      [](FingerprintParts& parts) {
+        parts.preprocess.resize = ResizeTarget{.exact = {}, .cover = Size{7, 8}};
+      },
+      [](FingerprintParts& parts) {
+        parts.preprocess.resize = ResizeTarget{.exact = {}, .fit = Size{7, 8}};
+      },
+      [](FingerprintParts& parts) {
+        parts.preprocess.crop = Size{7, 8};
+        parts.preprocess.crop_rule = CropRule::kTorchvision;
+      },
+      [](FingerprintParts& parts) {
+        parts.preprocess.crop = Size{7, 8};
+        parts.preprocess.padding = Color{1, 2, 3};
+      },
       [](FingerprintParts& parts) { parts.preprocess.rescale = false; },
       [](FingerprintParts& parts) { parts.preprocess.rescale_factor = 0.5; },
       [](FingerprintParts& parts) { parts.preprocess.normalize = false; },

@@ -141,6 +141,65 @@ TEST(LoadModel, AFamilyOfMapsIsRefusedWithTheReasonWhateverItsProcessorGives) {
   }
 }
 
+TEST(LoadModel, AConvolutionalNetworkOfTokensIsRefusedWithTheReason) {
+  TinyModel tiny;
+  tiny.config = R"({"model_type": "dinov3_convnext"})";
+  ExpectRefused(tiny, Reason::kUnsupportedModel,
+                AllOf(HasSubstr("dinov3_convnext"), HasSubstr("convolutional")));
+}
+
+std::string TimmConfig(std::string_view keys) {
+  return absl::StrCat(R"({"num_classes": 0, "pretrained_cfg": {"input_size": [3, 32, 32]}, )",
+                      std::string(keys), "}");
+}
+
+TEST(LoadModel, AnArchitectureOfTimmsThatIsNoPlainTransformerIsRefusedByItsName) {
+  TinyModel tiny;
+  for (const std::string_view name :
+       {"resnet50", "swin_tiny_patch4_window7_224", "vit_base_patch16_18x2_224",
+        "vit_base_patch16_224.augreg_in21k", ""}) {
+    tiny.config = TimmConfig(absl::StrCat(R"("architecture": ")", std::string(name), "\""));
+    ExpectRefused(tiny, Reason::kUnsupportedModel,
+                  AllOf(HasSubstr(absl::StrCat("architecture \"", std::string(name), "\"")),
+                        HasSubstr("149 plain vision transformers")));
+  }
+}
+
+TEST(LoadModel, WhatATimmModelIsMadeWithIsHeeded) {
+  TinyModel tiny;
+  tiny.config = TimmConfig(
+      R"("architecture": "vit_tiny_patch16_224", "model_args": {"depth": 2, "features_only": true})");
+  ExpectRefused(tiny, Reason::kUnsupportedModel, HasSubstr("model_args.features_only = true"));
+  tiny.config = TimmConfig(R"("architecture": "vit_tiny_patch16_224")");
+  ExpectRefused(tiny, Reason::kUnsupportedProcessor,
+                AllOf(HasSubstr("32x32"), HasSubstr("224x224")));
+  tiny.config = TimmConfig(
+      R"("architecture": "vit_tiny_patch16_224", "model_args": {"img_size": 32, "num_heads": 5})");
+  ExpectRefused(tiny, Reason::kUnsupportedModel, AllOf(HasSubstr("192"), HasSubstr("5")));
+  tiny.config =
+      TimmConfig(R"("architecture": "vit_tiny_patch16_224", "model_args": {"img_size": 32})");
+  ExpectRefused(tiny, Reason::kTensorMissing, HasSubstr("timm_model.patch_embed.proj.weight"));
+  tiny.config =
+      R"({"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"input_size": [3, 32, 32]}})";
+  ExpectRefused(tiny, Reason::kCheckpointCorrupt, HasSubstr("num_classes"));
+}
+
+TEST(LoadModel, AHieraWhoseTensorsDoNotFitEachOtherIsRefusedWithBothNumbers) {
+  TinyModel tiny;
+  tiny.processor = R"({"image_processor_type": "BitImageProcessor", "crop_size": 64})";
+  const auto refuse = [&](std::string_view keys, const auto& text) {
+    tiny.config =
+        absl::StrCat(R"({"model_type": "hiera", "image_size": [64, 64], )", std::string(keys), "}");
+    ExpectRefused(tiny, Reason::kUnsupportedModel, text);
+  };
+  refuse(R"("num_heads": [1, 2])", AllOf(HasSubstr("num_heads has 2"), HasSubstr("depths has 4")));
+  refuse(R"("num_query_pool": 4)", AllOf(HasSubstr("num_query_pool is 4"), HasSubstr("has 4")));
+  refuse(R"("num_heads": [1, 5, 4, 8])", AllOf(HasSubstr("192"), HasSubstr("num_heads 5")));
+  refuse(R"("masked_unit_size": [6, 8])", AllOf(HasSubstr("256 tokens"), HasSubstr("48")));
+  refuse(R"("patch_padding": [0, 0])", AllOf(HasSubstr("16x16"), HasSubstr("15x15")));
+  refuse(R"("embed_dim_multiplier": 1.0, "num_heads": [1, 1, 1, 1])", HasSubstr("growing wider"));
+}
+
 TEST(LoadModel, AMaskedAutoencoderThatDropsPatchesByChanceIsRefusedAndOneThatKeepsAllIsNot) {
   TinyModel tiny;
   tiny.config.replace(tiny.config.find("\"vit\""), 5, "\"vit_mae\"");
