@@ -422,15 +422,16 @@ TEST_F(HttpBridgeTest, ABodyWithoutALengthIsBoundedToo) {
 }
 
 TEST_F(HttpBridgeTest, AllBodiesTogetherAreBounded) {
+  constexpr std::size_t kMost = std::size_t{4} << 20;  // gRPC needs some to connect
   ServerOptions options;
-  options.max_receive_bytes = 5000;
+  options.max_receive_bytes = kMost;
   StartBridge(std::move(options));
-  const Answer answer = Post("/v1/embed", std::string(5001, 'x'), "image/png");
+  const Answer answer = Post("/v1/embed", std::string(kMost + 1, 'x'), "image/png");
   EXPECT_EQ(answer.status, 429);
   EXPECT_EQ(answer.json()["error"]["code"], "OVERLOADED");
   EXPECT_THAT(answer.head, HasSubstr("Retry-After: "));
   EXPECT_THAT(answer.body, HasSubstr("--max_receive_bytes"));
-  EXPECT_EQ(Post("/v1/embed", std::string(4999, 'x'), "image/png").status, 200);
+  EXPECT_EQ(Post("/v1/embed", std::string(kMost - 1, 'x'), "image/png").status, 200);
 }
 
 TEST_F(HttpBridgeTest, MoreImagesThanARequestMayHoldAreRefused) {
