@@ -24,6 +24,7 @@ namespace {
 // Sizes of a processor beyond this are refused: no vision transformer takes such a picture, and
 // buffers stay bounded.
 constexpr int kMaxTarget = 4096;
+constexpr int kMaxPatches = 4096;
 
 absl::Status Unsupported(std::string_view field, std::string_view value, std::string_view why) {
   return MakeError(Reason::kUnsupportedProcessor,
@@ -45,13 +46,30 @@ absl::Status CheckTargetSize(std::string_view field, Size size) {
   return CheckRange(absl::StrCat(std::string(field), ".width"), size.width);
 }
 
+absl::Status CheckPatches(const PatchBudget& budget) {
+  if (absl::Status s = CheckRange("patch_size", budget.patch); !s.ok()) return s;
+  if (budget.max_patches < 1 || budget.max_patches > kMaxPatches) {
+    return Unsupported("max_num_patches", absl::StrCat(budget.max_patches),
+                       absl::StrCat("must be between 1 and ", kMaxPatches));
+  }
+  const std::int64_t pixels = std::int64_t{budget.patch} * budget.patch * budget.max_patches;
+  constexpr std::int64_t kMaxPixels = std::int64_t{kMaxTarget} * kMaxTarget;
+  if (pixels <= kMaxPixels) return absl::OkStatus();
+  return Unsupported("max_num_patches", absl::StrCat(budget.max_patches),
+                     absl::StrCat("with patch_size ", budget.patch, " that is ", pixels,
+                                  " pixels, more than ", kMaxPixels));
+}
+
 absl::Status CheckResize(const ResizeTarget& target) {
   const bool has_edge = target.shortest_edge != 0 || target.longest_edge != 0;
-  if (target.exact.has_value() == has_edge) {
-    return Unsupported("size", has_edge ? "two sizes at once" : "empty",
+  const int forms = (target.exact.has_value() ? 1 : 0) + (has_edge ? 1 : 0) +
+                    (target.patches.has_value() ? 1 : 0);
+  if (forms != 1) {
+    return Unsupported("size", forms == 0 ? "empty" : "two sizes at once",
                        "must be either height and width, or shortest_edge with or without "
-                       "longest_edge");
+                       "longest_edge, or patch_size and max_num_patches");
   }
+  if (target.patches.has_value()) return CheckPatches(*target.patches);
   if (target.exact.has_value()) return CheckTargetSize("size", *target.exact);
   if (absl::Status s = CheckRange("size.shortest_edge", target.shortest_edge); !s.ok()) return s;
   if (target.longest_edge == 0) return absl::OkStatus();
@@ -85,8 +103,10 @@ absl::Status CheckRescaleFirst(const PreprocessSpec& spec) {
                        "backend");
   }
   if (!spec.resize.has_value()) return absl::OkStatus();
-  const bool one_column = spec.resize->exact.has_value() ? spec.resize->exact->width == 1
-                                                         : spec.resize->shortest_edge == 1;
+  const ResizeTarget& target = *spec.resize;
+  const bool one_column = target.patches.has_value() ? target.patches->patch == 1
+                          : target.exact.has_value() ? target.exact->width == 1
+                                                     : target.shortest_edge == 1;
   if (!one_column) return absl::OkStatus();
   // ATen 2.11 takes the weights of the first row for all rows of an image of one column.
   return Unsupported("size", "one pixel wide", "must be at least 2 where the resize is in float32");
@@ -143,6 +163,26 @@ Size CappedSize(int edge, int longest, Size input) {
   return {new_edge, static_cast<int>(raw * input.width / input.height)};
 }
 
+// Source: transformers 5.23.0 models/siglip2/image_processing_siglip2.py
+// get_image_size_for_max_num_patches, in its order of operations; the pil backend has the same.
+Size BudgetSize(const PatchBudget& budget, Size input) {
+  constexpr double kEpsilon = 1e-5;
+  // The patches along a side, at least one.
+  const auto scaled = [&budget](double scale, int side) {
+    return std::max(1.0, std::ceil(side * scale / budget.patch));
+  };
+  double low = kEpsilon / 10;
+  double high = 100.0;
+  while (high - low >= kEpsilon) {
+    const double scale = (low + high) / 2;
+    const bool fits = scaled(scale, input.height) * scaled(scale, input.width) <=
+                      static_cast<double>(budget.max_patches);
+    (fits ? low : high) = scale;
+  }
+  return {static_cast<int>(scaled(low, input.height)) * budget.patch,
+          static_cast<int>(scaled(low, input.width)) * budget.patch};
+}
+
 // One axis of a center crop: samples [from, from + count) of the resized picture land at
 // [to, to + count) of the output; the rest of the output is 0.
 struct CropAxis {
@@ -172,6 +212,10 @@ absl::Status ValidateSpec(const PreprocessSpec& spec) {
   }
   if (spec.crop.has_value()) {
     if (absl::Status s = CheckTargetSize("crop_size", *spec.crop); !s.ok()) return s;
+    if (spec.resize.has_value() && spec.resize->patches.has_value()) {
+      return Unsupported("crop_size", absl::StrCat(spec.crop->height, "x", spec.crop->width),
+                         "there is no crop where max_num_patches says how large an image is");
+    }
   }
   return CheckArithmetic(spec);
 }
@@ -182,9 +226,15 @@ std::optional<Size> FixedOutputSize(const PreprocessSpec& spec) {
   return std::nullopt;
 }
 
+Size LargestSquare(const PatchBudget& budget) {
+  const int side = static_cast<int>(std::sqrt(static_cast<double>(budget.max_patches)));
+  return {side * budget.patch, side * budget.patch};
+}
+
 Size ResizedSize(const PreprocessSpec& spec, Size input) {
   if (!spec.resize.has_value()) return input;
   const ResizeTarget& target = *spec.resize;
+  if (target.patches.has_value()) return BudgetSize(*target.patches, input);
   if (target.exact.has_value()) return *target.exact;
   return target.longest_edge != 0 ? CappedSize(target.shortest_edge, target.longest_edge, input)
                                   : ShortestEdgeSize(target.shortest_edge, input);

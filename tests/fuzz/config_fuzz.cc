@@ -63,8 +63,10 @@ void CheckProcessor(const Config& config, std::string_view model_type, Backend b
   const pixembed::PreprocessSpec& spec = processor->spec;
   Require(!processor->type.empty() && spec.backend == backend);
   if (spec.resize) {
-    Require(spec.resize->exact ? spec.resize->exact->height > 0 && spec.resize->exact->width > 0
-                               : spec.resize->shortest_edge > 0);
+    const auto& [exact, shortest_edge, longest_edge, patches] = *spec.resize;
+    Require((exact ? 1 : 0) + (shortest_edge > 0 ? 1 : 0) + (patches ? 1 : 0) == 1);
+    if (exact) Require(exact->height > 0 && exact->width > 0);
+    if (patches) Require(patches->patch > 0 && patches->max_patches > 0);
   }
   if (spec.crop) Require(spec.crop->height > 0 && spec.crop->width > 0);
   for (const double divisor : spec.std) Require(divisor > 0);

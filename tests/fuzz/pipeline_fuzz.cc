@@ -28,6 +28,7 @@ using pixembed::Backend;
 using pixembed::DecodeLimits;
 using pixembed::Filter;
 using pixembed::Image;
+using pixembed::PatchBudget;
 using pixembed::PreprocessSpec;
 using pixembed::Reason;
 using pixembed::Size;
@@ -65,7 +66,8 @@ PreprocessSpec AnySpec(Tail& tail) {
   spec.backend = static_cast<Backend>(tail.Number(0, 1));
   spec.filter = spec.backend == Backend::kPil ? static_cast<Filter>(tail.Number(0, 5))
                                               : static_cast<Filter>(tail.Number(2, 3));
-  switch (tail.Number(0, 3)) {
+  bool may_crop = true;
+  switch (tail.Number(0, 4)) {
     case 0:
       spec.resize.emplace().exact = Size{tail.Number(1, 250), tail.Number(1, 250)};
       break;
@@ -76,10 +78,16 @@ PreprocessSpec AnySpec(Tail& tail) {
       spec.resize.emplace().shortest_edge = tail.Number(1, 100);
       spec.resize->longest_edge = tail.Number(1, 200);
       break;
+    case 3:
+      spec.resize.emplace().patches =
+          PatchBudget{.patch = tail.Number(1, 30), .max_patches = tail.Number(1, 100)};
+      may_crop = false;
+      break;
     default:
       break;
   }
-  if (tail.Number(0, 1) == 1) spec.crop = Size{tail.Number(1, 250), tail.Number(1, 250)};
+  if (tail.Number(0, 1) == 1 && may_crop)
+    spec.crop = Size{tail.Number(1, 250), tail.Number(1, 250)};
   spec.rescale = tail.Number(0, 3) != 0;
   spec.normalize = tail.Number(0, 3) != 0;
   spec.convert_rgb = tail.Number(0, 1) == 1;
@@ -122,8 +130,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Require(Same(*input, Resize(*whole, spec)), "in one call the pixels are those of two");
   Require(Same(*input, ResizeWith(pixembed::ScalarKernels(), *whole, spec)),
           "SIMD and scalar kernels give the same pixels");
-  std::vector<float> values(input->size_bytes());
-  Normalize(*input, spec, values);
+  const std::vector<float> values = PixelValues(*input, spec);
   Require(std::ranges::all_of(values, [](float value) { return std::isfinite(value); }),
           "every value is finite");
   return 0;
