@@ -38,6 +38,10 @@ std::string NumberText(double number) { return absl::StrFormat("%.17g", number);
 std::string ResizeText(const std::optional<ResizeTarget>& resize) {
   if (!resize.has_value()) return "none";
   if (resize->exact.has_value()) return SizeText(*resize->exact);
+  if (resize->patches.has_value()) {
+    return absl::StrCat("patch_size:", resize->patches->patch,
+                        ",max_num_patches:", resize->patches->max_patches);
+  }
   return absl::StrCat("shortest_edge:", resize->shortest_edge,
                       ",longest_edge:", resize->longest_edge);
 }
