@@ -47,8 +47,10 @@ absl::StatusOr<Pooling> ReadPooling(v1::Pooling pooling) {
       return Pooling::kCls;
     case v1::POOLING_MAX:
       return Pooling::kMax;
+    case v1::POOLING_MASKED_MEAN:
+      return Pooling::kMaskedMean;
     default:
-      return UnknownValue("pooling", pooling, "MEAN (1), CLS (2), MAX (3)");
+      return UnknownValue("pooling", pooling, "MEAN (1), CLS (2), MAX (3), MASKED_MEAN (4)");
   }
 }
 

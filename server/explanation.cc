@@ -28,6 +28,7 @@ v1::ImageExplanation ToExplanation(const Outcome& outcome, const EmbedPlan& plan
   result.set_crop_top(image.crop_top);
   result.set_input_width(static_cast<std::uint32_t>(image.input.width));
   result.set_input_height(static_cast<std::uint32_t>(image.input.height));
+  result.set_patches(static_cast<std::uint32_t>(image.patches));
   result.set_decoded_sha256(image.decoded_sha256);
   result.set_input_sha256(image.input_sha256);
   *result.mutable_preprocessing() = model.preprocessing();

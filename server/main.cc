@@ -96,10 +96,12 @@ void LogModel(const ModelSource& source, const Model& model, double seconds) {
   const ModelInfo& info = model.info();
   std::vector<std::string> devices;
   for (const Device& device : model.devices()) devices.push_back(DeviceName(device));
-  spdlog::info("model {}: {} from {}, {} parameters, {} tokens of {} dimensions, {}x{} pixels, {}",
+  const std::string input =
+      absl::StrCat(info.input.height, "x", info.input.width, " pixels",
+                   info.max_patches > 0 ? " or another shape of as many patches" : "");
+  spdlog::info("model {}: {} from {}, {} parameters, {} tokens of {} dimensions, {}, {}",
                source.name, info.model_type, source.directory.string(), info.parameters,
-               info.tokens, info.dimension, info.input.height, info.input.width,
-               BackendName(info.preprocess.backend));
+               info.tokens, info.dimension, input, BackendName(info.preprocess.backend));
   spdlog::info("model {}: {}{} on {}, kernels: {}; loaded in {:.2f} s", source.name, info.precision,
                info.deterministic ? ", deterministic" : "", absl::StrJoin(devices, ", "),
                info.kernels, seconds);

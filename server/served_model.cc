@@ -26,7 +26,8 @@ struct PoolingRow {
 };
 constexpr std::array kPoolings = {PoolingRow{Pooling::kMean, v1::POOLING_MEAN},
                                   PoolingRow{Pooling::kCls, v1::POOLING_CLS},
-                                  PoolingRow{Pooling::kMax, v1::POOLING_MAX}};
+                                  PoolingRow{Pooling::kMax, v1::POOLING_MAX},
+                                  PoolingRow{Pooling::kMaskedMean, v1::POOLING_MASKED_MEAN}};
 
 std::string DescribeSize(Size size) { return absl::StrCat(size.height, "x", size.width); }
 
@@ -35,6 +36,11 @@ std::string DescribeResize(const std::optional<ResizeTarget>& resize) {
   if (resize->exact.has_value()) return DescribeSize(*resize->exact);
   if (resize->cover.has_value()) return absl::StrCat("cover ", DescribeSize(*resize->cover));
   if (resize->fit.has_value()) return absl::StrCat("fit ", DescribeSize(*resize->fit));
+  if (resize->patches.has_value()) {
+    const int side = resize->patches->patch;
+    return absl::StrCat("at most ", resize->patches->max_patches, " patches of ",
+                        DescribeSize({side, side}));
+  }
   std::string text = absl::StrCat("shortest_edge ", resize->shortest_edge);
   if (resize->longest_edge > 0) absl::StrAppend(&text, ", longest_edge ", resize->longest_edge);
   return text;
@@ -52,6 +58,7 @@ v1::Preprocessing DescribePreprocessing(const ModelInfo& info) {
   result.set_crop(spec.crop.has_value() ? DescribeSize(*spec.crop) : "none");
   result.set_input_height(static_cast<std::uint32_t>(info.input.height));
   result.set_input_width(static_cast<std::uint32_t>(info.input.width));
+  result.set_max_patches(static_cast<std::uint32_t>(info.max_patches));
   if (spec.normalize) {
     result.mutable_mean()->Add(spec.mean.begin(), spec.mean.end());
     result.mutable_std()->Add(spec.std.begin(), spec.std.end());

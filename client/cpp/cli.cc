@@ -50,7 +50,8 @@ ABSL_FLAG(std::string, address, "localhost:50051",
 ABSL_FLAG(absl::Duration, timeout, absl::Seconds(60),
           "time limit of a call, its repetitions included; 0 is none. A stream has none");
 ABSL_FLAG(std::string, model, "", "name of the model; empty is the server's first");
-ABSL_FLAG(std::string, pooling, "mean", "mean, cls or max");
+ABSL_FLAG(std::string, pooling, "mean",
+          "mean, cls, max, or masked_mean (without padding, where the model pads)");
 ABSL_FLAG(
     std::vector<std::string>, layers, {},
     "which hidden states are pooled, as transformers numbers them: \"-1\", or \"3,-1\" for their "

@@ -56,6 +56,15 @@ std::string Padding(const v1::ImageExplanation& image) {
   return absl::StrCat("black: left ", left, ", top ", top, ", right ", right, ", bottom ", bottom);
 }
 
+std::string Input(const v1::ImageExplanation& image) {
+  std::string text = Sides(image.input_width(), image.input_height());
+  if (image.patches() > 0) {
+    absl::StrAppend(&text, ", ", image.patches(), " patches, padded to ",
+                    image.preprocessing().max_patches());
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string ExplanationAsText(const std::string& path, const v1::ImageExplanation& image) {
@@ -64,9 +73,8 @@ std::string ExplanationAsText(const std::string& path, const v1::ImageExplanatio
       Sides(image.width(), image.height()), "\n  orientation  ", Orientation(image),
       "\n  pixels       sha256 ", image.decoded_sha256(), "\n  resize       ", Resize(image),
       "\n  crop         ", Crop(image), "\n  padding      ", Padding(image), "\n  model input  ",
-      Sides(image.input_width(), image.input_height()), ", sha256 ", image.input_sha256(),
-      "\n  model        ", image.model(), ", ", image.preprocessing().processor_type(),
-      "\n  fingerprint  ", image.fingerprint(), "\n");
+      Input(image), ", sha256 ", image.input_sha256(), "\n  model        ", image.model(), ", ",
+      image.preprocessing().processor_type(), "\n  fingerprint  ", image.fingerprint(), "\n");
 }
 
 std::string ExplanationAsJson(const std::string& path, const v1::ImageExplanation& explanation) {

@@ -14,6 +14,14 @@
 namespace pixembed::client {
 namespace {
 
+// "224x224", or what bounds images of different sizes.
+std::string Input(const v1::Preprocessing& preprocessing) {
+  if (preprocessing.max_patches() > 0) {
+    return absl::StrCat("<=", preprocessing.max_patches(), " patches");
+  }
+  return absl::StrCat(preprocessing.input_width(), "x", preprocessing.input_height());
+}
+
 std::vector<std::string> Row(const v1::Model& model) {
   const auto& fingerprints = model.fingerprints();
   const auto mean = fingerprints.find("mean");
@@ -22,7 +30,7 @@ std::vector<std::string> Row(const v1::Model& model) {
           model.model_type(),
           absl::StrCat(model.dimension()),
           absl::StrCat(model.tokens()),
-          absl::StrCat(preprocessing.input_width(), "x", preprocessing.input_height()),
+          Input(preprocessing),
           model.precision(),
           absl::StrJoin(model.devices(), ","),
           mean == fingerprints.end() ? std::string() : mean->second.substr(0, 16)};

@@ -38,7 +38,7 @@ constexpr Rgb kImageNetStd = {0.229, 0.224, 0.225};
 // normalize.
 struct ProcessorClass {
   std::string_view name;
-  ResizeTarget size;
+  ResizeTarget size;       // with `patches`: the class looks at neither "size" nor "crop_size"
   bool default_to_square;  // what an int "size" means: both sides, or the shortest edge
   Filter filter;
   bool center_crop;
@@ -57,6 +57,9 @@ constexpr int kWarpFrom = 384;
 constexpr ResizeTarget Exactly(int side) { return {.exact = Size{side, side}}; }
 constexpr ResizeTarget ShortestEdge(int side) {
   return {.exact = std::nullopt, .shortest_edge = side};
+}
+constexpr ResizeTarget UpTo(int max_patches, int patch) {
+  return {.exact = std::nullopt, .patches = PatchBudget{patch, max_patches}};
 }
 
 constexpr std::array kClasses = {
@@ -129,6 +132,14 @@ constexpr std::array kClasses = {
                    .mean = kStandardMean,
                    .std = kStandardStd,
                    .convert_rgb = true},
+    ProcessorClass{.name = "Siglip2ImageProcessor",
+                   .size = UpTo(256, 16),
+                   .default_to_square = true,
+                   .filter = Filter::kBilinear,
+                   .center_crop = false,
+                   .crop_size = std::nullopt,
+                   .mean = kStandardMean,
+                   .std = kStandardStd},
 };
 
 // The class of a directory that names none. Not here: what the reference does not resolve either
@@ -157,6 +168,7 @@ constexpr std::array kClassOfModelType = {
     ModelTypeRow{"regnet", "ConvNextImageProcessor"},
     ModelTypeRow{"resnet", "ConvNextImageProcessor"},
     ModelTypeRow{"siglip", "SiglipImageProcessor"},
+    ModelTypeRow{"siglip2", "Siglip2ImageProcessor"},
     ModelTypeRow{"swin", "ViTImageProcessor"},
     ModelTypeRow{"swinv2", "ViTImageProcessor"},
     ModelTypeRow{"vit", "ViTImageProcessor"},
@@ -165,6 +177,7 @@ constexpr std::array kClassOfModelType = {
 };
 
 constexpr int kMaxSide = 65'535;
+constexpr int kMaxPatches = 65'535;
 // PIL.Image.Resampling.MKS2021 of Pillow 13; Filter ends before.
 constexpr std::int64_t kMaxResampling = 7;
 constexpr double kMaxMean = 1e6;
@@ -306,6 +319,21 @@ absl::StatusOr<ResizeTarget> ParseSize(const Config& config, const ProcessorClas
   return ResizeTarget{.exact = *size};
 }
 
+// Of a class that counts patches.
+absl::StatusOr<ResizeTarget> ParsePatches(const Config& config, const PatchBudget& defaults) {
+  if (config.Has("size")) {
+    return Unsupported(config, "size", "the class has patch_size and max_num_patches instead");
+  }
+  for (const char* const key : {"patch_size", "max_num_patches"}) {
+    if (absl::Status status = CheckNotNull(config, key, "do_resize"); !status.ok()) return status;
+  }
+  const auto patch = config.Int("patch_size", defaults.patch, 1, kMaxSide);
+  if (!patch.ok()) return patch.status();
+  const auto max_patches = config.Int("max_num_patches", defaults.max_patches, 1, kMaxPatches);
+  if (!max_patches.ok()) return max_patches.status();
+  return UpTo(static_cast<int>(*max_patches), static_cast<int>(*patch));
+}
+
 absl::StatusOr<Filter> ParseFilter(const Config& config, const ProcessorClass& defaults) {
   if (absl::Status status = CheckNotNull(config, "resample", "do_resize"); !status.ok()) {
     return status;
@@ -383,9 +411,15 @@ absl::Status ParseConversion(const Config& config, const ProcessorClass& default
 
 absl::Status ParseResize(const Config& config, const ProcessorClass& defaults,
                          PreprocessSpec& spec) {
+  const std::optional<PatchBudget>& patches = defaults.size.patches;
   const absl::StatusOr<bool> resizes = Flag(config, "do_resize", true);
-  if (!resizes.ok() || !*resizes) return resizes.status();
-  const absl::StatusOr<ResizeTarget> size = ParseSize(config, defaults);
+  if (!resizes.ok()) return resizes.status();
+  if (!*resizes && patches.has_value()) {
+    return Unsupported(config, "do_resize", "without it, most images are not of whole patches");
+  }
+  if (!*resizes) return absl::OkStatus();
+  const absl::StatusOr<ResizeTarget> size =
+      patches.has_value() ? ParsePatches(config, *patches) : ParseSize(config, defaults);
   if (!size.ok()) return size.status();
   const absl::StatusOr<Filter> filter = ParseFilter(config, defaults);
   if (!filter.ok()) return filter.status();
@@ -398,6 +432,9 @@ absl::Status ParseCenterCrop(const Config& config, const ProcessorClass& default
                              PreprocessSpec& spec) {
   const absl::StatusOr<bool> crops = Flag(config, "do_center_crop", defaults.center_crop);
   if (!crops.ok() || !*crops) return crops.status();
+  if (defaults.size.patches.has_value()) {
+    return Unsupported(config, "do_center_crop", "the class does not crop");
+  }
   const absl::StatusOr<Size> size = ParseCropSize(config, defaults);
   if (!size.ok()) return size.status();
   spec.crop = *size;

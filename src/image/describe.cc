@@ -42,10 +42,13 @@ absl::StatusOr<ImageDescription> DescribeSteps(std::span<const std::byte> encode
   description.crop_top = window.top;
   description.crop_left = window.left;
   description.input = {input->height(), input->width()};
+  if (spec.resize.has_value() && spec.resize->patches.has_value()) {
+    const int side = spec.resize->patches->patch;
+    description.patches = (description.input.height / side) * (description.input.width / side);
+  }
   description.decoded_sha256 = Hex(Sha256(std::as_bytes(decoded->pixels())));
-  std::vector<float> chw(input->samples());
-  Normalize(*input, spec, chw);
-  description.input_sha256 = Hex(Sha256(std::as_bytes(std::span(chw))));
+  const std::vector<float> values = PixelValues(*input, spec);
+  description.input_sha256 = Hex(Sha256(std::as_bytes(std::span(values))));
   return description;
 }
 

@@ -18,6 +18,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -196,6 +197,14 @@ struct Size {
   friend bool operator==(const Size&, const Size&) = default;
 };
 
+// A number of patches: the image is resized, about with its aspect ratio, to whole patches, as many
+// of them as fit below the bound (NaFlex).
+struct PatchBudget {
+  int patch = 0;        // "patch_size": the side of a patch, in pixels
+  int max_patches = 0;  // "max_num_patches"
+  friend bool operator==(const PatchBudget&, const PatchBudget&) = default;
+};
+
 // The "size" of a processor. Exactly one form:
 struct ResizeTarget {
   // {"height", "width"}: exactly this, whatever the aspect ratio.
@@ -209,6 +218,9 @@ struct ResizeTarget {
   // Source: timm 1.0.31 data/transforms.py ResizeKeepRatio.get_params.
   std::optional<Size> cover = {};
   std::optional<Size> fit = {};
+  // {"patch_size", "max_num_patches"}. Source: transformers 5.23.0
+  // models/siglip2/image_processing_siglip2.py get_image_size_for_max_num_patches.
+  std::optional<PatchBudget> patches = {};
 };
 
 // Where a center crop begins that cannot be central to the pixel.
@@ -219,8 +231,8 @@ enum class CropRule {
 
 // What the processor of a model does to an RGB image. Plain data; checkpoint/ fills it in.
 // Order of steps: convert to RGB -> resize -> center crop (padding where the image is smaller) ->
-// rescale -> normalize; with rescale_first: convert to RGB -> rescale -> resize (in float32) ->
-// center crop -> normalize.
+// rescale -> normalize -> cut into patches (where the resize counts them); with rescale_first:
+// convert to RGB -> rescale -> resize (in float32) -> center crop -> normalize.
 struct PreprocessSpec {
   Backend backend = Backend::kTorchvision;
   bool convert_rgb = false;  // do_convert_rgb: of an RGB image it changes what is transparent
@@ -238,13 +250,17 @@ struct PreprocessSpec {
 };
 
 // Whether the spec can be followed: the backend has the filter (torchvision: bilinear and bicubic;
-// pil: all), the sizes are in range (1 to 4096; 2 to 4096 with rescale_first), the numbers are
-// finite in float32.
+// pil: all), the sizes are in range (1 to 4096; 2 to 4096 with rescale_first; up to 4096 patches
+// that hold up to 4096 x 4096 pixels, and then no crop), the numbers are finite in float32.
 // Errors: UNSUPPORTED_PROCESSOR (UNIMPLEMENTED) names the field and its value.
 absl::Status ValidateSpec(const PreprocessSpec& spec);
 
 // The size that every image has after Resize, or nothing where it depends on the image.
 std::optional<Size> FixedOutputSize(const PreprocessSpec& spec);
+
+// The largest square image that Resize gives within a budget. Others are as long as max_patches
+// patches in a row; none has more pixels than max_patches patches.
+Size LargestSquare(const PatchBudget& budget);
 
 // The size that an image of `input` has after Resize (resize and crop applied). Without a crop, a
 // side is 0 where longest_edge or fit presses it to nothing.
@@ -285,8 +301,9 @@ struct ImageDescription {
   int crop_top = 0;
   int crop_left = 0;
   Size input;                  // of what the model sees
+  int patches = 0;             // of the input, padding not counted; 0: the processor cuts none
   std::string decoded_sha256;  // of Decode's pixels, [height, width, 3] uint8
-  std::string input_sha256;    // of Normalize's numbers, [3, H, W] float32, little-endian
+  std::string input_sha256;    // of PixelValues, float32, little-endian
 };
 
 // Decodes and preprocesses as the service does, and says what that was.
@@ -302,6 +319,13 @@ absl::StatusOr<ImageDescription> DescribeImage(std::span<const std::byte> encode
 // product rounded to float32 for pil); compiled without contraction, so the same bits everywhere.
 // REQUIRES: chw.size() == image.samples().
 void Normalize(const Image& image, const PreprocessSpec& spec, std::span<float> chw);
+
+// The reference's pixel_values of one image, all float32: Normalize's numbers, [3, H, W]; or where
+// the resize counts patches, [max_patches, patch, patch, 3]: the patches of the image, row by row,
+// and then zeros. REQUIRES: Resize gave the image.
+// Source: transformers 5.23.0 models/siglip2/image_processing_siglip2.py convert_image_to_patches,
+// pad_along_first_dim.
+std::vector<float> PixelValues(const Image& image, const PreprocessSpec& spec);
 
 }  // namespace pixembed
 

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "src/image/image.h"
 #include "src/image/preprocess.h"
@@ -88,6 +89,25 @@ void Normalize(const Image& image, const PreprocessSpec& spec, std::span<float> 
     out[plane + i] = green[pixel[1]];
     out[2 * plane + i] = blue[pixel[2]];
   }
+}
+
+std::vector<float> PixelValues(const Image& image, const PreprocessSpec& spec) {
+  std::vector<float> chw(image.samples());
+  Normalize(image, spec, chw);
+  if (!spec.resize.has_value() || !spec.resize->patches.has_value()) return chw;
+  const auto side = static_cast<std::size_t>(spec.resize->patches->patch);
+  const auto max_patches = static_cast<std::size_t>(spec.resize->patches->max_patches);
+  const auto width = static_cast<std::size_t>(image.width());
+  const std::size_t plane = chw.size() / 3;
+  std::vector<float> patches(max_patches * side * side * 3);
+  for (std::size_t i = 0; i < plane; ++i) {
+    const std::size_t y = i / width;
+    const std::size_t x = i % width;
+    const std::size_t patch = y / side * (width / side) + x / side;
+    float* const pixel = &patches[((patch * side + y % side) * side + x % side) * 3];
+    for (std::size_t c = 0; c < 3; ++c) pixel[c] = chw[c * plane + i];
+  }
+  return patches;
 }
 
 }  // namespace pixembed

@@ -24,6 +24,7 @@ namespace {
 // Sizes of a processor beyond this are refused: no vision transformer takes such a picture, and
 // buffers stay bounded.
 constexpr int kMaxTarget = 4096;
+constexpr int kMaxPatches = 4096;
 
 absl::Status Unsupported(std::string_view field, std::string_view value, std::string_view why) {
   return MakeError(Reason::kUnsupportedProcessor,
@@ -45,16 +46,32 @@ absl::Status CheckTargetSize(std::string_view field, Size size) {
   return CheckRange(absl::StrCat(std::string(field), ".width"), size.width);
 }
 
+absl::Status CheckPatches(const PatchBudget& budget) {
+  if (absl::Status s = CheckRange("patch_size", budget.patch); !s.ok()) return s;
+  if (budget.max_patches < 1 || budget.max_patches > kMaxPatches) {
+    return Unsupported("max_num_patches", absl::StrCat(budget.max_patches),
+                       absl::StrCat("must be between 1 and ", kMaxPatches));
+  }
+  const std::int64_t pixels = std::int64_t{budget.patch} * budget.patch * budget.max_patches;
+  constexpr std::int64_t kMaxPixels = std::int64_t{kMaxTarget} * kMaxTarget;
+  if (pixels <= kMaxPixels) return absl::OkStatus();
+  return Unsupported("max_num_patches", absl::StrCat(budget.max_patches),
+                     absl::StrCat("with patch_size ", budget.patch, " that is ", pixels,
+                                  " pixels, more than ", kMaxPixels));
+}
+
 absl::Status CheckResize(const ResizeTarget& target) {
   const bool has_edge = target.shortest_edge != 0 || target.longest_edge != 0;
   const int forms = static_cast<int>(has_edge) + static_cast<int>(target.exact.has_value()) +
                     static_cast<int>(target.cover.has_value()) +
-                    static_cast<int>(target.fit.has_value());
+                    static_cast<int>(target.fit.has_value()) +
+                    static_cast<int>(target.patches.has_value());
   if (forms != 1) {
     return Unsupported("size", forms > 1 ? "two sizes at once" : "empty",
                        "must be either height and width, or shortest_edge with or without "
-                       "longest_edge");
+                       "longest_edge, or patch_size and max_num_patches");
   }
+  if (target.patches.has_value()) return CheckPatches(*target.patches);
   for (const std::optional<Size>& size : {target.exact, target.cover, target.fit}) {
     if (size.has_value()) return CheckTargetSize("size", *size);
   }
@@ -90,8 +107,10 @@ absl::Status CheckRescaleFirst(const PreprocessSpec& spec) {
                        "backend");
   }
   if (!spec.resize.has_value()) return absl::OkStatus();
-  const bool one_column = spec.resize->exact.has_value() ? spec.resize->exact->width == 1
-                                                         : spec.resize->shortest_edge == 1;
+  const ResizeTarget& target = *spec.resize;
+  const bool one_column = target.patches.has_value() ? target.patches->patch == 1
+                          : target.exact.has_value() ? target.exact->width == 1
+                                                     : target.shortest_edge == 1;
   if (!one_column) return absl::OkStatus();
   // ATen 2.11 takes the weights of the first row for all rows of an image of one column.
   return Unsupported("size", "one pixel wide", "must be at least 2 where the resize is in float32");
@@ -158,6 +177,26 @@ Size RatioKeptSize(Size target, bool fit, Size input) {
           static_cast<int>(std::nearbyint(input.width / ratio))};
 }
 
+// Source: transformers 5.23.0 models/siglip2/image_processing_siglip2.py
+// get_image_size_for_max_num_patches, in its order of operations; the pil backend has the same.
+Size BudgetSize(const PatchBudget& budget, Size input) {
+  constexpr double kEpsilon = 1e-5;
+  // The patches along a side, at least one.
+  const auto scaled = [&budget](double scale, int side) {
+    return std::max(1.0, std::ceil(side * scale / budget.patch));
+  };
+  double low = kEpsilon / 10;
+  double high = 100.0;
+  while (high - low >= kEpsilon) {
+    const double scale = (low + high) / 2;
+    const bool fits = scaled(scale, input.height) * scaled(scale, input.width) <=
+                      static_cast<double>(budget.max_patches);
+    (fits ? low : high) = scale;
+  }
+  return {static_cast<int>(scaled(low, input.height)) * budget.patch,
+          static_cast<int>(scaled(low, input.width)) * budget.patch};
+}
+
 // One axis of a center crop: samples [from, from + count) of the resized picture land at
 // [to, to + count) of the output; the rest of the output is 0.
 struct CropAxis {
@@ -210,6 +249,10 @@ absl::Status ValidateSpec(const PreprocessSpec& spec) {
   }
   if (spec.crop.has_value()) {
     if (absl::Status s = CheckTargetSize("crop_size", *spec.crop); !s.ok()) return s;
+    if (spec.resize.has_value() && spec.resize->patches.has_value()) {
+      return Unsupported("crop_size", absl::StrCat(spec.crop->height, "x", spec.crop->width),
+                         "there is no crop where max_num_patches says how large an image is");
+    }
   }
   return CheckArithmetic(spec);
 }
@@ -220,9 +263,15 @@ std::optional<Size> FixedOutputSize(const PreprocessSpec& spec) {
   return std::nullopt;
 }
 
+Size LargestSquare(const PatchBudget& budget) {
+  const int side = static_cast<int>(std::sqrt(static_cast<double>(budget.max_patches)));
+  return {side * budget.patch, side * budget.patch};
+}
+
 Size ResizedSize(const PreprocessSpec& spec, Size input) {
   if (!spec.resize.has_value()) return input;
   const ResizeTarget& target = *spec.resize;
+  if (target.patches.has_value()) return BudgetSize(*target.patches, input);
   if (target.exact.has_value()) return *target.exact;
   if (target.cover.has_value()) return RatioKeptSize(*target.cover, /*fit=*/false, input);
   if (target.fit.has_value()) return RatioKeptSize(*target.fit, /*fit=*/true, input);

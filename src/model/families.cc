@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,8 @@ struct FamilyRow {
   std::string_view model_type;
   FamilyBuilder* build;
   bool vision_part;  // one of two towers: its configuration is the section "vision_config"
+  // Takes images that each have a grid of patches of their own, and no other.
+  bool own_grids = false;
 };
 
 constexpr std::array kFamilies = {
@@ -43,6 +46,8 @@ constexpr std::array kFamilies = {
     FamilyRow{"mlcd_vision_model", &BuildMlcd, false},
     FamilyRow{"siglip", &BuildSiglip, true},
     FamilyRow{"siglip_vision_model", &BuildSiglip, false},
+    FamilyRow{"siglip2", &BuildSiglip2, true, true},
+    FamilyRow{"siglip2_vision_model", &BuildSiglip2, false, true},
     FamilyRow{"swin", &BuildSwin, false},
     FamilyRow{"swinv2", &BuildSwinV2, false},
     FamilyRow{"hiera", &BuildHiera, false},
@@ -74,6 +79,24 @@ absl::StatusOr<Config> VisionConfig(const Config& config, const FamilyRow& famil
   constexpr std::string_view kOldSection = "vision_config_dict";
   const bool old = family.build == &BuildClip && config.Has(kOldSection);
   return config.Section(old ? kOldSection : "vision_config");
+}
+
+// What the processor counts patches for, if it does.
+std::optional<PatchBudget> PatchesOf(const Processor& processor) {
+  const std::optional<ResizeTarget>& resize = processor.spec.resize;
+  return resize.has_value() ? resize->patches : std::nullopt;
+}
+
+// Whether images of the processor are of the kind that the family takes.
+absl::Status CheckGrids(const Checkpoint& checkpoint, const FamilyRow& family) {
+  if (PatchesOf(checkpoint.processor).has_value() == family.own_grids) return absl::OkStatus();
+  const char* const makes =
+      family.own_grids ? "images of one size" : "patches of images of many sizes";
+  const char* const takes =
+      family.own_grids ? "patches of images of many sizes (max_num_patches)" : "images of one size";
+  return MakeError(Reason::kUnsupportedProcessor,
+                   absl::StrCat(checkpoint.processor.type, " makes ", makes, ", the model \"",
+                                checkpoint.model_type, "\" takes ", takes));
 }
 
 }  // namespace
@@ -114,9 +137,11 @@ absl::StatusOr<std::unique_ptr<const Network>> BuildNetwork(const Checkpoint& ch
                                                             Size input, WeightReader& weights) {
   if (absl::Status status = CheckFamily(checkpoint); !status.ok()) return status;
   const FamilyRow* const family = FindFamily(checkpoint.model_type);
+  if (absl::Status status = CheckGrids(checkpoint, *family); !status.ok()) return status;
   const absl::StatusOr<Config> config = VisionConfig(checkpoint.config, *family);
   if (!config.ok()) return config.status();
-  std::unique_ptr<Network> network = family->build({*config, input, weights});
+  std::unique_ptr<Network> network =
+      family->build({*config, input, weights, PatchesOf(checkpoint.processor)});
   if (!weights.ok()) return weights.status();
   return network;
 }

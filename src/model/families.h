@@ -6,6 +6,7 @@
 #define PIXEMBED_SRC_MODEL_FAMILIES_H_
 
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -20,8 +21,10 @@ namespace pixembed {
 // What a family builds from.
 struct FamilyInput {
   const Config& config;   // the part of config.json that describes the vision model
-  Size input;             // of every image that the processor gives
+  Size input;             // of every image that the processor gives; see ModelInfo
   WeightReader& weights;  // where errors go, too
+  // Of a processor whose images have grids of their own: none unless the family's row says so.
+  std::optional<PatchBudget> patches = std::nullopt;
 };
 
 // Builds a network, or returns nullptr after an error that FamilyInput::weights knows.
@@ -40,6 +43,7 @@ FamilyBuilder BuildDinov3Vit;
 FamilyBuilder BuildClip;
 FamilyBuilder BuildMlcd;
 FamilyBuilder BuildSiglip;
+FamilyBuilder BuildSiglip2;
 FamilyBuilder BuildSwin;
 FamilyBuilder BuildSwinV2;
 FamilyBuilder BuildTimm;
@@ -55,7 +59,8 @@ absl::Status CheckFamily(const Checkpoint& checkpoint);
 
 // Builds the network of `checkpoint` for images of size `input`, with the weights that `weights`
 // gives. Errors: those of CheckFamily; UNSUPPORTED_MODEL, CHECKPOINT_CORRUPT, TENSOR_MISSING,
-// TENSOR_SHAPE; UNSUPPORTED_PROCESSOR: the model refuses images of this size.
+// TENSOR_SHAPE; UNSUPPORTED_PROCESSOR: the model refuses images of this size, or of one size, or of
+// several.
 absl::StatusOr<std::unique_ptr<const Network>> BuildNetwork(const Checkpoint& checkpoint,
                                                             Size input, WeightReader& weights);
 

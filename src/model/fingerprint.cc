@@ -40,6 +40,10 @@ std::string ResizeText(const std::optional<ResizeTarget>& resize) {
   if (resize->exact.has_value()) return SizeText(*resize->exact);
   if (resize->cover.has_value()) return absl::StrCat("cover:", SizeText(*resize->cover));
   if (resize->fit.has_value()) return absl::StrCat("fit:", SizeText(*resize->fit));
+  if (resize->patches.has_value()) {
+    return absl::StrCat("patch_size:", resize->patches->patch,
+                        ",max_num_patches:", resize->patches->max_patches);
+  }
   return absl::StrCat("shortest_edge:", resize->shortest_edge,
                       ",longest_edge:", resize->longest_edge);
 }

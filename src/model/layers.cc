@@ -1,6 +1,7 @@
 #include "src/model/layers.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/add.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
@@ -124,15 +125,17 @@ LayerNorm ReadLayerNorm(const WeightScope& scope, std::int64_t width, double eps
   return {scope.Get("weight", {width}), scope.Get("bias", {width}), epsilon};
 }
 
-at::Tensor Attention::Forward(const at::Tensor& x) const {
+at::Tensor Attention::Forward(const at::Tensor& x, const at::Tensor& mask) const {
   const std::int64_t batch = x.size(0);
   const std::int64_t tokens = x.size(1);
   // [3, N, heads, T, head_dim], a view. The fused CPU kernel takes 4-D tensors only.
   const at::Tensor parts =
       qkv.Forward(x).view({batch, tokens, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});
   rotary.Apply(parts.narrow(0, 0, 2));
+  const at::Tensor added =
+      bias.defined() && mask.defined() ? at::add(bias, mask) : (mask.defined() ? mask : bias);
   const at::Tensor mixed = at::scaled_dot_product_attention(
-      parts[0], parts[1], parts[2], bias.defined() ? std::optional(bias) : std::nullopt,
+      parts[0], parts[1], parts[2], added.defined() ? std::optional(added) : std::nullopt,
       /*dropout_p=*/0.0, /*is_causal=*/false,
       /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim)));
   return output.Forward(mixed.transpose(1, 2).reshape({batch, tokens, heads * head_dim}));
@@ -150,8 +153,8 @@ at::Tensor Mlp::Forward(const at::Tensor& x) const {
   return down.Forward(at::mul(gate, hidden.narrow(-1, width, width)));
 }
 
-void Block::Forward(at::Tensor& x) const {
-  AddScaled(x, attention.Forward(norm1.Forward(x)), scale1);
+void Block::Forward(at::Tensor& x, const at::Tensor& mask) const {
+  AddScaled(x, attention.Forward(norm1.Forward(x), mask), scale1);
   AddScaled(x, mlp.Forward(norm2.Forward(x)), scale2);
 }
 

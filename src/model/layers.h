@@ -71,7 +71,9 @@ struct Attention {
   at::Tensor bias;  // [1, heads, T, T], added to the scaled products; undefined: none
   Rotary rotary;
 
-  at::Tensor Forward(const at::Tensor& x) const;  // [N, T, width] -> the same
+  // [N, T, width] -> the same. `mask`: [N, 1, 1, T], added to the scaled products: -infinity for
+  // tokens that none shall look at; undefined: all look at all.
+  at::Tensor Forward(const at::Tensor& x, const at::Tensor& mask = {}) const;
 };
 
 // The feed-forward part of a block. Gated (SwiGLU and its like): `up` gives gate and value side by
@@ -94,7 +96,8 @@ struct Block {
   Mlp mlp;
   at::Tensor scale2;
 
-  void Forward(at::Tensor& x) const;  // [N, T, width], in place
+  // [N, T, width], in place. `mask`: see Attention.
+  void Forward(at::Tensor& x, const at::Tensor& mask = {}) const;
 };
 
 // A convolution whose stride is its kernel, as a Linear over flattened patches: its weight

@@ -70,11 +70,7 @@ class TorchModel final : public Model {
   }
 
   absl::Status CheckOutput(const OutputSpec& spec) const override {
-    if (spec.pooling == Pooling::kCls && !info_.has_cls) {
-      return MakeError(Reason::kInvalidOption,
-                       absl::StrCat("pooling is cls, but a ", info_.model_type,
-                                    " model has no class token; mean and max are possible"));
-    }
+    if (absl::Status status = CheckPooling(spec.pooling); !status.ok()) return status;
     if (absl::Status status = CheckLayers(spec.layers); !status.ok()) return status;
     if (spec.dimensions < 0 || spec.dimensions > info_.dimension) {
       return MakeError(
@@ -95,7 +91,7 @@ class TorchModel final : public Model {
       return MakeError(Reason::kDeviceFailure,
                        absl::StrCat("the model was not loaded on ", DeviceName(device)));
     }
-    RunnerParts parts{replica->network, pixels_, info_.input};
+    RunnerParts parts{replica->network, pixels_};
     absl::StatusOr<std::unique_ptr<Runner>> runner;
     if (device.kind == Device::Kind::kCpu) {
       runner = NewCpuRunner(std::move(parts));
@@ -107,6 +103,19 @@ class TorchModel final : public Model {
   }
 
  private:
+  absl::Status CheckPooling(Pooling pooling) const {
+    const bool pads = info_.max_patches > 0;
+    std::string_view why;
+    if (pooling == Pooling::kCls && !info_.has_cls) why = "has no class token";
+    if (pooling == Pooling::kMaskedMean && !pads) why = "gets no padding, which it would leave out";
+    if (why.empty()) return absl::OkStatus();
+    return MakeError(
+        Reason::kInvalidOption,
+        absl::StrCat("pooling is ", std::string(PoolingName(pooling)), ", but a ", info_.model_type,
+                     " model ", std::string(why), "; mean", pads ? ", masked_mean" : "",
+                     info_.has_cls ? ", cls" : "", " and max are possible"));
+  }
+
   absl::Status CheckLayers(std::span<const int> layers) const {
     if (!layers.empty() && info_.hidden_states == 0) {
       return MakeError(Reason::kInvalidOption,
@@ -136,10 +145,12 @@ class TorchModel final : public Model {
   std::shared_ptr<const PixelTable> pixels_;
 };
 
-// Every image must have one size, known now.
+// Every image must have one size, known now, or a bounded number of patches: see ModelInfo::input.
 absl::StatusOr<Size> InputSize(const Processor& processor) {
   const std::optional<Size> size = FixedOutputSize(processor.spec);
   if (size.has_value()) return *size;
+  const std::optional<ResizeTarget>& resize = processor.spec.resize;
+  if (resize.has_value() && resize->patches.has_value()) return LargestSquare(*resize->patches);
   return MakeError(
       Reason::kUnsupportedProcessor,
       absl::StrCat(processor.type,
@@ -268,6 +279,11 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
 
   MappedFile program;
   if (source.format != ModelFormat::kSafetensors) {
+    if (!FixedOutputSize(checkpoint.processor.spec).has_value()) {
+      return MakeError(Reason::kUnsupportedProcessor,
+                       absl::StrCat("a program takes images [N, 3, H, W] of one size; ",
+                                    checkpoint.processor.type, " makes patches of images of many"));
+    }
     absl::StatusOr<MappedFile> file = MapFile(source.program);
     if (!file.ok()) return file.status();
     program = *std::move(file);
@@ -300,6 +316,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
   info.processor_type = checkpoint.processor.type;
   info.preprocess = checkpoint.processor.spec;
   info.input = *input;
+  info.max_patches = network.max_patches;
   info.tokens = network.tokens;
   info.dimension = network.dimension;
   info.has_cls = network.has_cls;

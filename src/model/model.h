@@ -25,9 +25,12 @@ enum class Pooling {
   kMean,  // mean over all tokens, class/distillation/register tokens included (the reference)
   kCls,   // the class token; only where the family has one
   kMax,   // maximum over all tokens, per feature
+  // Mean over the tokens of the image's own patches; only where images are padded to a number of
+  // patches (ModelInfo::max_patches), whose tokens kMean and kMax count as the reference does.
+  kMaskedMean,
 };
 
-// "mean", "cls", "max".
+// "mean", "cls", "max", "masked_mean".
 std::string_view PoolingName(Pooling pooling);
 
 // How the numbers of a vector are written. All little-endian.
@@ -96,8 +99,13 @@ struct ModelInfo {
   std::string model_type;      // config.json "model_type": "dinov2"
   std::string processor_type;  // "BitImageProcessor"
   PreprocessSpec preprocess;
-  Size input;            // every image has this size when it enters the model
-  int tokens = 0;        // rows of last_hidden_state
+  // Every image has this size when it enters the model; where max_patches is not 0, the largest
+  // square ones do.
+  Size input;
+  // Where images keep their aspect ratio: how many patches (preprocess.resize->patches) an image
+  // has at most, and every image is padded to. 0: images are not padded.
+  int max_patches = 0;
+  int tokens = 0;        // rows of last_hidden_state, padding included
   int dimension = 0;     // columns of last_hidden_state
   bool has_cls = false;  // Pooling::kCls is available
   // OutputSpec::layers may name 0 to this, not included. 0: only last_hidden_state is to be had.
@@ -120,10 +128,10 @@ class Runner {
 
   // outputs[i] is made from images[i] as specs[i] asks. A vector does not depend on its neighbours
   // (beyond 1e-5; where info().deterministic, not in a bit). `threads` is the number of cores the
-  // call may use (CPU only; >= 1). REQUIRES: images.size() == specs.size() >= 1; every image has
-  // info().input's size; every spec passed Model::CheckOutput. Batches of any size are accepted;
-  // the caller bounds them. Errors, for the batch as a whole: DEVICE_FAILURE, OUT_OF_MEMORY. Never
-  // throws.
+  // call may use (CPU only; >= 1). REQUIRES: images.size() == specs.size() >= 1; every image is
+  // one that Resize gives under info().preprocess; every spec passed Model::CheckOutput. Batches of
+  // any size are accepted; the caller bounds them. Errors, for the batch as a whole:
+  // DEVICE_FAILURE, OUT_OF_MEMORY. Never throws.
   virtual absl::StatusOr<std::vector<Embedding>> Embed(std::span<const Image* const> images,
                                                        std::span<const OutputSpec> specs,
                                                        int threads) = 0;

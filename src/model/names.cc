@@ -14,6 +14,8 @@ std::string_view PoolingName(Pooling pooling) {
       return "cls";
     case Pooling::kMax:
       return "max";
+    case Pooling::kMaskedMean:
+      return "masked_mean";
   }
   return "unknown";
 }

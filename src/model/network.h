@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,14 +24,30 @@ struct NetworkInfo {
   // Elements of transformers' output_hidden_states: 0 is what the first block gets, i what block i
   // gives, the last one before any final norm. 0: the network does not give them.
   int hidden_states = 0;
+  // Where images have grids of their own: the patches that every image is padded to, and the tokens
+  // that it gives. 0: the network takes images of one size.
+  int max_patches = 0;
   // Every number of the architecture, as text, for the fingerprint.
   std::string architecture;
+};
+
+// What a pass takes: the images of a batch, cut into patches.
+struct PatchBatch {
+  // [N, P, 3 * patch.height * patch.width] float32, normalized pixels, each patch in the order
+  // (channel, y, x). That is the order of a convolution's weight, so that the embedding is one
+  // matrix product, and [N, 3, H, W] itself where patch == input.
+  at::Tensor patches;
+  // Rows and columns of each image's own patches, which are the first of its P; the rest is 0.
+  // Without NetworkInfo::max_patches all are alike, and there is no rest.
+  std::vector<Size> grids;
 };
 
 // What a pass gives. All [N, tokens, dimension] float32.
 struct HiddenStates {
   at::Tensor last;                 // last_hidden_state
   std::vector<at::Tensor> layers;  // those that were asked for, in their order
+  // How many of each image's tokens, from the first on, are not padding. Empty: all.
+  std::vector<std::int64_t> own_tokens;
 };
 
 // Immutable, thread-safe.
@@ -43,11 +60,8 @@ class Network {
 
   virtual const NetworkInfo& info() const = 0;
 
-  // `patches`: [N, P, 3 * patch.height * patch.width] float32, normalized pixels, each patch in the
-  // order (channel, y, x). That is the order of a convolution's weight, so that the embedding is
-  // one matrix product, and [N, 3, H, W] itself where patch == input.
   // `layers`: indices in [0, info().hidden_states), ascending. What nobody asks for costs nothing.
-  virtual HiddenStates Forward(const at::Tensor& patches, std::span<const int> layers) const = 0;
+  virtual HiddenStates Forward(const PatchBatch& batch, std::span<const int> layers) const = 0;
 };
 
 }  // namespace pixembed

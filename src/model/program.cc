@@ -43,13 +43,13 @@ class ProgramNetwork final : public Network {
 
   const NetworkInfo& info() const override { return info_; }
 
-  HiddenStates Forward(const at::Tensor& patches, std::span<const int> /*layers*/) const override {
+  HiddenStates Forward(const PatchBatch& batch, std::span<const int> /*layers*/) const override {
     const at::Tensor images =
-        patches.view({patches.size(0), 3, info_.patch.height, info_.patch.width});
-    if (takes_batches_) return {.last = Run(images), .layers = {}};
+        batch.patches.view({batch.patches.size(0), 3, info_.patch.height, info_.patch.width});
+    if (takes_batches_) return {.last = Run(images), .layers = {}, .own_tokens = {}};
     std::vector<at::Tensor> hidden;
     for (std::int64_t i = 0; i < images.size(0); ++i) hidden.push_back(Run(images.narrow(0, i, 1)));
-    return {.last = at::cat(hidden), .layers = {}};
+    return {.last = at::cat(hidden), .layers = {}, .own_tokens = {}};
   }
 
  private:

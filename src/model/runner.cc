@@ -6,7 +6,9 @@
 #include <c10/core/Device.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <span>
@@ -16,6 +18,7 @@
 
 #include "absl/status/statusor.h"
 #include "src/image/image.h"
+#include "src/model/architecture.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
 #include "src/model/output.h"
@@ -76,10 +79,28 @@ std::unique_ptr<Runner> NewDeterministicRunner(std::unique_ptr<Runner> runner) {
   return std::make_unique<DeterministicRunner>(std::move(runner));
 }
 
-std::vector<Embedding> RunNetwork(const Network& network, const at::Tensor& patches,
+std::vector<Size> GridsOf(const Network& network, std::span<const Image* const> images) {
+  std::vector<Size> grids;
+  grids.reserve(images.size());
+  for (const Image* image : images) {
+    grids.push_back(Grid({image->height(), image->width()}, network.info().patch));
+  }
+  return grids;
+}
+
+std::int64_t PatchesOf(const Network& network, std::span<const Size> grids) {
+  const int max_patches = network.info().max_patches;
+  const std::int64_t patches = max_patches > 0 ? max_patches : Count(grids.front());
+  for ([[maybe_unused]] const Size grid : grids) {
+    assert(max_patches > 0 ? Count(grid) <= patches : grid == grids.front());
+  }
+  return patches;
+}
+
+std::vector<Embedding> RunNetwork(const Network& network, const PatchBatch& batch,
                                   std::span<const OutputSpec> specs) {
   const std::vector<int> layers = LayersOf(specs);
-  const HiddenStates states = network.Forward(patches, layers);
+  const HiddenStates states = network.Forward(batch, layers);
   // [N, D] on the CPU, made for what is asked for.
   std::map<std::tuple<Pooling, std::vector<int>>, at::Tensor> pooled;
   std::vector<Embedding> embeddings;
@@ -88,7 +109,7 @@ std::vector<Embedding> RunNetwork(const Network& network, const at::Tensor& patc
     at::Tensor& rows = pooled[{specs[i].pooling, specs[i].layers}];
     if (!rows.defined()) {
       const at::Tensor hidden = Select(states, layers, specs[i].layers);
-      rows = Pool(specs[i].pooling, hidden).to(c10::kCPU).contiguous();
+      rows = Pool(specs[i].pooling, hidden, states.own_tokens).to(c10::kCPU).contiguous();
     }
     const auto width = static_cast<std::size_t>(rows.size(1));
     embeddings.push_back(

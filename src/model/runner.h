@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -20,7 +21,6 @@ namespace pixembed {
 struct RunnerParts {
   std::shared_ptr<const Network> network;
   std::shared_ptr<const PixelTable> pixels;
-  Size input;
 };
 
 std::unique_ptr<Runner> NewCpuRunner(RunnerParts parts);
@@ -37,14 +37,23 @@ absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ord
 std::unique_ptr<Runner> NewDeterministicRunner(std::unique_ptr<Runner> runner);
 
 // Runs `network` on the patches of a batch, pools the hidden states that each spec asks for and
-// finishes its vector. REQUIRES: specs.size() == patches.size(0).
-std::vector<Embedding> RunNetwork(const Network& network, const at::Tensor& patches,
+// finishes its vector. REQUIRES: specs.size() == batch.patches.size(0).
+std::vector<Embedding> RunNetwork(const Network& network, const PatchBatch& batch,
                                   std::span<const OutputSpec> specs);
+
+// PatchBatch::grids of these images, and P for them.
+std::vector<Size> GridsOf(const Network& network, std::span<const Image* const> images);
+std::int64_t PatchesOf(const Network& network, std::span<const Size> grids);
 
 // What FillPatchRow does, by tensor operations on any device: `images` [N, H, W, 3] uint8 or
 // float32, `table` [3 * 256] float32 (PixelTable::values) -> the patches that Network::Forward
 // takes.
 at::Tensor GatherPatches(const at::Tensor& images, const at::Tensor& table, Size patch);
+
+// The same for images of different sizes: `samples` holds those of one after the other; -> [N,
+// max_patches, ...], 0 where an image has no patch.
+at::Tensor GatherPaddedPatches(const at::Tensor& samples, std::span<const Size> sizes,
+                               const at::Tensor& table, Size patch, std::int64_t max_patches);
 
 }  // namespace pixembed
 

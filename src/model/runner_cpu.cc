@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +15,6 @@
 #include "absl/status/statusor.h"
 #include "src/image/image.h"
 #include "src/model/activation_cache.h"
-#include "src/model/architecture.h"
 #include "src/model/guard.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
@@ -42,28 +42,42 @@ class CpuRunner final : public Runner {
       const c10::InferenceMode inference;
       UseThreads(threads);
       const ActivationCache::Use use(cache_);
-      return RunNetwork(*parts_.network, Patches(images), specs);
+      return RunNetwork(*parts_.network, Cut(images), specs);
     });
   }
 
  private:
-  at::Tensor Patches(std::span<const Image* const> images) const {
+  PatchBatch Cut(std::span<const Image* const> images) const {
     const Size patch = parts_.network->info().patch;
-    const Size grid = Grid(parts_.input, patch);
+    std::vector<Size> grids = GridsOf(*parts_.network, images);
     const auto batch = static_cast<std::int64_t>(images.size());
+    const std::int64_t count = PatchesOf(*parts_.network, grids);
     const std::int64_t values = std::int64_t{3} * patch.height * patch.width;
-    at::Tensor patches = at::empty({batch, Count(grid), values}, at::kFloat);
-    auto* const data = patches.mutable_data_ptr<float>();
-    const std::int64_t row_values = grid.width * values;
-    at::parallel_for(0, batch * grid.height, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        const Image& image = *images[static_cast<std::size_t>(row / grid.height)];
-        assert(image.height() == parts_.input.height && image.width() == parts_.input.width);
-        FillPatchRow(image, *parts_.pixels, patch, static_cast<int>(row % grid.height),
-                     data + row * row_values);
+    at::Tensor patches = at::empty({batch, count, values}, at::kFloat);
+
+    // A row of an image's grid, and where it goes.
+    struct Row {
+      const Image* image;
+      int index;
+      float* patches;
+    };
+    std::vector<Row> rows;
+    float* first = patches.mutable_data_ptr<float>();
+    for (std::size_t i = 0; i < images.size(); ++i, first += count * values) {
+      const std::int64_t row_values = grids[i].width * values;
+      for (int row = 0; row < grids[i].height; ++row) {
+        rows.push_back({images[i], row, first + row * row_values});
       }
-    });
-    return patches;
+      std::fill(first + grids[i].height * row_values, first + count * values, 0.0F);
+    }
+    at::parallel_for(0, static_cast<std::int64_t>(rows.size()), 1,
+                     [&](std::int64_t begin, std::int64_t end) {
+                       for (std::int64_t i = begin; i < end; ++i) {
+                         const Row& row = rows[static_cast<std::size_t>(i)];
+                         FillPatchRow(*row.image, *parts_.pixels, patch, row.index, row.patches);
+                       }
+                     });
+    return {std::move(patches), std::move(grids)};
   }
 
   RunnerParts parts_;

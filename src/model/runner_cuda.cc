@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/Device.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/Stream.h>
@@ -50,37 +51,52 @@ class CudaRunner final : public Runner {
     return Guarded([&]() -> absl::StatusOr<std::vector<Embedding>> {
       const c10::InferenceMode inference;
       const c10::StreamGuard guard(stream_);
-      const at::Tensor patches =
-          GatherPatches(Upload(images), table_, parts_.network->info().patch);
       // Copies the vectors, and so waits for the stream: the staging memory is free again after it.
-      return RunNetwork(*parts_.network, patches, specs);
+      return RunNetwork(*parts_.network, Cut(images), specs);
     });
   }
 
  private:
-  at::Tensor Upload(std::span<const Image* const> images) {
+  PatchBatch Cut(std::span<const Image* const> images) {
+    std::vector<Size> grids = GridsOf(*parts_.network, images);
+    const std::int64_t count = PatchesOf(*parts_.network, grids);
+    const Size patch = parts_.network->info().patch;
     const auto batch = static_cast<std::int64_t>(images.size());
+    const at::Tensor samples = Upload(images);
+    if (parts_.network->info().max_patches == 0) {
+      const Image& any = *images.front();
+      return {GatherPatches(samples.view({batch, any.height(), any.width(), 3}), table_, patch),
+              std::move(grids)};
+    }
+    std::vector<Size> sizes;
+    sizes.reserve(images.size());
+    for (const Image* image : images) sizes.push_back({image->height(), image->width()});
+    return {GatherPaddedPatches(samples, sizes, table_, patch, count), std::move(grids)};
+  }
+
+  // The samples of all images, one after the other.
+  at::Tensor Upload(std::span<const Image* const> images) {
     // One model's images are of one kind: its processor decides.
     const Sample sample = images.front()->sample();
     const at::ScalarType type = sample == Sample::kFloat32 ? at::kFloat : at::kByte;
-    if (!staging_.defined() || staging_.size(0) < batch || staging_.scalar_type() != type) {
-      staging_ = at::empty({batch, parts_.input.height, parts_.input.width, 3},
-                           at::TensorOptions().dtype(type).pinned_memory(true));
+    std::int64_t samples = 0;
+    for (const Image* image : images) samples += static_cast<std::int64_t>(image->samples());
+    if (!staging_.defined() || staging_.size(0) < samples || staging_.scalar_type() != type) {
+      staging_ = at::empty({samples}, at::TensorOptions().dtype(type).pinned_memory(true));
     }
     auto* next = static_cast<std::byte*>(staging_.mutable_data_ptr());
     for (const Image* image : images) {
-      assert(image->height() == parts_.input.height && image->width() == parts_.input.width);
       assert(image->sample() == sample);
       std::memcpy(next, image->data().data(), image->size_bytes());
       next += image->size_bytes();
     }
-    return staging_.narrow(0, 0, batch).to(stream_.device(), /*non_blocking=*/true);
+    return staging_.narrow(0, 0, samples).to(stream_.device(), /*non_blocking=*/true);
   }
 
   RunnerParts parts_;
   c10::Stream stream_;
   at::Tensor table_;    // [3 * 256] on the device
-  at::Tensor staging_;  // [largest batch so far, H, W, 3], pinned host memory
+  at::Tensor staging_;  // [samples of the largest batch so far], pinned host memory
 };
 
 }  // namespace
@@ -99,6 +115,24 @@ at::Tensor GatherPatches(const at::Tensor& images, const at::Tensor& table, Size
       at::arange(0, 3 * 256, 256, images.options().dtype(at::kInt)).view({3, 1, 1});
   const at::Tensor places = patches.to(at::kInt).add_(first_of_channel);
   return at::index_select(table, 0, places.reshape({-1})).view({batch, rows * columns, values});
+}
+
+at::Tensor GatherPaddedPatches(const at::Tensor& samples, std::span<const Size> sizes,
+                               const at::Tensor& table, Size patch, std::int64_t max_patches) {
+  at::Tensor patches = at::zeros({static_cast<std::int64_t>(sizes.size()), max_patches,
+                                  std::int64_t{3} * patch.height * patch.width},
+                                 samples.options().dtype(at::kFloat));
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    const Size size = sizes[i];
+    const std::int64_t count = std::int64_t{3} * size.height * size.width;
+    const at::Tensor image = samples.narrow(0, first, count).view({1, size.height, size.width, 3});
+    patches[static_cast<std::int64_t>(i)]
+        .narrow(0, 0, Count(Grid(size, patch)))
+        .copy_(GatherPatches(image, table, patch)[0]);
+    first += count;
+  }
+  return patches;
 }
 
 absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ordinal) {

@@ -18,7 +18,10 @@ struct TransformerParts {
   at::Tensor leading_tokens;   // [L, width]: class, distillation, register tokens with their
                                // positions added; undefined where there are none
   at::Tensor patch_positions;  // [P, width]; undefined where the family has none
-  LayerNorm norm_before;       // its weight is undefined where the family has none
+  // [1, width, rows, columns]: positions that are resized to the grid of each image. Where it is
+  // defined (NetworkInfo::max_patches is not 0 then), there are neither of the two above.
+  at::Tensor position_map;
+  LayerNorm norm_before;  // its weight is undefined where the family has none
   std::vector<Block> blocks;
   LayerNorm norm_after;  // likewise
   // Whether transformers' output_hidden_states are those of this class; see NetworkInfo.
@@ -30,10 +33,10 @@ class VisionTransformer final : public Network {
   VisionTransformer(NetworkInfo info, TransformerParts parts);
 
   const NetworkInfo& info() const override { return info_; }
-  HiddenStates Forward(const at::Tensor& patches, std::span<const int> layers) const override;
+  HiddenStates Forward(const PatchBatch& batch, std::span<const int> layers) const override;
 
  private:
-  at::Tensor Embed(const at::Tensor& patches) const;
+  at::Tensor Embed(const PatchBatch& batch) const;
 
   NetworkInfo info_;
   TransformerParts parts_;

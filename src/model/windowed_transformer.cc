@@ -222,16 +222,16 @@ at::Tensor WindowedTransformer::CutPadded(const at::Tensor& images) const {
       .reshape({images.size(0), -1, std::int64_t{3} * patch.height * patch.width});
 }
 
-HiddenStates WindowedTransformer::Forward(const at::Tensor& patches,
+HiddenStates WindowedTransformer::Forward(const PatchBatch& batch,
                                           std::span<const int> /*layers*/) const {
-  at::Tensor x = parts_.norm_before.Forward(
-      parts_.projection.Forward(parts_.pads_to_patch.has_value() ? CutPadded(patches) : patches));
+  at::Tensor x = parts_.norm_before.Forward(parts_.projection.Forward(
+      parts_.pads_to_patch.has_value() ? CutPadded(batch.patches) : batch.patches));
   if (parts_.positions.defined()) x.add_(parts_.positions);
   for (const WindowStage& stage : parts_.stages) {
     for (const WindowBlock& block : stage.blocks) block.Forward(x);
     if (stage.merging.has_value()) x = stage.merging->Forward(x);
   }
-  return {.last = parts_.norm_after.Forward(x), .layers = {}};
+  return {.last = parts_.norm_after.Forward(x), .layers = {}, .own_tokens = {}};
 }
 
 }  // namespace pixembed

@@ -119,7 +119,7 @@ class WindowedTransformer final : public Network {
 
   const NetworkInfo& info() const override { return info_; }
   // Gives no layers: the hidden states of the stages differ in shape.
-  HiddenStates Forward(const at::Tensor& patches, std::span<const int> layers) const override;
+  HiddenStates Forward(const PatchBatch& batch, std::span<const int> layers) const override;
 
  private:
   at::Tensor CutPadded(const at::Tensor& images) const;

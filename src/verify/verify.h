@@ -3,9 +3,9 @@
 // The proof lies beside the model: pixembed_golden.safetensors, written by deploy/make_golden.py.
 // For every image NAME it holds
 //   NAME.encoded              U8 [bytes]      the file
-//   NAME.pixel_values_sha256  U8 [32]         SHA-256 of pixel_values, [3, H, W] float32,
-//   row-major,
-//                                             little-endian
+//   NAME.pixel_values_sha256  U8 [32]         SHA-256 of pixel_values, float32, row-major,
+//                                             little-endian: [3, H, W], or of a processor that cuts
+//                                             patches [patches, values], with its padding
 //   NAME.vector               F32 [D]         mean of last_hidden_state over the tokens
 // and in its metadata "format" = "pixembed_golden", "version" = "1", "backend" = "torchvision" or
 // "pil", "dtype" = "float32", "pooling" = "mean", and what made it, for the log: "transformers",

@@ -96,7 +96,7 @@ TEST(Processor, TheClassIsFoundUnderEveryNameTheReferenceAccepts) {
 
 TEST(Processor, UnknownClassesAreRefusedByNameAndFile) {
   for (const std::string name : {"EfficientNetImageProcessor", "PvtImageProcessorFast",
-                                 "Siglip2ImageProcessor", "TimmWrapperImageProcessor", "X", ""}) {
+                                 "TimmWrapperImageProcessor", "X", ""}) {
     const std::string base = name.substr(0, name.find("Fast"));
     EXPECT_THAT(Parse(R"({"image_processor_type":")" + name + R"("})"),
                 IsUnsupported(AllOf(HasSubstr("dir/preprocessor_config.json"), HasSubstr(name),
@@ -176,7 +176,7 @@ TEST(Processor, ConvertsToRgbWhereItsClassOrItsConfigurationSaysSo) {
   for (const std::string_view name : {"Bit", "CLIP", "Siglip"}) {
     EXPECT_TRUE(Parsed(OfClass(name)).spec.convert_rgb) << name;
   }
-  for (const std::string_view name : {"ViT", "DeiT", "Beit", "ConvNext", "DINOv3ViT"}) {
+  for (const std::string_view name : {"ViT", "DeiT", "Beit", "ConvNext", "DINOv3ViT", "Siglip2"}) {
     EXPECT_FALSE(Parsed(OfClass(name)).spec.convert_rgb) << name;
   }
   EXPECT_TRUE(Parsed(Vit(R"("do_convert_rgb":true)")).spec.convert_rgb);
@@ -201,6 +201,29 @@ TEST(Processor, OptionsThatAreNotFollowedAreRefused) {
               IsUnsupported(AllOf(HasSubstr("max_height"), HasSubstr("shortest_edge"))));
   EXPECT_THAT(Parse(Vit(R"("size":{"min_pixels":9,"max_pixels":9})")),
               IsUnsupported(HasSubstr("max_pixels")));
+}
+
+TEST(Processor, AClassThatCountsPatchesHasABudgetInsteadOfASize) {
+  const std::string naflex = R"({"image_processor_type":"Siglip2ImageProcessor")";
+  const PreprocessSpec defaults = Parsed("{}", "siglip2").spec;
+  EXPECT_EQ(defaults.resize->patches, (PatchBudget{.patch = 16, .max_patches = 256}));
+  EXPECT_EQ(defaults.resize->exact, std::nullopt);
+  EXPECT_EQ(defaults.filter, Filter::kBilinear);
+  EXPECT_FALSE(defaults.convert_rgb);
+  EXPECT_EQ(Parsed(naflex + R"(,"patch_size":14,"max_num_patches":9})").spec.resize->patches,
+            (PatchBudget{.patch = 14, .max_patches = 9}));
+  EXPECT_THAT(Parse(naflex + R"(,"patch_size":0})"), IsCorrupt(HasSubstr("patch_size = 0")));
+  EXPECT_THAT(Parse(naflex + R"(,"max_num_patches":null})"),
+              IsCorrupt(HasSubstr("max_num_patches = null must be set where do_resize is true")));
+  EXPECT_THAT(Parse(naflex + R"(,"max_num_patches":4097})"),
+              IsUnsupported(AllOf(HasSubstr("dir/preprocessor_config.json"), HasSubstr("4097"),
+                                  HasSubstr("4096"))));
+  EXPECT_THAT(Parse(naflex + R"(,"patch_size":100,"max_num_patches":4096})"),
+              IsUnsupported(AllOf(HasSubstr("40960000"), HasSubstr("16777216"))));
+  for (const std::string key :
+       {R"("do_resize":false)", R"("size":224)", R"("do_center_crop":true)"}) {
+    EXPECT_THAT(Parse(naflex + ',' + key + '}'), IsUnsupported(HasSubstr(key.substr(1, 4))));
+  }
 }
 
 TEST(Processor, MalformedValuesNameTheKeyAndTheRange) {

@@ -74,6 +74,14 @@ TEST(ExplanationAsText, SaysWherePaddingIs) {
               HasSubstr("padding      black: left 61, top 0, right 62, bottom 0\n"));
 }
 
+TEST(ExplanationAsText, CountsPatches) {
+  v1::ImageExplanation image = Example();
+  image.set_patches(252);
+  image.mutable_preprocessing()->set_max_patches(256);
+  EXPECT_THAT(ExplanationAsText("cat.jpg", image),
+              HasSubstr("model input  224x224, 252 patches, padded to 256, sha256 bb\n"));
+}
+
 TEST(ExplanationAsText, SaysThatTiffIsTurned) {
   v1::ImageExplanation image = Example();
   image.set_orientation_applied(true);

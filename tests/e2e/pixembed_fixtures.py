@@ -176,6 +176,24 @@ def timm(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def naflex(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A tiny random SigLIP 2 for images that keep their aspect ratio."""
+    directory = tmp_path_factory.mktemp("naflex") / "tiny-naflex"
+    torch.manual_seed(5)
+    config = transformers.Siglip2VisionConfig(
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        patch_size=8,
+        num_patches=16,
+    )
+    transformers.Siglip2VisionModel(config).save_pretrained(directory)
+    transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=30).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def server(vit: pathlib.Path, dinov2: pathlib.Path) -> Iterator[Server]:
     """One server with both models, for every test that leaves it as it is."""
     running = Server("--listen=127.0.0.1:0", f"--model=vit={vit}", f"--model=dinov2={dinov2}")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import transformers
 from PIL import Image, ImageOps
-from pixembed_fixtures import Server, encode, picture, run_cli
+from pixembed_fixtures import Server, StartServer, encode, picture, run_cli
 
 from pixembed import Client, ServiceError
 
@@ -50,6 +50,23 @@ def test_every_picture_is_explained_as_pillow_and_the_processor_do(
             assert (explanation.input_height, explanation.input_width) == values.shape[1:]
             digest = hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()
             assert explanation.input_sha256 == digest, name
+
+
+def test_patches_are_explained_with_their_padding(
+    naflex: pathlib.Path, start_server: StartServer, pictures: dict[str, bytes]
+) -> None:
+    processor = transformers.AutoImageProcessor.from_pretrained(naflex)  # type: ignore[no-untyped-call]
+    server = start_server(f"--model={naflex}")
+    with Client(server.address) as client:
+        for name, data in pictures.items():
+            explanation = client.explain(data)
+            inputs = processor([Image.open(io.BytesIO(data)).convert("RGB")], return_tensors="pt")
+            rows, columns = inputs["spatial_shapes"][0].tolist()
+            size = (explanation.resized_height, explanation.resized_width)
+            assert size == (8 * rows, 8 * columns), name
+            assert explanation.patches == inputs["pixel_attention_mask"].sum() == rows * columns
+            digest = hashlib.sha256(inputs["pixel_values"][0].numpy().astype("<f4").tobytes())
+            assert explanation.input_sha256 == digest.hexdigest(), name
 
 
 def test_a_picture_that_is_turned_upright_is_explained_upright(server: Server) -> None:

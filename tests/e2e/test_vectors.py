@@ -6,7 +6,7 @@ import pathlib
 import grpc
 import numpy as np
 import pytest
-from pixembed_fixtures import Server, reference, run_cli
+from pixembed_fixtures import Server, StartServer, encode, picture, reference, run_cli
 
 from pixembed import Client
 from pixembed.v1 import embedding_pb2, embedding_pb2_grpc
@@ -26,6 +26,30 @@ def test_every_format_gives_the_references_vector(
         vectors = client.embed(pictures.values(), model=model)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_images_that_keep_their_aspect_ratio_give_the_references_vectors(
+    naflex: pathlib.Path, start_server: StartServer, pictures: dict[str, bytes]
+) -> None:
+    images = [*pictures.values(), encode(picture(120, 100, 9), "PNG")]  # the last of all patches
+    expected = reference(naflex, images)
+    server = start_server(f"--model=naflex={naflex}", "--max_batch_size=8")
+    with Client(server.address) as client:
+        (model,) = client.models()
+        assert set(model.fingerprints) == {"mean", "masked_mean", "max"}
+        assert (model.tokens, model.preprocessing.max_patches) == (30, 30)
+        assert model.preprocessing.resize == "at most 30 patches of 8x8"
+        vectors = client.embed(images)
+        np.testing.assert_allclose(vectors, expected, rtol=0, atol=TOLERANCE)
+        for i, data in enumerate(images):
+            alone = client.embed([data])
+            np.testing.assert_allclose(alone[0], expected[i], rtol=0, atol=TOLERANCE)
+        masked = client.embed(images, pooling="masked_mean")
+        patches = [client.explain(data).patches for data in images]
+    full = np.array(patches) == 30
+    assert 0 < np.count_nonzero(full) < len(patches)
+    np.testing.assert_allclose(masked[full], expected[full], rtol=0, atol=TOLERANCE)
+    assert (np.abs(masked - expected)[~full].max(axis=1) > 100 * TOLERANCE).all()
 
 
 def test_an_image_alone_gives_the_vector_that_it_gives_in_a_batch(

@@ -21,7 +21,7 @@ def make_golden(directory: pathlib.Path, *arguments: str) -> None:
     )
 
 
-@pytest.fixture(scope="session", params=["vit", "dinov2"])
+@pytest.fixture(scope="session", params=["vit", "dinov2", "naflex"])
 def verified(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:

@@ -65,11 +65,15 @@ void CheckProcessor(const Config& config, std::string_view model_type, Backend b
   Require(!processor->type.empty());
   Require(spec.backend == backend || model_type == "timm_wrapper");
   if (spec.resize) {
-    bool sized = spec.resize->shortest_edge > 0;
-    for (const auto& size : {spec.resize->exact, spec.resize->cover, spec.resize->fit}) {
-      if (size) sized = size->height > 0 && size->width > 0;
+    const auto& [exact, shortest_edge, longest_edge, cover, fit, patches] = *spec.resize;
+    int forms = (shortest_edge > 0 ? 1 : 0) + (patches ? 1 : 0);
+    for (const auto& size : {exact, cover, fit}) {
+      if (!size) continue;
+      Require(size->height > 0 && size->width > 0);
+      ++forms;
     }
-    Require(sized);
+    Require(forms == 1);
+    if (patches) Require(patches->patch > 0 && patches->max_patches > 0);
   }
   if (spec.crop) Require(spec.crop->height > 0 && spec.crop->width > 0);
   for (const double divisor : spec.std) Require(divisor > 0);

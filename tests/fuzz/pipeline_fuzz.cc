@@ -29,6 +29,7 @@ using pixembed::CropRule;
 using pixembed::DecodeLimits;
 using pixembed::Filter;
 using pixembed::Image;
+using pixembed::PatchBudget;
 using pixembed::PreprocessSpec;
 using pixembed::Reason;
 using pixembed::Size;
@@ -66,7 +67,8 @@ PreprocessSpec AnySpec(Tail& tail) {
   spec.backend = static_cast<Backend>(tail.Number(0, 1));
   spec.filter = spec.backend == Backend::kPil ? static_cast<Filter>(tail.Number(0, 5))
                                               : static_cast<Filter>(tail.Number(2, 3));
-  switch (tail.Number(0, 5)) {
+  bool may_crop = true;
+  switch (tail.Number(0, 6)) {
     case 0:
       spec.resize.emplace().exact = Size{tail.Number(1, 250), tail.Number(1, 250)};
       break;
@@ -83,10 +85,17 @@ PreprocessSpec AnySpec(Tail& tail) {
     case 4:
       spec.resize.emplace().fit = Size{tail.Number(1, 250), tail.Number(1, 250)};
       break;
+    case 5:
+      spec.resize.emplace().patches =
+          PatchBudget{.patch = tail.Number(1, 30), .max_patches = tail.Number(1, 100)};
+      may_crop = false;
+      break;
     default:
       break;
   }
-  if (tail.Number(0, 1) == 1) spec.crop = Size{tail.Number(1, 250), tail.Number(1, 250)};
+  if (tail.Number(0, 1) == 1 && may_crop) {
+    spec.crop = Size{tail.Number(1, 250), tail.Number(1, 250)};
+  }
   spec.crop_rule = static_cast<CropRule>(tail.Number(0, 1));
   spec.rescale = tail.Number(0, 3) != 0;
   spec.normalize = tail.Number(0, 3) != 0;
@@ -130,8 +139,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Require(Same(*input, Resize(*whole, spec)), "in one call the pixels are those of two");
   Require(Same(*input, ResizeWith(pixembed::ScalarKernels(), *whole, spec)),
           "SIMD and scalar kernels give the same pixels");
-  std::vector<float> values(input->size_bytes());
-  Normalize(*input, spec, values);
+  const std::vector<float> values = PixelValues(*input, spec);
   Require(std::ranges::all_of(values, [](float value) { return std::isfinite(value); }),
           "every value is finite");
   return 0;

@@ -21,6 +21,7 @@ using pixembed::Backend;
 using pixembed::Filter;
 using pixembed::FloatKernels;
 using pixembed::Image;
+using pixembed::PatchBudget;
 using pixembed::PreprocessSpec;
 using pixembed::ResampleKernels;
 using pixembed::Size;
@@ -105,8 +106,12 @@ PreprocessSpec AnySpec(Input& input, Backend backend, Filter filter) {
   PreprocessSpec spec;
   spec.backend = backend;
   spec.filter = filter;
-  const int form = input.Number(0, 7);
-  if (form != 0) {
+  const int form = input.Number(0, 8);
+  if (form >= 7) {
+    spec.resize.emplace().patches =
+        PatchBudget{.patch = input.Number(-1, 30), .max_patches = input.Number(-1, 60)};
+    if (form == 7) spec.resize->shortest_edge = input.Number(-1, 1);
+  } else if (form != 0) {
     spec.resize.emplace();
     if (form % 2 == 0) spec.resize->exact = Size{input.Number(-1, 200), input.Number(-1, 200)};
     if (form % 4 != 2) spec.resize->shortest_edge = input.Number(-1, 40);
@@ -134,8 +139,8 @@ void RunSpec(const Image& image, const PreprocessSpec& spec) {
   if (std::int64_t{size.height} * size.width > 1 << 16) return;
   const Image resized = Resize(image, spec);
   Require(resized.height() == size.height && resized.width() == size.width);
-  std::vector<float> values(resized.samples());
-  Normalize(resized, spec, values);
+  const std::vector<float> values = PixelValues(resized, spec);
+  Require(values.size() >= resized.samples());
 }
 
 }  // namespace

@@ -96,6 +96,11 @@ constexpr std::string_view kTinyModels[] = {
     "siglip",
     "siglip_vision_model",
     "siglip_vision_model_prefixed",
+    "siglip2",
+    "siglip2_vision_model",
+    "siglip2_vision_model_prefixed",
+    "siglip2_vision_model_bf16",
+    "siglip2_vision_model_one_patch",
     "swin",
     "swin_head",
     "swin_odd_grid",
@@ -203,6 +208,17 @@ double Cosine(std::span<const float> a, std::span<const float> b) {
   return ab / std::sqrt(aa * bb);
 }
 
+// The tokens of each image that are not padding; empty where there is none.
+std::vector<std::size_t> OwnTokens(const Weights& expected) {
+  if (expected.Find("pixel_attention_mask") == nullptr) return {};
+  std::vector<std::size_t> own;
+  for (const std::vector<std::int32_t>& mask :
+       Rows<std::int32_t>(expected, "pixel_attention_mask")) {
+    own.push_back(static_cast<std::size_t>(std::ranges::count(mask, 1)));
+  }
+  return own;
+}
+
 // [tokens, dimension] -> [dimension].
 std::vector<float> MeanOverTokens(std::span<const float> hidden, std::size_t dimension) {
   std::vector<double> sums(dimension);
@@ -251,6 +267,8 @@ void Load(const std::filesystem::path& directory, const std::string& expected_na
   EXPECT_EQ(loaded.model->info().tokens, hidden->shape.at(1));
   EXPECT_EQ(loaded.model->info().dimension, hidden->shape.at(2));
   EXPECT_EQ(loaded.model->info().has_cls, loaded.expected.Find("cls") != nullptr);
+  EXPECT_EQ(loaded.model->CheckOutput({.pooling = Pooling::kMaskedMean}).ok(),
+            loaded.expected.Find("masked_mean") != nullptr);
 }
 
 class EmbeddingsGolden : public testing::TestWithParam<std::string_view> {};
@@ -261,7 +279,8 @@ TEST_P(EmbeddingsGolden, EveryPoolingIsTheReferences) {
   ASSERT_NO_FATAL_FAILURE(Load(GoldenPath(folder), folder + "/expected.safetensors", loaded));
   const std::vector<Image> images = GoldenImages(loaded.expected, loaded.model->info().preprocess);
   const float tolerance = GetParam() == kSharpAttention ? kSharpTolerance : kTinyTolerance;
-  for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
+  for (const Pooling pooling :
+       {Pooling::kMean, Pooling::kCls, Pooling::kMax, Pooling::kMaskedMean}) {
     if (!loaded.model->CheckOutput({.pooling = pooling}).ok()) continue;
     const auto expected = Rows<float>(loaded.expected, PoolingName(pooling));
     const auto actual = EmbedAll(*loaded.runner, images, {.pooling = pooling});
@@ -273,7 +292,22 @@ TEST_P(EmbeddingsGolden, EveryPoolingIsTheReferences) {
   }
 }
 
-// The mean over the tokens of each layer, and of all layers at once.
+TEST_P(EmbeddingsGolden, AVectorDoesNotDependOnItsNeighbours) {
+  const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
+  Loaded loaded;
+  ASSERT_NO_FATAL_FAILURE(Load(GoldenPath(folder), folder + "/expected.safetensors", loaded));
+  const std::vector<Image> images = GoldenImages(loaded.expected, loaded.model->info().preprocess);
+  const float tolerance = GetParam() == kSharpAttention ? kSharpTolerance : kTinyTolerance;
+  const auto together = EmbedAll(*loaded.runner, images, {});
+  ASSERT_EQ(together.size(), images.size());
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const auto alone = EmbedAll(*loaded.runner, std::span(images).subspan(i, 1), {});
+    ASSERT_EQ(alone.size(), 1U);
+    EXPECT_LE(LargestDifference(alone[0], together[i]), tolerance) << "image " << i;
+  }
+}
+
+// The mean over the tokens of each layer, and of all layers at once; and without padding.
 TEST_P(EmbeddingsGolden, EveryHiddenStateIsTheReferences) {
   const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
   Loaded loaded;
@@ -291,6 +325,7 @@ TEST_P(EmbeddingsGolden, EveryHiddenStateIsTheReferences) {
   EXPECT_EQ(loaded.expected.Find(absl::StrCat("hidden_states.", count)), nullptr);
   std::vector<std::vector<double>> sums(images.size());
   OutputSpec all;
+  const std::vector<std::size_t> own = OwnTokens(loaded.expected);
   for (int layer = 0; layer < count; ++layer) {
     const auto states = Rows<float>(loaded.expected, absl::StrCat("hidden_states.", layer));
     const auto actual = EmbedAll(*loaded.runner, images, {.layers = {layer}});
@@ -303,6 +338,17 @@ TEST_P(EmbeddingsGolden, EveryHiddenStateIsTheReferences) {
       for (std::size_t d = 0; d < expected.size(); ++d) sums[i][d] += expected[d];
     }
     all.layers.push_back(layer);
+    if (own.empty()) continue;
+    const auto masked =
+        EmbedAll(*loaded.runner, images, {.pooling = Pooling::kMaskedMean, .layers = {layer}});
+    ASSERT_EQ(masked.size(), states.size());
+    for (std::size_t i = 0; i < masked.size(); ++i) {
+      const std::size_t dimension = masked[i].size();
+      const std::vector<float> expected =
+          MeanOverTokens(std::span(states[i]).first(own[i] * dimension), dimension);
+      EXPECT_LE(LargestDifference(masked[i], expected), kTinyTolerance)
+          << "masked, layer " << layer << " of image " << i;
+    }
   }
   const auto actual = EmbedAll(*loaded.runner, images, all);
   for (std::size_t i = 0; i < actual.size(); ++i) {
@@ -320,9 +366,8 @@ TEST_P(EmbeddingsGolden, NormalizedPixelsAreTheReferencesBits) {
   const auto expected = Rows<float>(loaded.expected, "pixel_values");
   ASSERT_EQ(images.size(), expected.size());
   for (std::size_t i = 0; i < images.size(); ++i) {
-    std::vector<float> values(images[i].samples());
-    Normalize(images[i], loaded.model->info().preprocess, values);
-    EXPECT_EQ(values, expected[i]) << "image " << i;
+    EXPECT_EQ(PixelValues(images[i], loaded.model->info().preprocess), expected[i])
+        << "image " << i;
   }
 }
 

@@ -47,6 +47,8 @@ constexpr std::string_view kDinov3Defaults =
     R"({"image_processor_type": "DINOv3ViTImageProcessor", "size": {"height": 32, "width": 32}})";
 constexpr std::string_view kSiglipDefaults =
     R"({"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}})";
+constexpr std::string_view kSiglip2Defaults =
+    R"({"image_processor_type": "Siglip2ImageProcessor", "patch_size": 8})";
 
 const Pinned kPinned[] = {
     {"vit",
@@ -82,6 +84,23 @@ const Pinned kPinned[] = {
      Backend::kTorchvision,
      {},
      "d2139b7a9a22373249c5a3140a6477ca6f1f7b03b242e349b6dfef13afb3cebe"},
+    {"siglip2",
+     Backend::kTorchvision,
+     {},
+     "adf7d959dff1ad95f31fba5358b50c55a46b53465d09cfd4656c58ca670beaee"},
+    {"siglip2",
+     Backend::kPil,
+     {},
+     "cf2e1654588af5c3db003b4a1b5c5539bacdecdd8e6e986e58f965acbc5bdfea"},
+    {"siglip2",
+     Backend::kTorchvision,
+     {.pooling = Pooling::kMaskedMean},
+     "e99da83bee5432d8fffaa115da644040cf787ca00560639153844d523a1483ac"},
+    {"siglip2",
+     Backend::kTorchvision,
+     {},
+     "5695170fdf4d16a9d801afa90b22bfdfb2795e8dec840560f3c49093531b52fe",
+     kSiglip2Defaults},
     {"dinov2-s14",
      Backend::kTorchvision,
      {},

@@ -5,8 +5,9 @@ usage: make_embeddings.py OUT_DIR         PIXEMBED_MODEL: the default model; PIX
 
 OUT_DIR/embeddings/CASE/ is a Hugging Face directory as its own library writes it, with
 expected.safetensors: images [N, H, W, 3] uint8 (between crop and rescale; where the processor rescales
-first, the pictures themselves, picture.I [height, width, 3]), pixel_values [N, 3, H, W],
-last_hidden_state and hidden_states.I [N, tokens, hidden], mean, max and, where there is a class token, cls [N, hidden].
+first or cuts patches, the pictures themselves, picture.I [height, width, 3]), pixel_values [N, 3, H, W] or [N, patches,
+values], last_hidden_state and hidden_states.I [N, tokens, hidden], mean, max and, where there is a class token, cls, and
+where there is padding, masked_mean [N, hidden] and pixel_attention_mask [N, tokens].
 OUT_DIR/embeddings/dinov2-s14/ has, for the real model, the same file with the photos as they were
 encoded (encoded.I) and `directory`, where the model lies. The test is embeddings_golden_test.cc.
 """
@@ -38,8 +39,11 @@ SWIN = {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [2, 2], "n
         "window_size": 4, "mlp_ratio": 2.0}
 HIERA = {"image_size": [64, 64], "embed_dim": 8, "depths": [1, 2, 2, 1], "num_heads": [1, 1, 2, 4]}
 TIMM = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4}
+NAFLEX = {**SIZES, "intermediate_size": 64, "patch_size": 8, "num_patches": 16}
 TEXT = {**SIZES, "intermediate_size": 64, "vocab_size": 99}
 PICTURE_SIZES = [(48, 40), (33, 57), (64, 64)]
+# Of every aspect ratio; with 20 patches from 1 x 20 to 20 x 1 and, of 48 x 40, all of them.
+ASPECTS = [*PICTURE_SIZES, (1, 500), (500, 1), (1, 1), (7, 201), (300, 301), (90, 20), (640, 480)]
 PHOTOS = ["china.jpg", "flower.jpg", "astronaut.png", "chelsea.png", "coffee.png"]
 
 
@@ -89,6 +93,7 @@ class Case:
     dtype: torch.dtype = torch.float32
     shard: str = "1GB"
     rewrite: collections.abc.Callable[[pathlib.Path], None] | None = None
+    sizes: collections.abc.Sequence[tuple[int, int]] = tuple(PICTURE_SIZES)
 
 
 def vit(**changes: object) -> hf.ViTConfig:
@@ -144,6 +149,14 @@ def clip_vision(**changes: object) -> hf.CLIPVisionConfig:
 
 def siglip_vision(**changes: object) -> hf.SiglipVisionConfig:
     return hf.SiglipVisionConfig(**{**VIT, **changes})
+
+
+def siglip2_vision(**changes: object) -> hf.Siglip2VisionConfig:
+    return hf.Siglip2VisionConfig(**{**NAFLEX, **changes})
+
+
+def up_to(patches: int) -> hf.Siglip2ImageProcessor:
+    return hf.Siglip2ImageProcessor(patch_size=8, max_num_patches=patches)
 
 
 def swin(**changes: object) -> hf.SwinConfig:
@@ -262,6 +275,17 @@ CASES = {
                                 hf.SiglipImageProcessor(**exact(32)), cls=False),
     "siglip_vision_model_prefixed": Case(lambda: hf.SiglipVisionModel(siglip_vision(vision_use_head=False)),
                                          hf.SiglipImageProcessor(**exact(32)), cls=False, rewrite=with_prefix),
+    "siglip2": Case(lambda: hf.Siglip2Model(hf.Siglip2Config(text_config=TEXT, vision_config=NAFLEX)),
+                    up_to(20), reference=hf.Siglip2VisionModel, cls=False, sizes=ASPECTS),
+    "siglip2_vision_model": Case(lambda: hf.Siglip2VisionModel(siglip2_vision()), up_to(16), cls=False,
+                                 sizes=ASPECTS),
+    "siglip2_vision_model_prefixed": Case(
+        lambda: hf.Siglip2VisionModel(siglip2_vision(vision_use_head=False, num_patches=49)), up_to(37), cls=False,
+        rewrite=with_prefix, sizes=ASPECTS),
+    "siglip2_vision_model_bf16": Case(lambda: hf.Siglip2VisionModel(siglip2_vision(num_patches=9)), up_to(40),
+                                      cls=False, dtype=torch.bfloat16, sizes=ASPECTS),
+    "siglip2_vision_model_one_patch": Case(lambda: hf.Siglip2VisionModel(siglip2_vision()), up_to(1), cls=False,
+                                           sizes=ASPECTS),
     # Grids of 8x8 and 4x4: the first has shifted windows, the second is one window.
     "swin": Case(lambda: hf.SwinModel(swin()), hf.ViTImageProcessor(**exact(32)), cls=False),
     "swin_head": Case(lambda: hf.SwinForImageClassification(swin()), hf.ViTImageProcessor(**exact(32)), cls=False),
@@ -363,9 +387,9 @@ def fill(model: torch.nn.Module) -> None:
             parameter.copy_(1 + 0.2 * noise if around_one else 0.15 * noise)
 
 
-def pictures() -> list[PIL.Image.Image]:
+def pictures(sizes: collections.abc.Sequence[tuple[int, int]] = tuple(PICTURE_SIZES)) -> list[PIL.Image.Image]:
     rng = np.random.default_rng(5)
-    return [PIL.Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in PICTURE_SIZES]
+    return [PIL.Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in sizes]
 
 
 def expected(directory: pathlib.Path, reference: typing.Any, images: list[PIL.Image.Image],
@@ -384,7 +408,11 @@ def expected(directory: pathlib.Path, reference: typing.Any, images: list[PIL.Im
     }
     for i, state in enumerate(output.hidden_states):
         tensors[f"hidden_states.{i}"] = state.clone()  # the last may be last_hidden_state itself
-    if isinstance(processor, hf.DINOv3ViTImageProcessor):
+    if "pixel_attention_mask" in inputs:
+        mask = inputs["pixel_attention_mask"]
+        own = [rows[rows_mask == 1].mean(0) for rows, rows_mask in zip(hidden, mask, strict=True)]
+        tensors |= {"masked_mean": torch.stack(own), "pixel_attention_mask": mask}
+    if isinstance(processor, (hf.DINOv3ViTImageProcessor, hf.Siglip2ImageProcessor)):
         tensors |= {f"picture.{i}": torch.from_numpy(np.array(image)) for i, image in enumerate(images)}
     else:
         tensors["images"] = levels_of(processor, images).permute(0, 2, 3, 1)
@@ -403,7 +431,8 @@ def make_tiny(name: str, case: Case, out: pathlib.Path) -> None:
         case.rewrite(directory)
     if case.processor:
         case.processor.save_pretrained(directory)
-    save_file(expected(directory, case.reference, pictures(), case.cls), directory / "expected.safetensors")
+    tensors = expected(directory, case.reference, pictures(case.sizes), case.cls)
+    save_file(tensors, directory / "expected.safetensors")
 
 
 def expected_of_photos(model: pathlib.Path) -> dict[str, torch.Tensor]:

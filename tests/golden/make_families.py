@@ -5,7 +5,7 @@ usage: make_families.py OUT_DIR     after make_corpus.py
 
 Lines of two kinds, tabs between. "processor", a number, the families that are published with it, the backend, the
 preprocessor_config.json, or timm's config.json. "image", that number, the name of a file in corpus.safetensors, the SHA-256 of its
-pixel_values, [3, H, W] float32. This is the reference from end to end:
+pixel_values, [3, H, W] float32, or [patches, values]. This is the reference from end to end:
 processor([Image.open(file).convert("RGB")]). The test is families_golden_test.cc.
 """
 
@@ -50,6 +50,7 @@ PROCESSORS = {
     "MLCD": {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 336},
              "crop_size": {"height": 336, "width": 336}},
     "SigLIP": {"image_processor_type": "SiglipImageProcessor", "size": SQUARE},
+    "SigLIP 2 NaFlex": {"image_processor_type": "Siglip2ImageProcessor", "patch_size": 16, "max_num_patches": 256},
     "timm's ViT": timm(crop_pct=0.9, mean=[0.5] * 3, std=[0.5] * 3),
     "timm's DINOv2": timm(input_size=[3, 518, 518], crop_pct=1.0),
     "timm's SigLIP": timm(crop_pct=0.9, crop_mode="squash", mean=[0.5] * 3, std=[0.5] * 3),

@@ -5,9 +5,10 @@ usage: make_pixels.py OUT_DIR     PIXEMBED_PHOTOS: the sample photos; PIXEMBED_S
 
 pixels.json: GROUP -> NUMBER -> {configuration, picture, crc32}; pixels.safetensors: the pictures
 (picture.NAME, [height, width, 3] uint8), for each case the pixels between crop and rescale
-(levels.GROUP.NUMBER, [3, height, width] uint8; not where those are float32), for some the pixel_values (values.GROUP.NUMBER,
-float32); crc32 is of all their bytes. `drawn` holds random resizes by Pillow itself, one a row: seed
-of the noise, kind, height, width, new height, new width, filter, crc32 of the resized bytes.
+(levels.GROUP.NUMBER, [3, height, width] uint8; not where those are float32 or patches), for some the pixel_values
+(values.GROUP.NUMBER, float32); crc32 is of all their bytes. `drawn` holds random resizes by Pillow itself, one a row: seed
+of the noise, kind, height, width, new height, new width, filter, crc32 of the resized bytes; `patches` what sizes become
+whole patches: height, width, patch_size, max_num_patches, new height, new width.
 The test is pixels_golden_test.cc.
 """
 
@@ -22,6 +23,7 @@ import PIL.Image
 import torch
 import transformers
 from safetensors.numpy import save_file
+from transformers.models.siglip2.image_processing_siglip2 import get_image_size_for_max_num_patches
 
 from processors import levels_of, processor_of
 
@@ -117,6 +119,16 @@ TIMM_VARIANTS = [
     ("levels", timm(input_size=[3, 16, 16], crop_pct=1.0)),
     ("levels", timm(input_size=[3, 16, 16], crop_pct=1.0, mean=[0.5], std=[0.5])),
 ]
+# Keeps about the aspect ratio, and gives patches: there are no planes of levels.
+NAFLEX = {"image_processor_type": "Siglip2ImageProcessor"}
+NAFLEX_VARIANTS = [
+    *(((h, w), {**NAFLEX, "patch_size": patch, "max_num_patches": patches, "resample": resample})
+      for h, w in ((90, 61), (61, 90), (10, 200), (1, 500), (500, 1), (1, 1), (37, 400))
+      for patch, patches in ((8, 20), (14, 9), (1, 50), (40, 1), (32, 7)) for resample in (2, 3)),
+    *(((70, 50), {**NAFLEX, "patch_size": 8, "max_num_patches": 30, **overlay})
+      for overlay in ({"do_rescale": False}, {"do_normalize": False}, {"do_rescale": False, "do_normalize": False},
+                      {"rescale_factor": 1 / 127.5}, {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.9, 0.7, 0.11]})),
+]
 FILTERS = {"torchvision": [2, 3], "pil": [0, 1, 2, 3, 4, 5]}
 
 
@@ -176,7 +188,8 @@ def add_group(group, backend, cases, keep_values, pictures, tensors):
         processor = processor_of(configuration, backend)
         values = run(processor, picture).astype(np.float32)
         number = str(i)
-        if configuration.get("image_processor_type") != FLOAT["image_processor_type"]:
+        if configuration.get("image_processor_type") not in (
+                FLOAT["image_processor_type"], NAFLEX["image_processor_type"]):
             levels = levels_of(processor, [PIL.Image.fromarray(picture)])[0].contiguous().numpy()
             assert levels.shape == values.shape
             tensors[f"levels.{group}.{number}"] = levels
@@ -215,6 +228,16 @@ def drawn_resizes(rng, count):
             yield [seed, kind, height, width, new_height, new_width, resample, zlib.crc32(resized.tobytes())]
 
 
+def patch_sizes(count):
+    rng = np.random.default_rng(7)
+    extremes = [(1, 1), (1, 65_535), (65_535, 1), (65_535, 65_535), (8_000, 8_000), (1, 1_000), (3, 2)]
+    drawn = (rng.integers(1, (2_000, 2_000) if i % 2 else (40, 9_000)) for i in range(count))
+    for height, width in (*extremes, *drawn):
+        patch, patches = int(rng.integers(1, 40)), int(rng.choice([1, 2, 9, 100, 256, 576, 1_000, 4_096]))
+        size = get_image_size_for_max_num_patches(int(height), int(width), patch, patches)
+        yield [height, width, patch, patches, *size]
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -239,6 +262,13 @@ def main():
     groups["timm-pil"] = add_group(
         "timm-pil", "pil", [(what, TIMM) for what in SIZES + PHOTOS], lambda i: i % 16 == 0, pictures, tensors)
     groups["variants-timm"] = add_group("variants-timm", "pil", TIMM_VARIANTS, lambda i: True, pictures, tensors)
+    for backend, filters in FILTERS.items():
+        cases = [(what, {**NAFLEX, "resample": filters[i % len(filters)]}) for i, what in enumerate(SIZES + PHOTOS)]
+        groups[f"NaFlex-{backend}"] = add_group(
+            f"NaFlex-{backend}", backend, cases, lambda i: i % 16 == 0, pictures, tensors)
+        groups[f"variants-NaFlex-{backend}"] = add_group(
+            f"variants-NaFlex-{backend}", backend, NAFLEX_VARIANTS, lambda i: True, pictures, tensors)
+    tensors["patches"] = np.array(list(patch_sizes(3_000)), dtype=np.int64)
     tensors["drawn"] = np.array(list(drawn_resizes(rng, 400)), dtype=np.int64)
     tensors |= {f"picture.{name}": array for name, array in pictures.arrays.items()}
     out = pathlib.Path(sys.argv[1])

@@ -116,6 +116,53 @@ OVERLAYS = [
     {"image_std": [0.5, 0, 0.5], "refused": True},
 ]
 
+# Keys that are laid over the class that counts patches.
+PATCHES = [
+    {},
+    {"patch_size": 14},
+    {"max_num_patches": 40},
+    {"patch_size": 8, "max_num_patches": 1},
+    {"patch_size": 16, "max_num_patches": 4096},
+    {"patch_size": None},
+    {"max_num_patches": None},
+    {"patch_size": 0},
+    {"patch_size": -16},
+    {"patch_size": [16, 16]},
+    {"patch_size": "16"},
+    {"max_num_patches": "256"},
+    {"max_num_patches": 0, "refused": True},
+    {"patch_size": 16.0, "refused": True},
+    {"max_num_patches": 256.5, "refused": True},
+    {"patch_size": 4, "max_num_patches": 4097, "refused": True},
+    {"size": None, "crop_size": None, "do_center_crop": None, "default_to_square": True},
+    {"crop_size": 40},
+    {"do_center_crop": False},
+    {"do_center_crop": True},
+    {"do_resize": False},
+    {"do_resize": None},
+    {"do_resize": False, "patch_size": 10, "refused": True},
+    {"resample": 2},
+    {"resample": 3},
+    {"resample": 8},
+    {"do_rescale": False},
+    {"do_rescale": None},
+    {"rescale_factor": 1 / 127.5},
+    {"rescale_factor": None},
+    {"do_normalize": False},
+    {"do_normalize": False, "do_rescale": False},
+    IMAGENET,
+    {"image_mean": None},
+    {"image_std": [0.5, 0.5]},
+    {"do_convert_rgb": True},
+    {"do_convert_rgb": False},
+    {"do_convert_rgb": None},
+    {"data_format": "channels_first", "input_data_format": None, "device": None, "return_tensors": None},
+    # Work in the reference, which does not look at them, and are refused here on purpose.
+    {"size": 48, "refused": True},
+    {"do_center_crop": True, "crop_size": 40, "refused": True},
+    {"resample": None, "refused": True},
+]
+
 # Whole files, as they lie on the Hub or as transformers 4 and 5 write them; and ways to name a class.
 FILES = [
     ("vit", {"do_normalize": True, "do_resize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": 64}),
@@ -162,7 +209,12 @@ FILES = [
                     "do_convert_rgb": None, "do_normalize": True, "do_rescale": True, "do_resize": True, **IMAGENET,
                     "input_data_format": None, "resample": 2, "rescale_factor": 0.00392156862745098,
                     "return_tensors": None, "size": {"height": 64, "width": 64}}),
-    ("siglip2", {"image_processor_type": "Siglip2ImageProcessor", "refused": True}),
+    ("siglip2", {"do_convert_rgb": None, "do_normalize": True, "do_rescale": True, "do_resize": True,
+                 "image_mean": [0.5] * 3, "image_processor_type": "Siglip2ImageProcessorFast", "image_std": [0.5] * 3,
+                 "max_num_patches": 256, "patch_size": 16, "processor_class": "Siglip2Processor", "resample": 2,
+                 "rescale_factor": 0.00392156862745098}),
+    ("siglip2", {}),
+    ("siglip2_vision_model", {}),
     ("levit", {"image_processor_type": "LevitImageProcessor", "refused": True}),
 ]
 
@@ -232,6 +284,7 @@ def configurations():
         ("vit", {"image_processor_type": f"{name}ImageProcessor", **overlay})
         for name, overlay in itertools.product(CLASSES, OVERLAYS)
     ]
+    patches = [("siglip2", {"image_processor_type": "Siglip2ImageProcessor", **overlay}) for overlay in PATCHES]
     by_model_type = [
         (model_type, {"size": 48})
         for model_type in ("vit", "deit", "beit", "dinov2", "clip", "siglip", "swin", "ijepa", "vit_msn",
@@ -242,7 +295,7 @@ def configurations():
         overlay = dict(overlay)
         refused = {"refused": True} if overlay.pop("refused", False) else {}
         timm.append(("timm_wrapper", {**TIMM_FILE, "pretrained_cfg": overlay, **refused}))
-    for model_type, configuration in overlaid + FILES + by_model_type + timm:
+    for model_type, configuration in overlaid + patches + FILES + by_model_type + timm:
         configuration = dict(configuration)
         yield model_type, configuration, configuration.pop("refused", False)
 
@@ -274,7 +327,9 @@ def resolved(processor):
     name = type(processor).__name__
     settings = {"type": name.removesuffix("Pil")}
     if processor.do_resize:
-        settings["size"] = dict(processor.size)
+        counts = "Siglip2" in name
+        settings["size"] = ({key: getattr(processor, key) for key in ("patch_size", "max_num_patches")} if counts
+                            else dict(processor.size))
         settings["resample"] = int(processor.resample)
     if processor.do_center_crop:
         settings["crop_size"] = [processor.crop_size.height, processor.crop_size.width]

@@ -110,15 +110,14 @@ void ExpectBitEqual(const Weights& tensors, const std::string& name, const Confi
   const Image resized = Resize(*image, *spec);
   EXPECT_EQ(OutputSize(*spec, {image->height(), image->width()}),
             (Size{resized.height(), resized.width()}));
-  if (!spec->rescale_first) {
+  if (!spec->rescale_first && !(spec->resize && spec->resize->patches)) {
     const Tensor* const levels = tensors.Find("levels." + name);
     ASSERT_NE(levels, nullptr);
     ASSERT_EQ(levels->shape, (std::vector<std::int64_t>{3, resized.height(), resized.width()}));
     ASSERT_EQ(WorstDifference<std::uint8_t>(Planes(resized), levels->bytes, resized.width()), "");
   }
 
-  std::vector<float> values(resized.samples());
-  Normalize(resized, *spec, values);
+  const std::vector<float> values = PixelValues(resized, *spec);
   if (const Tensor* const want = tensors.Find("values." + name); want != nullptr) {
     EXPECT_EQ(WorstDifference<float>(values, want->bytes, resized.width()), "");
   }
@@ -134,8 +133,10 @@ INSTANTIATE_TEST_SUITE_P(Processors, PixelsOf,
                                          "DINOv2-torchvision", "DINOv2-pil", "SigLIP-torchvision",
                                          "SigLIP-pil", "BEiT-torchvision", "BEiT-pil",
                                          "ConvNeXt-torchvision", "ConvNeXt-pil",
-                                         "DINOv3-torchvision", "timm-pil", "variants-torchvision",
-                                         "variants-pil", "variants-float", "variants-timm"),
+                                         "DINOv3-torchvision", "NaFlex-torchvision", "NaFlex-pil",
+                                         "timm-pil", "variants-torchvision", "variants-pil",
+                                         "variants-float", "variants-NaFlex-torchvision",
+                                         "variants-NaFlex-pil", "variants-timm"),
                          [](const auto& group) {
                            std::string name = group.param;
                            std::ranges::replace(name, '-', '_');
@@ -153,6 +154,25 @@ TEST_P(PixelsOf, AreBitEqualAtEverySize) {
     ExpectBitEqual(golden.tensors, GetParam() + "." + number, *group->Section(number));
   }
   EXPECT_GE(count, kSizesOfThePromise);
+}
+
+TEST(PatchBudget, GivesTheSizesOfTheReference) {
+  const Tensor* const sizes = ReadGolden().tensors.Find("patches");
+  ASSERT_NE(sizes, nullptr);
+  constexpr std::size_t kColumns = 6;
+  std::vector<std::int64_t> numbers(sizes->bytes.size() / sizeof(std::int64_t));
+  std::memcpy(numbers.data(), sizes->bytes.data(), sizes->bytes.size());
+  ASSERT_GE(numbers.size(), 3000 * kColumns);
+  for (std::size_t i = 0; i + kColumns <= numbers.size(); i += kColumns) {
+    const auto number = [&](std::size_t column) { return static_cast<int>(numbers[i + column]); };
+    PreprocessSpec spec;
+    spec.resize =
+        ResizeTarget{.exact = std::nullopt,
+                     .patches = PatchBudget{.patch = number(2), .max_patches = number(3)}};
+    EXPECT_EQ(OutputSize(spec, {number(0), number(1)}), (Size{number(4), number(5)}))
+        << number(0) << "x" << number(1) << " in at most " << number(3) << " patches of "
+        << number(2);
+  }
 }
 
 // The picture that make_pixels.py draws from std::mt19937's numbers.

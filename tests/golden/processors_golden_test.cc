@@ -70,6 +70,9 @@ void ExpectResize(const PreprocessSpec& spec, const Config& settings) {
   }
   EXPECT_EQ(spec.resize->shortest_edge, Number(size, "shortest_edge"));
   EXPECT_EQ(spec.resize->longest_edge, Number(size, "longest_edge"));
+  const PatchBudget patches = spec.resize->patches.value_or(PatchBudget{});
+  EXPECT_EQ(patches.patch, Number(size, "patch_size"));
+  EXPECT_EQ(patches.max_patches, Number(size, "max_num_patches"));
   EXPECT_EQ(static_cast<int>(spec.filter), Number(settings, "resample"));
 }
 

@@ -47,6 +47,25 @@ TEST(DescribeImage, SaysSizesAndWindowAndHashesWhatTheServiceComputes) {
   EXPECT_EQ(description->input_sha256, Hex(Sha256(std::as_bytes(std::span(chw)))));
 }
 
+TEST(DescribeImage, CountsPatchesAndHashesThemWithTheirPadding) {
+  const std::string file = ReadFixture("baseline.jpg");
+  PreprocessSpec spec;
+  spec.resize =
+      ResizeTarget{.exact = std::nullopt, .patches = PatchBudget{.patch = 4, .max_patches = 23}};
+  const absl::StatusOr<ImageDescription> description = DescribeImage(AsBytes(file), {}, spec);
+  ASSERT_TRUE(description.ok()) << description.status();
+  const absl::StatusOr<Image> input = DecodeAndResize(AsBytes(file), {}, spec);
+  ASSERT_TRUE(input.ok());
+  EXPECT_EQ(description->resized, (Size{input->height(), input->width()}));
+  EXPECT_EQ(description->input, description->resized);
+  EXPECT_EQ(description->patches, input->height() / 4 * (input->width() / 4));
+  EXPECT_GT(description->patches, 12);
+  EXPECT_LE(description->patches, 23);
+  const std::vector<float> values = PixelValues(*input, spec);
+  EXPECT_EQ(values.size(), std::size_t{23} * 4 * 4 * 3);
+  EXPECT_EQ(description->input_sha256, Hex(Sha256(std::as_bytes(std::span(values)))));
+}
+
 // Where padding is odd, the backends put the larger half on different sides.
 TEST(DescribeImage, AWindowThatReachesPastThePictureBeginsBeforeIt) {
   const std::string file = ReadFixture("baseline.jpg");

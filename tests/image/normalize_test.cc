@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "src/image/image.h"
@@ -41,6 +42,22 @@ TEST(Normalize, WritesPlanesInRowMajorOrder) {
   spec.rescale = false;
   spec.normalize = false;
   EXPECT_EQ(Normalized(image, spec), (std::vector<float>{0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11}));
+}
+
+// Two patches of 2 x 2 pixels in a budget of three.
+TEST(PixelValues, ArePatchesInTheOrderOfTheReferenceWhereTheResizeCountsThem) {
+  Image image(4, 2);
+  for (int i = 0; i < 24; ++i) image.pixels()[i] = static_cast<std::uint8_t>(i + 1);
+  PreprocessSpec spec;
+  spec.rescale = false;
+  spec.normalize = false;
+  EXPECT_EQ(PixelValues(image, spec), Normalized(image, spec));
+  spec.resize =
+      ResizeTarget{.exact = std::nullopt, .patches = PatchBudget{.patch = 2, .max_patches = 3}};
+  EXPECT_EQ(PixelValues(image, spec),
+            (std::vector<float>{1, 2, 3, 4,  5,  6,  13, 14, 15, 16, 17, 18,  //
+                                7, 8, 9, 10, 11, 12, 19, 20, 21, 22, 23, 24,  //
+                                0, 0, 0, 0,  0,  0,  0,  0,  0,  0,  0,  0}));
 }
 
 TEST(Normalize, MapsBlackAndWhiteOfAHalfHalfProcessorToMinusOneAndOne) {

@@ -30,6 +30,13 @@ PreprocessSpec Exact(int height, int width) {
   return spec;
 }
 
+PreprocessSpec Patches(int patch, int max_patches) {
+  PreprocessSpec spec;
+  spec.resize = ResizeTarget{.exact = std::nullopt,
+                             .patches = PatchBudget{.patch = patch, .max_patches = max_patches}};
+  return spec;
+}
+
 PreprocessSpec CropOnly(Backend backend, int height, int width) {
   PreprocessSpec spec;
   spec.backend = backend;
@@ -83,6 +90,18 @@ TEST(OutputSize, ThatCoversOrFitsKeepsTheAspectRatioAndRounds) {
   EXPECT_EQ(OutputSize(fit, {5, 128}), (Size{2, 64}));
   EXPECT_EQ(OutputSize(fit, {1, 1000}), (Size{0, 64}));
   EXPECT_EQ(FixedOutputSize(fit), std::nullopt);
+}
+
+TEST(OutputSize, OfABudgetIsOfWholePatches) {
+  const PreprocessSpec spec = Patches(16, 256);
+  EXPECT_EQ(OutputSize(spec, {480, 640}), (Size{224, 288}));
+  EXPECT_EQ(OutputSize(spec, {1, 500}), (Size{16, 4096}));
+  EXPECT_EQ(OutputSize(spec, {500, 500}), (Size{256, 256}));
+  // No more than 100 times as large.
+  EXPECT_EQ(OutputSize(spec, {1, 1}), (Size{112, 112}));
+  EXPECT_EQ(FixedOutputSize(spec), std::nullopt);
+  EXPECT_EQ(LargestSquare({.patch = 16, .max_patches = 256}), (Size{256, 256}));
+  EXPECT_EQ(LargestSquare({.patch = 8, .max_patches = 20}), (Size{32, 32}));
 }
 
 TEST(OutputSize, OfACropIsTheCrop) {
@@ -194,6 +213,22 @@ TEST(ValidateSpec, AcceptsEveryProcessorOfThePromise) {
     spec.filter = filter;
     EXPECT_TRUE(ValidateSpec(spec).ok());
   }
+}
+
+TEST(ValidateSpec, BoundsABudgetOfPatches) {
+  EXPECT_TRUE(ValidateSpec(Patches(16, 256)).ok());
+  EXPECT_TRUE(ValidateSpec(Patches(64, 4096)).ok());
+  ExpectUnsupported(Patches(0, 256), "patch_size", "0");
+  ExpectUnsupported(Patches(4097, 1), "patch_size", "4097");
+  ExpectUnsupported(Patches(16, 0), "max_num_patches", "0");
+  ExpectUnsupported(Patches(1, 4097), "max_num_patches", "4097");
+  ExpectUnsupported(Patches(65, 4096), "max_num_patches", "17305600");
+  PreprocessSpec spec = Patches(16, 256);
+  spec.crop = Size{7, 9};
+  ExpectUnsupported(spec, "crop_size", "7x9");
+  spec = Patches(16, 256);
+  spec.resize->shortest_edge = 7;
+  ExpectUnsupported(spec, "size", "two sizes at once");
 }
 
 TEST(ValidateSpec, NamesAFilterThatTheBackendLacks) {

@@ -88,6 +88,8 @@ struct FakeModelOptions {
   std::string fingerprint_seed = "fake";
   std::vector<Device> devices = {Device{}};
   bool deterministic = false;
+  // The model takes images of many sizes instead, and has MASKED_MEAN pooling.
+  std::optional<PatchBudget> patches = std::nullopt;
 };
 
 // Answers FLOAT32, BFLOAT16 and INT8; refuses FLOAT16 and BINARY, and CLS pooling. Thread-safe.
@@ -104,6 +106,11 @@ class FakeModel : public Model {
     info_.processor_type = "FakeImageProcessor";
     info_.preprocess.resize = ResizeTarget{.exact = options_.input};
     info_.input = options_.input;
+    if (options_.patches.has_value()) {
+      info_.preprocess.resize = ResizeTarget{.exact = std::nullopt, .patches = options_.patches};
+      info_.input = LargestSquare(*options_.patches);
+      info_.max_patches = options_.patches->max_patches;
+    }
     info_.tokens = 1;
     info_.hidden_states = 3;
     info_.dimension = options_.dimension;
@@ -133,8 +140,11 @@ class FakeModel : public Model {
   }
 
   absl::Status CheckOutput(const OutputSpec& spec) const override {
-    if (spec.pooling == Pooling::kCls) {
-      return MakeError(Reason::kInvalidOption, "pooling is cls; the fake has mean and max");
+    const bool masked = spec.pooling == Pooling::kMaskedMean;
+    if (spec.pooling == Pooling::kCls || (masked && info_.max_patches == 0)) {
+      return MakeError(
+          Reason::kInvalidOption,
+          "pooling is " + std::string(PoolingName(spec.pooling)) + "; the fake has mean and max");
     }
     if (spec.dimensions < 0 || spec.dimensions > info_.dimension) {
       return MakeError(Reason::kInvalidOption, "dimensions is " + std::to_string(spec.dimensions) +

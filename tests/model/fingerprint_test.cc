@@ -70,6 +70,10 @@ TEST(Fingerprint, IsTakenOverTheDocumentedText) {
             "layers 0,2\n");
   parts.space.policy = {.apply_exif_orientation = true, .background = Color{255, 0, 9}};
   EXPECT_EQ(FingerprintText(parts), text + "exif_orientation apply\nbackground 255,0,9\n");
+  parts.preprocess.resize =
+      ResizeTarget{.exact = {}, .patches = PatchBudget{.patch = 16, .max_patches = 256}};
+  EXPECT_NE(FingerprintText(parts).find(" resize=patch_size:16,max_num_patches:256 filter="),
+            std::string::npos);
 }
 
 TEST(Fingerprint, IgnoresWhatTheProcessorDoesNotUse) {
@@ -100,6 +104,7 @@ TEST(Fingerprint, ChangesWithEveryIngredient) {
       [](FingerprintParts& parts) {
         parts.space.policy.background = Color{1, 2, 3};
       },
+      [](FingerprintParts& parts) { parts.space.pooling = Pooling::kMaskedMean; },
       [](FingerprintParts& parts) { parts.preprocess.backend = Backend::kPil; },
       [](FingerprintParts& parts) { parts.preprocess.convert_rgb = true; },
       [](FingerprintParts& parts) { parts.preprocess.resize = ResizeTarget{}; },
@@ -114,6 +119,12 @@ TEST(Fingerprint, ChangesWithEveryIngredient) {
       },
       [](FingerprintParts& parts) {
         parts.preprocess.resize = ResizeTarget{.exact = {}, .longest_edge = 9};
+      },
+      [](FingerprintParts& parts) {
+        parts.preprocess.resize = ResizeTarget{.exact = {}, .patches = PatchBudget{16, 256}};
+      },
+      [](FingerprintParts& parts) {
+        parts.preprocess.resize = ResizeTarget{.exact = {}, .patches = PatchBudget{256, 16}};
       },
       [](FingerprintParts& parts) {
         parts.preprocess.resize = ResizeTarget{};

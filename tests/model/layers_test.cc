@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -120,6 +121,24 @@ TEST(Attention, MixesValuesByTheSoftmaxOfScaledProducts) {
   const at::Tensor y = attention.Forward(at::tensor({0.0F, 1.0F}).view({1, 2, 1}));
   const float e = std::exp(1.0F);
   EXPECT_THAT(Values(y), Near({0.5F, e / (1.0F + e)}));
+}
+
+TEST(Attention, LooksPastWhatIsMasked) {
+  Attention attention;
+  attention.heads = 1;
+  attention.head_dim = 1;
+  attention.qkv.weight = at::tensor({1.0F, 1.0F, 1.0F}).view({3, 1});
+  attention.output = Identity(1);
+  // Two images of three tokens, the last of the first image masked; a bias comes on top.
+  const at::Tensor x = at::tensor({0.0F, 1.0F, 9.0F, 0.0F, 1.0F, 9.0F}).view({2, 3, 1});
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  const at::Tensor mask = at::tensor({0.0F, 0.0F, kNever, 0.0F, kNever, kNever}).view({2, 1, 1, 3});
+  const float e = std::exp(1.0F);
+  const float e9 = std::exp(9.0F);
+  EXPECT_THAT(Values(attention.Forward(x, mask)),
+              Near({0.5F, e / (1.0F + e), e9 / (1.0F + e9), 0.0F, 0.0F, 0.0F}));
+  attention.bias = at::tensor({0.0F, 1.0F, 0.0F}).view({1, 1, 1, 3}).expand({1, 1, 3, 3});
+  EXPECT_NEAR(Values(attention.Forward(x, mask)).front(), e / (1.0F + e), 1e-6F);
 }
 
 TEST(Attention, KeepsHeadsApart) {

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
 #include "src/model/model.h"
@@ -121,6 +122,73 @@ TEST(LoadModel, AProcessorWithoutAFixedSizeIsRefused) {
   tiny.processor = R"({"image_processor_type": "CLIPImageProcessor", "do_center_crop": false,
                        "size": {"shortest_edge": 16}})";
   ExpectRefused(tiny, Reason::kUnsupportedProcessor, HasSubstr("depends on the image"));
+}
+
+// The smallest SigLIP 2: 8 wide, one block of two heads, 4 x 4 positions, patches of 2.
+TinyModel TinyNaflex() {
+  TinyModel tiny;
+  tiny.config =
+      R"({"model_type": "siglip2_vision_model", "hidden_size": 8, "num_hidden_layers": 1,
+          "num_attention_heads": 2, "intermediate_size": 16, "patch_size": 2, "num_patches": 16})";
+  tiny.processor = R"({"image_processor_type": "Siglip2ImageProcessor", "patch_size": 2,
+                       "max_num_patches": 10})";
+  tiny.tensors = {{"embeddings.patch_embedding.weight", {8, 12}},
+                  {"embeddings.patch_embedding.bias", {8}},
+                  {"embeddings.position_embedding.weight", {16, 8}},
+                  {"post_layernorm.weight", {8}},
+                  {"post_layernorm.bias", {8}}};
+  const std::string layer = "encoder.layers.0.";
+  for (const char* const name : {"q_proj", "k_proj", "v_proj", "out_proj"}) {
+    tiny.tensors[absl::StrCat(layer, "self_attn.", name, ".weight")] = {8, 8};
+    tiny.tensors[absl::StrCat(layer, "self_attn.", name, ".bias")] = {8};
+  }
+  for (const char* const name : {"layer_norm1", "layer_norm2"}) {
+    tiny.tensors[absl::StrCat(layer, name, ".weight")] = {8};
+    tiny.tensors[absl::StrCat(layer, name, ".bias")] = {8};
+  }
+  tiny.tensors[layer + "mlp.fc1.weight"] = {16, 8};
+  tiny.tensors[layer + "mlp.fc1.bias"] = {16};
+  tiny.tensors[layer + "mlp.fc2.weight"] = {8, 16};
+  tiny.tensors[layer + "mlp.fc2.bias"] = {8};
+  return tiny;
+}
+
+TEST(LoadModel, SaysWhatBoundsImagesOfManySizes) {
+  const auto model = MustLoad(TinyNaflex());
+  ASSERT_NE(model, nullptr);
+  const ModelInfo& info = model->info();
+  EXPECT_EQ(info.max_patches, 10);
+  EXPECT_EQ(info.tokens, 10);
+  EXPECT_EQ(info.input, (Size{6, 6}));
+  EXPECT_TRUE(model->CheckOutput({.pooling = Pooling::kMaskedMean}).ok());
+  const absl::Status cls = model->CheckOutput({.pooling = Pooling::kCls});
+  EXPECT_EQ(ReasonOf(cls), Reason::kInvalidOption);
+  EXPECT_THAT(std::string(cls.message()), HasSubstr("mean, masked_mean and max are possible"));
+  const absl::Status masked = MustLoad({})->CheckOutput({.pooling = Pooling::kMaskedMean});
+  EXPECT_EQ(ReasonOf(masked), Reason::kInvalidOption);
+  EXPECT_THAT(std::string(masked.message()), AllOf(HasSubstr("pooling is masked_mean"),
+                                                   HasSubstr("mean, cls and max are possible")));
+}
+
+TEST(LoadModel, AFamilyAndAProcessorThatDoNotGoTogetherAreRefused) {
+  TinyModel vit;
+  vit.processor = TinyNaflex().processor;
+  ExpectRefused(vit, Reason::kUnsupportedProcessor,
+                AllOf(HasSubstr("Siglip2ImageProcessor makes patches of images of many sizes"),
+                      HasSubstr("\"vit\"")));
+  TinyModel naflex = TinyNaflex();
+  naflex.processor = TinyModel().processor;
+  ExpectRefused(naflex, Reason::kUnsupportedProcessor,
+                AllOf(HasSubstr("ViTImageProcessor makes images of one size"),
+                      HasSubstr("many sizes (max_num_patches)")));
+  naflex.processor =
+      R"({"image_processor_type": "Siglip2ImageProcessor", "patch_size": 4, "max_num_patches": 9})";
+  ExpectRefused(naflex, Reason::kUnsupportedProcessor,
+                AllOf(HasSubstr("patch_size is 4"), HasSubstr("the model's is 2")));
+  naflex = TinyNaflex();
+  naflex.config = absl::StrReplaceAll(naflex.config, {{"16}", "18}"}});
+  ExpectRefused(naflex, Reason::kUnsupportedModel,
+                AllOf(HasSubstr("num_patches 18"), HasSubstr("16"), HasSubstr("25")));
 }
 
 TEST(LoadModel, AnUnknownFamilyIsRefusedWithTheListOfKnownOnes) {

@@ -4,12 +4,14 @@
 #include <ATen/ops/from_blob.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
 #include <vector>
 
 #include "src/image/image.h"
+#include "src/model/architecture.h"
 #include "src/model/runner.h"
 #include "tests/model/tiny_model.h"
 
@@ -68,6 +70,34 @@ TEST(Pixels, TensorOperationsGiveTheSamePatches) {
                                                          std::int64_t{3} * kChannel}));
   const auto* data = gathered.const_data_ptr<float>();
   EXPECT_EQ(std::vector<float>(data, data + gathered.numel()), Patches(image, table));
+}
+
+TEST(Pixels, TensorOperationsPadImagesOfDifferentSizes) {
+  constexpr std::array<Size, 3> kSizes = {Size{12, 6}, Size{4, 15}, Size{8, 9}};
+  constexpr std::int64_t kMaxPatches = 6;
+  constexpr std::size_t kValues = std::size_t{3} * kChannel;
+  const PixelTable table(ImageNetSpec());
+  std::vector<std::uint8_t> samples;
+  std::vector<float> expected;
+  for (const Size size : kSizes) {
+    const Image image = NoiseImage(size, static_cast<std::uint32_t>(size.height));
+    samples.insert(samples.end(), image.pixels().begin(), image.pixels().end());
+    const Size grid = Grid(size, kPatch);
+    std::vector<float> patches(kMaxPatches * kValues);
+    for (int row = 0; row < grid.height; ++row) {
+      const auto begin = static_cast<std::size_t>(row * grid.width) * kValues;
+      FillPatchRow(image, table, kPatch, row, &patches[begin]);
+    }
+    expected.insert(expected.end(), patches.begin(), patches.end());
+  }
+  const at::Tensor pixels =
+      at::from_blob(samples.data(), {static_cast<std::int64_t>(samples.size())}, at::kByte);
+  const at::Tensor values =
+      at::from_blob(const_cast<float*>(table.values().data()), {std::int64_t{3} * 256}, at::kFloat);
+  const at::Tensor gathered = GatherPaddedPatches(pixels, kSizes, values, kPatch, kMaxPatches);
+  EXPECT_EQ(gathered.sizes(), (std::vector<std::int64_t>{3, kMaxPatches, kValues}));
+  const auto* data = gathered.const_data_ptr<float>();
+  EXPECT_EQ(std::vector<float>(data, data + gathered.numel()), expected);
 }
 
 TEST(Pixels, ValuesOfAFloatImageAreTakenAsTheyAre) {

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdint>
 #include <vector>
 
 #include "src/model/model.h"
@@ -32,10 +34,19 @@ TEST(Pooling, MaxIsPerFeature) {
   EXPECT_THAT(Row(Pool(Pooling::kMax, Worked()), 0), testing::ElementsAre(6.0F, 8.0F));
 }
 
+TEST(Pooling, MaskedMeanIsOverTheTokensOfTheImageItself) {
+  const at::Tensor twice = Worked().expand({2, 3, 2});
+  const at::Tensor pooled = Pool(Pooling::kMaskedMean, twice, std::array<std::int64_t, 2>{2, 3});
+  EXPECT_THAT(Row(pooled, 0), testing::ElementsAre(1.5F, 2.0F));
+  EXPECT_THAT(Row(pooled, 1), testing::ElementsAre(3.0F, 2.0F));
+  EXPECT_THAT(Row(Pool(Pooling::kMaskedMean, Worked()), 0), testing::ElementsAre(3.0F, 2.0F));
+}
+
 TEST(PoolingName, IsWhatFlagsSay) {
   EXPECT_EQ(PoolingName(Pooling::kMean), "mean");
   EXPECT_EQ(PoolingName(Pooling::kCls), "cls");
   EXPECT_EQ(PoolingName(Pooling::kMax), "max");
+  EXPECT_EQ(PoolingName(Pooling::kMaskedMean), "masked_mean");
 }
 
 }  // namespace

@@ -65,6 +65,9 @@ at::Tensor ColumnMeans(const at::Tensor& images) { return images.mean(c10::IntAr
 // [N, 3, 4, 6] -> [N, 4, 6]: a token for each row.
 at::Tensor RowTokens(const at::Tensor& images) { return images.mean(1); }
 
+// A program looks at nothing else.
+PatchBatch Batch(const at::Tensor& patches) { return {.patches = patches, .grids = {}}; }
+
 // Pixels as the runner gives them: [N, 1, 3 * 4 * 6].
 at::Tensor SomePatches(std::int64_t count) {
   constexpr std::int64_t kPatch = std::int64_t{3} * 4 * 6;
@@ -79,7 +82,8 @@ TEST(Program, TokensAndDimensionAreWhatItGives) {
   EXPECT_EQ(network->info().dimension, 6);
   EXPECT_FALSE(network->info().has_cls);
   const at::Tensor patches = SomePatches(2);
-  EXPECT_TRUE(network->Forward(patches, {}).last.equal(RowTokens(patches.view({2, 3, 4, 6}))));
+  EXPECT_TRUE(
+      network->Forward(Batch(patches), {}).last.equal(RowTokens(patches.view({2, 3, 4, 6}))));
 }
 
 TEST(Program, OneVectorAnImageIsOneToken) {
@@ -89,7 +93,7 @@ TEST(Program, OneVectorAnImageIsOneToken) {
   EXPECT_EQ(network->info().dimension, 6);
   EXPECT_FALSE(network->info().has_cls) << "a lone token is the whole image";
   const at::Tensor patches = SomePatches(5);
-  const at::Tensor hidden = network->Forward(patches, {}).last;
+  const at::Tensor hidden = network->Forward(Batch(patches), {}).last;
   EXPECT_EQ(hidden.sizes(), c10::IntArrayRef({5, 1, 6}));
   EXPECT_TRUE(hidden.mean(1).equal(ColumnMeans(patches.view({5, 3, 4, 6}))));
 }
@@ -159,14 +163,15 @@ TEST(Program, OneThatTakesSingleImagesOnlyIsRunOnOneAfterTheOther) {
   });
   ASSERT_NE(network, nullptr);
   const at::Tensor patches = SomePatches(3);
-  EXPECT_TRUE(network->Forward(patches, {}).last.equal(RowTokens(patches.view({3, 3, 4, 6}))));
+  EXPECT_TRUE(
+      network->Forward(Batch(patches), {}).last.equal(RowTokens(patches.view({3, 3, 4, 6}))));
 }
 
 TEST(Program, OneThatFoldsABatchIntoOneImageIsRunOnOneAfterTheOther) {
   const auto network =
       MustProbe([](const at::Tensor& images) { return images.mean(1).mean(0, true); });
   ASSERT_NE(network, nullptr);
-  EXPECT_EQ(network->Forward(SomePatches(3), {}).last.size(0), 3);
+  EXPECT_EQ(network->Forward(Batch(SomePatches(3)), {}).last.size(0), 3);
 }
 
 TEST(Program, AnotherShapeThanAtLoadFails) {
@@ -176,7 +181,7 @@ TEST(Program, AnotherShapeThanAtLoadFails) {
   });
   ASSERT_NE(network, nullptr);
   *loaded = true;
-  EXPECT_THROW(network->Forward(SomePatches(1), {}), c10::Error);
+  EXPECT_THROW(network->Forward(Batch(SomePatches(1)), {}), c10::Error);
 }
 
 TEST(Program, TheArchitectureIsPartOfTheFingerprint) {

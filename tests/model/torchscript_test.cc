@@ -145,6 +145,15 @@ TEST(TorchScript, PoolingsOfOneVectorAreTheVectorAndClsIsRefused) {
   EXPECT_EQ(ReasonOf(model->CheckOutput({.pooling = Pooling::kCls})), Reason::kInvalidOption);
 }
 
+TEST(TorchScript, AProcessorOfImagesOfManySizesIsRefused) {
+  const TemporaryDirectory directory;
+  ScriptedModel{.code = Forward(kTokens)}.Write(directory.path());
+  WriteFile(directory.path() / "preprocessor_config.json",
+            R"({"image_processor_type": "Siglip2ImageProcessor"})");
+  ExpectRefused(LoadModel(directory.path(), Trusting()), Reason::kUnsupportedProcessor,
+                HasSubstr("Siglip2ImageProcessor makes patches of images of many"));
+}
+
 TEST(TorchScript, LoadsOnlyUnderTrust) {
   const TemporaryDirectory directory;
   ScriptedModel{.code = Forward(kTokens)}.Write(directory.path());

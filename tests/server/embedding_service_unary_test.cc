@@ -346,6 +346,32 @@ TEST_F(UnaryTest, ModelsAreDescribedWithPoolingsFingerprintsPreprocessingAndLimi
   EXPECT_THAT(model.devices(), ElementsAre("cpu"));
 }
 
+TEST_F(UnaryTest, AModelThatPadsSaysSoAndHasAMeanWithoutPadding) {
+  Start({}, {}, {"padded"}, {.patches = PatchBudget{.patch = 4, .max_patches = 10}});
+  v1::Model model;
+  ASSERT_TRUE(stub_->GetModel(Context().get(), {}, &model).ok());
+  EXPECT_THAT(model.poolings(),
+              ElementsAre(v1::POOLING_MEAN, v1::POOLING_MAX, v1::POOLING_MASKED_MEAN));
+  const std::string fingerprint = models_[0]->Fingerprint({.pooling = Pooling::kMaskedMean});
+  EXPECT_EQ(model.fingerprints().at("masked_mean"), fingerprint);
+  EXPECT_EQ(model.preprocessing().resize(), "at most 10 patches of 4x4");
+  EXPECT_EQ(model.preprocessing().max_patches(), 10);
+  EXPECT_EQ(model.preprocessing().input_width(), 12);
+  v1::EmbedOptions options;
+  options.set_pooling(v1::POOLING_MASKED_MEAN);
+  v1::EmbedResponse response;
+  ASSERT_TRUE(EmbedWith(options, &response).ok());
+  EXPECT_EQ(engine_->last().output.pooling, Pooling::kMaskedMean);
+  EXPECT_EQ(response.fingerprint(), fingerprint);
+}
+
+TEST_F(UnaryTest, AMeanWithoutPaddingIsRefusedWhereThereIsNone) {
+  Start();
+  v1::EmbedOptions options;
+  options.set_pooling(v1::POOLING_MASKED_MEAN);
+  EXPECT_EQ(ReasonIn(Refusal(options)), "INVALID_OPTION");
+}
+
 TEST_F(UnaryTest, OneModelIsDescribedByNameOrByDefault) {
   Start({}, {}, {"first", "second"});
   v1::GetModelRequest request;

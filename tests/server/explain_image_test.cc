@@ -50,6 +50,17 @@ TEST_F(ExplainImageTest, SaysWhatIsDoneToTheImage) {
   EXPECT_EQ(explanation.input_sha256(), Hex(Sha256(std::as_bytes(std::span(chw)))));
 }
 
+TEST_F(ExplainImageTest, CountsThePatchesOfAModelThatPads) {
+  Start({}, {}, {"padded"}, {.patches = PatchBudget{.patch = 4, .max_patches = 10}});
+  v1::ImageExplanation explanation;
+  const grpc::Status status = Explain(SolidImage(3, 4, 5), "", &explanation);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(explanation.resized_width(), 12U);
+  EXPECT_EQ(explanation.input_height(), 12U);
+  EXPECT_EQ(explanation.patches(), 9U);
+  EXPECT_EQ(explanation.preprocessing().max_patches(), 10U);
+}
+
 TEST_F(ExplainImageTest, FollowsTheOptionsOfTheEmbeddingThatItExplains) {
   Start();
   v1::EmbedOptions options;

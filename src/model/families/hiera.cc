@@ -246,7 +246,8 @@ class Hiera final : public Network {
   const NetworkInfo& info() const override { return info_; }
 
   // Gives no layers: the hidden states of the stages differ in shape.
-  HiddenStates Forward(const at::Tensor& images, std::span<const int> /*layers*/) const override {
+  HiddenStates Forward(const PatchBatch& batch, std::span<const int> /*layers*/) const override {
+    const at::Tensor& images = batch.patches;
     const at::Tensor pixels =
         images.view({images.size(0), 3, info_.patch.height, info_.patch.width});
     // The convolution as a matrix product, as in every family; here the patches overlap.

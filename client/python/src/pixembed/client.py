@@ -23,7 +23,7 @@ from pixembed.errors import EmbedError, ImageError, ServiceError, image_error, s
 from pixembed.v1 import embedding_pb2, embedding_pb2_grpc
 
 Vectors: TypeAlias = NDArray[np.float32]
-Pooling: TypeAlias = Literal["mean", "cls", "max"]
+Pooling: TypeAlias = Literal["mean", "cls", "max", "masked_mean"]
 DataType: TypeAlias = Literal["float32", "float16", "bfloat16", "int8", "binary"]
 ExifOrientation: TypeAlias = Literal["ignore", "apply"]
 Lane: TypeAlias = Literal["", "online", "bulk"]
