@@ -44,10 +44,10 @@ struct PatchBatch {
 
 // What a pass gives. All [N, tokens, dimension] float32.
 struct HiddenStates {
-  at::Tensor last;                 // last_hidden_state
-  std::vector<at::Tensor> layers;  // those that were asked for, in their order
+  at::Tensor last;                      // last_hidden_state
+  std::vector<at::Tensor> layers = {};  // those that were asked for, in their order
   // How many of each image's tokens, from the first on, are not padding. Empty: all.
-  std::vector<std::int64_t> own_tokens;
+  std::vector<std::int64_t> own_tokens = {};
 };
 
 // Immutable, thread-safe.

@@ -256,7 +256,7 @@ class Hiera final : public Network {
     at::Tensor x = parts_.projection.Forward(patches.transpose(1, 2)).add_(parts_.positions);
     x = x.index_select(1, parts_.order);
     for (const HieraLayer& layer : parts_.layers) x = layer.Forward(x);
-    return {.last = x, .layers = {}};
+    return {.last = x};
   }
 
  private:
