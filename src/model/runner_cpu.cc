@@ -62,7 +62,7 @@ class CpuRunner final : public Runner {
       float* patches;
     };
     std::vector<Row> rows;
-    float* first = patches.mutable_data_ptr<float>();
+    auto* first = patches.mutable_data_ptr<float>();
     for (std::size_t i = 0; i < images.size(); ++i, first += count * values) {
       const std::int64_t row_values = grids[i].width * values;
       for (int row = 0; row < grids[i].height; ++row) {

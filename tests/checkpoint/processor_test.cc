@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
@@ -222,7 +223,8 @@ TEST(Processor, AClassThatCountsPatchesHasABudgetInsteadOfASize) {
               IsUnsupported(AllOf(HasSubstr("40960000"), HasSubstr("16777216"))));
   for (const std::string key :
        {R"("do_resize":false)", R"("size":224)", R"("do_center_crop":true)"}) {
-    EXPECT_THAT(Parse(naflex + ',' + key + '}'), IsUnsupported(HasSubstr(key.substr(1, 4))));
+    EXPECT_THAT(Parse(absl::StrCat(naflex, ",", key, "}")),
+                IsUnsupported(HasSubstr(key.substr(1, 4))));
   }
 }
 
