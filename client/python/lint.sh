@@ -8,4 +8,4 @@ bin=$(dirname "$PIXEMBED_REFERENCE_PYTHON")
 sources=(src tests ../../tests/e2e)
 "$bin/ruff" check --no-cache --config pyproject.toml "${sources[@]}"
 "$bin/ruff" format --no-cache --check --config pyproject.toml "${sources[@]}"
-MYPYPATH=src:../../tests/e2e "$bin/mypy" --cache-dir=/dev/null --config-file pyproject.toml "${sources[@]}"
+MYPYPATH=src:tests:../../tests/e2e "$bin/mypy" --cache-dir=/dev/null --config-file pyproject.toml "${sources[@]}"
