@@ -31,7 +31,8 @@ class Attempts:
 
     def succeeded(self) -> None:
         """For a stream: a result came, so that the next failure counts as the first."""
-        self._made = 0
+        self._made = 1
+        self._deadline = None
 
     def left(self) -> float | None:
         """Seconds until the call's time is over."""
@@ -40,7 +41,7 @@ class Attempts:
     def pause(self, error: ServiceError, elsewhere: bool) -> float | None:
         """Seconds before the next try; None if there shall be none. `elsewhere`: another address
         has not failed lately."""
-        if self._made == 0:
+        if self._deadline is None:
             self._deadline = _deadline(self._timeout)
         self._made += 1
         if self._made > self._most:
