@@ -8,6 +8,8 @@ export PIXEMBED_GOOGLEAPIS="$PIXEMBED_CACHE/googleapis"
 export PIXEMBED_TOOLS_PYTHON="$PIXEMBED_CACHE/tools/bin/python"
 # Python with transformers, torchvision and Pillow: the reference, and the test tools.
 export PIXEMBED_REFERENCE_PYTHON="$PIXEMBED_CACHE/reference/bin/python"
+# The same, with what the Python client is tried with: datasets, LangChain, build.
+export PIXEMBED_CLIENT_PYTHON="$PIXEMBED_CACHE/client/bin/python"
 # The default model (DINOv2-S/14) and the sample photos.
 export PIXEMBED_MODEL="$PIXEMBED_CACHE/models/dinov2-s14"
 export PIXEMBED_PHOTOS="$PIXEMBED_CACHE/photos"

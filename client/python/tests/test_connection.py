@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import pickle
 import subprocess
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -53,6 +54,15 @@ def test_channels_are_as_many_connections() -> None:
         assert len(set(service.peers)) == 3
         asyncio.run(embed())
     assert len(set(service.peers)) == 5
+
+
+def test_a_client_connects_anew_where_it_is_unpickled(server: Server) -> None:
+    with Client(server.address, channels=2, max_attempts=3) as client:
+        expected = client.embed([IMAGE])
+        pickled = pickle.dumps(client)
+    with pickle.loads(pickled) as again:
+        np.testing.assert_array_equal(again.embed([IMAGE]), expected)
+        assert pickle.dumps(again) == pickled
 
 
 def test_an_address_where_nobody_listens_costs_no_call(

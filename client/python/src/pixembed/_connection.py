@@ -87,6 +87,18 @@ class Connection:
         max_in_flight_images: int = 256,
         max_in_flight_bytes: int = 64 << 20,
     ) -> None:
+        self._arguments = {
+            "address": address,
+            "channels": channels,
+            "tls": tls,
+            "token": token,
+            "insecure_token": insecure_token,
+            "timeout": timeout,
+            "max_message_bytes": max_message_bytes,
+            "max_attempts": max_attempts,
+            "max_in_flight_images": max_in_flight_images,
+            "max_in_flight_bytes": max_in_flight_bytes,
+        }
         addresses = [address] if isinstance(address, str) else list(address)
         if not addresses:
             raise ValueError("there is no address")
@@ -115,6 +127,10 @@ class Connection:
         self._rotation = Rotation(len(self._targets), len(addresses))
         self._models: dict[str, embedding_pb2.Model] = {}
         self._start()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In another process, as of Ray, Spark or datasets, there is a new connection.
+        return _connect, (type(self), self._arguments)
 
     def _start(self) -> None:
         """For the clients: what else is to be set up."""
@@ -186,6 +202,10 @@ class Connection:
             return None
         images = [embedding_pb2.Image(data=image) for image in data]
         return embedding_pb2.EmbedRequest(model=model, options=options, images=images)
+
+
+def _connect(client: type[Connection], arguments: dict[str, Any]) -> Connection:
+    return client(**arguments)
 
 
 def raise_unless_away(error: grpc.RpcError) -> None:
