@@ -94,10 +94,14 @@ class Breaking(Fake):
         self, requests: Iterator[Any], context: grpc.ServicerContext
     ) -> Iterator[embedding_pb2.EmbedResult]:
         self.calls += 1
+        count = 0
         for answer in answers(requests, self.first.append):
-            if answer.index == self._answered:
-                context.abort(self._code, "broken")
+            if count == self._answered:
+                break
             yield answer
+            count = int(answer.index) + 1
+        if count == self._answered:
+            context.abort(self._code, "broken")
 
 
 def answers(

@@ -120,6 +120,20 @@ def test_a_stream_goes_on_as_long_as_results_come(code: grpc.StatusCode, stream_
 
 
 @both
+def test_a_stream_that_breaks_after_its_last_result_is_whole(stream_by: Stream) -> None:
+    service = Breaking(10)
+    with serving(service) as port:
+        results = list(stream_by(f"127.0.0.1:{port}", [b"x"] * 10, {}))
+    assert [result.index for result in results] == list(range(10))
+    assert service.calls == 1
+
+
+@both
+def test_a_stream_of_no_images_gives_no_results(stream_by: Stream, server: Server) -> None:
+    assert list(stream_by(server.address, [], {})) == []
+
+
+@both
 def test_a_stream_without_results_is_given_up(stream_by: Stream) -> None:
     service = Breaking(0)
     with serving(service) as port, pytest.raises(ServiceError, match="broken"):

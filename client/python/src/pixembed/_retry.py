@@ -29,8 +29,9 @@ class Attempts:
         self._made = 1
         self._deadline = _deadline(timeout)
 
-    def succeeded(self) -> None:
-        """For a stream: a result came, so that the next failure counts as the first."""
+    def begin_anew(self) -> None:
+        """For a stream, at its begin and with every result: the next failure is the first, and
+        the time counts from there."""
         self._made = 1
         self._deadline = None
 

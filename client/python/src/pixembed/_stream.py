@@ -141,8 +141,12 @@ class Flight:
         self._sent.clear()
         self._sent_count = 0
 
+    @property
+    def is_finished(self) -> bool:
+        return self.complete and not self._unanswered
+
     def check_all_answered(self) -> None:
-        if self._unanswered or not self.complete:
+        if not self.is_finished:
             raise ServiceError(
                 "DATA_LOSS",
                 "",

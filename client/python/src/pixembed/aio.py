@@ -223,6 +223,7 @@ class AsyncClient(Connection):
         self, images: Iterable[ImageLike] | AsyncIterable[ImageLike], flight: Flight
     ) -> AsyncGenerator[Result, None]:
         attempts = self._attempts()
+        attempts.begin_anew()
         answered = False
         async with _Sender(images, flight) as sender:
             while True:
@@ -233,7 +234,7 @@ class AsyncClient(Connection):
                 try:
                     async for message in call:
                         result = sender.answer(message)
-                        attempts.succeeded()
+                        attempts.begin_anew()
                         answered = True
                         yield result
                     sender.finish()
@@ -245,6 +246,9 @@ class AsyncClient(Connection):
                         raise error from rpc_error
                 finally:
                     call.cancel()
+                if sender.is_finished:
+                    sender.finish()
+                    return
                 if answered and not self._rotation.has_good():
                     await self._wait_until_connected(attempts.left())
                 sender.restart()
@@ -329,6 +333,10 @@ class _Sender:
         self._holding = True
         self._flight.restart()
         self._ready.set()
+
+    @property
+    def is_finished(self) -> bool:
+        return self._flight.is_finished
 
     def finish(self) -> None:
         self._flight.check_all_answered()

@@ -216,6 +216,7 @@ class Client(Connection):
 
     def _stream(self, images: Iterable[ImageLike], flight: Flight) -> Iterator[Result]:
         attempts = self._attempts()
+        attempts.begin_anew()
         answered = False
         with _Sender(images, flight) as sender:
             while True:
@@ -226,7 +227,7 @@ class Client(Connection):
                 try:
                     for message in call:
                         result = sender.answer(message)
-                        attempts.succeeded()
+                        attempts.begin_anew()
                         answered = True
                         yield result
                     sender.finish()
@@ -238,6 +239,9 @@ class Client(Connection):
                         raise error from rpc_error
                 finally:
                     call.cancel()
+                if sender.is_finished:
+                    sender.finish()
+                    return
                 if answered and not self._rotation.has_good():
                     self._wait_until_connected(attempts.left())
                 sender.restart()
@@ -303,6 +307,10 @@ class _Sender:
             self._call += 1
             self._flight.restart()
             self._ready.notify_all()
+
+    @property
+    def is_finished(self) -> bool:
+        return self._flight.is_finished
 
     def finish(self) -> None:
         self._flight.check_all_answered()
