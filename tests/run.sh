@@ -6,6 +6,7 @@
 #   release   everything with LibTorch: unit, model, golden, rpc, e2e, layering, format, README
 #   asan      every room but model under AddressSanitizer and UBSan, fuzz seeds replayed
 #   tsan      every room but model under ThreadSanitizer
+#   heavy     the Python client's examples, with the real Ray and Spark: half a gigabyte, a few minutes
 #   tidy      clang-tidy over every source; about 15 minutes on 2 cores when cold, seconds when not
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -31,11 +32,15 @@ tests/golden/make.sh
 
 for part in "$@"; do
   case "$part" in
-    release) build_and_test release --label-exclude tidy ;;
+    release) build_and_test release --label-exclude 'tidy|heavy' ;;
+    heavy)
+      deploy/setup.sh heavy
+      build_and_test release --label-regex heavy
+      ;;
     tidy) build_and_test release --label-regex tidy ;;
     # Lint and end-to-end concern the release build; here they would only repeat.
-    asan | tsan) build_and_test "$part" --label-exclude 'lint|tidy|e2e' ;;
-    *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    asan | tsan) build_and_test "$part" --label-exclude 'lint|tidy|e2e|heavy' ;;
+    *) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done
 step "all parts passed: $*"

@@ -196,7 +196,7 @@ def test_sigterm_during_a_stream_answers_what_was_accepted(
             if result.index == 9:
                 server.terminate()
 
-    with Client(server.address) as client, pytest.raises(ServiceError) as raised:
+    with Client(server.address, max_attempts=1) as client, pytest.raises(ServiceError) as raised:
         count(client.embed_stream(forever(), ordered=True))
     assert raised.value.code == "UNAVAILABLE"
     assert server.wait() == 0

@@ -6,19 +6,15 @@ import io
 import pathlib
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from google.rpc import error_details_pb2, status_pb2
+from fake_services import Refusing, serving
 from PIL import Image
 from pixembed_fixtures import Server, StartServer, broken_images, encode, picture
 
 from pixembed import Client, EmbedError, ImageError, ServiceError
-from pixembed.v1 import embedding_pb2, embedding_pb2_grpc
 
 
 @pytest.fixture
@@ -160,7 +156,7 @@ def test_leaving_a_stream_early_ends_it(client: Client) -> None:
 
     stream = client.embed_stream(forever())
     assert next(iter(stream)).vector is not None
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert client.embed([image]).shape == (1, 32)
 
 
@@ -243,45 +239,11 @@ def test_every_kind_of_broken_image_has_its_reason(client: Client) -> None:
     assert reasons == [reason for _, reason in broken.values()]
 
 
-class Refusing(embedding_pb2_grpc.EmbeddingServiceServicer):
-    """Refuses a number of calls, and says when to come back."""
-
-    def __init__(self, refusals: int, delay_seconds: int) -> None:
-        self.calls = 0
-        self._refusals = refusals
-        self._delay = Duration(seconds=delay_seconds, nanos=1_000_000)
-
-    def GetModel(self, request: Any, context: grpc.ServicerContext) -> embedding_pb2.Model:  # noqa: N802
-        return embedding_pb2.Model(name="fake", dimension=1)
-
-    def Embed(self, request: Any, context: grpc.ServicerContext) -> embedding_pb2.EmbedResponse:  # noqa: N802
-        self.calls += 1
-        if self.calls <= self._refusals:
-            status = status_pb2.Status(code=8, message="the queue is full")
-            status.details.add().Pack(error_details_pb2.ErrorInfo(reason="OVERLOADED"))
-            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=self._delay))
-            context.set_trailing_metadata(
-                (("grpc-status-details-bin", status.SerializeToString()),)
-            )
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, status.message)
-        vector = embedding_pb2.Embedding(
-            values=[4.5], dimensions=1, data_type=embedding_pb2.DATA_TYPE_FLOAT32
-        )
-        results = [
-            embedding_pb2.EmbedResult(index=i, embedding=vector) for i in range(len(request.images))
-        ]
-        return embedding_pb2.EmbedResponse(results=results)
-
-
 @pytest.fixture
 def refusing(request: pytest.FixtureRequest) -> Iterator[tuple[Refusing, str]]:
     service = Refusing(*request.param)
-    server = grpc.server(ThreadPoolExecutor(2))
-    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield service, f"127.0.0.1:{port}"
-    server.stop(None).wait()
+    with serving(service) as port:
+        yield service, f"127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("refusing", [(2, 0)], indirect=True)
@@ -289,7 +251,8 @@ def test_an_overloaded_server_is_tried_again(refusing: tuple[Refusing, str]) -> 
     service, address = refusing
     with Client(address) as client:
         np.testing.assert_array_equal(client.embed([b"x"]), [[4.5]])
-    assert service.calls == 3
+        assert [result.index for result in client.embed_stream([b"x"])] == [0]
+    assert service.calls == 4
 
 
 @pytest.mark.parametrize(

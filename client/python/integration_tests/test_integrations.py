@@ -1,0 +1,74 @@
+"""The adapters with the real packages of others, against the real server."""
+
+from __future__ import annotations
+
+import base64
+import pathlib
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from langchain_core.vectorstores import InMemoryVectorStore
+from pixembed_fixtures import Server
+
+from pixembed import Client
+from pixembed.integrations.datasets import embed_column
+from pixembed.integrations.langchain import PixembedEmbeddings
+
+
+def dataset_of(images: list[Any], **arguments: Any) -> Any:
+    return datasets.Dataset.from_dict({"image": images}).cast_column(
+        "image", datasets.Image(**arguments)
+    )
+
+
+def test_a_dataset_gets_a_column_of_vectors(client: Client, files: list[str]) -> None:
+    images: list[Any] = [{"bytes": None, "path": file} for file in files]
+    images.append({"bytes": pathlib.Path(files[0]).read_bytes(), "path": None})
+    mapped = dataset_of(images, decode=False).map(
+        embed_column(client, normalize=True), batched=True, batch_size=4
+    )
+    assert mapped.features["embedding"].feature.dtype == "float32"
+    expected = client.embed([*files, files[0]], normalize=True)
+    np.testing.assert_allclose(mapped.with_format("numpy")["embedding"][:], expected, atol=1e-6)
+
+
+def test_a_dataset_of_decoded_images(client: Client, files: list[str]) -> None:
+    files = [file for file in files if file.endswith((".png", ".bmp"))]
+    mapped = dataset_of(files).map(embed_column(client, output="vector"), batched=True)
+    expected = client.embed(files)
+    np.testing.assert_allclose(mapped.with_format("numpy")["vector"][:], expected, atol=1e-5)
+
+
+def test_a_broken_image_of_a_dataset_has_no_vector(client: Client, files: list[str]) -> None:
+    images = dataset_of(
+        [{"bytes": None, "path": files[0]}, {"bytes": b"broken", "path": None}], decode=False
+    )
+    mapped = images.map(embed_column(client, errors="return"), batched=True)
+    assert [vector is None for vector in mapped["embedding"]] == [False, True]
+    assert mapped["embedding_error"][0] is None
+    assert mapped["embedding_error"][1].startswith("UNSUPPORTED_FORMAT")
+
+
+def test_the_function_is_the_same_in_another_run(server: Server) -> None:
+    """So that datasets finds what it has mapped before."""
+    hashes = {
+        datasets.fingerprint.Hasher.hash(embed_column(Client(server.address))) for _ in range(2)
+    }
+    assert len(hashes) == 1
+
+
+def test_langchain_finds_an_image_by_an_image(client: Client, files: list[str]) -> None:
+    embeddings = PixembedEmbeddings(client, normalize=True)
+    store = InMemoryVectorStore(embeddings)
+    store.add_texts(files)
+    file = next(pathlib.Path(file) for file in files if file.endswith("gray.jpg"))
+    data = base64.b64encode(file.read_bytes()).decode()
+    for name in (str(file), file.as_uri(), f"data:image/jpeg;base64,{data}"):
+        assert store.similarity_search(name, k=1)[0].page_content == str(file)
+    np.testing.assert_allclose(
+        embeddings.embed_image(files), client.embed(files, normalize=True), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="not fetched"):
+        embeddings.embed_query("https://example.com/a.png")

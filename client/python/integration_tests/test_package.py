@@ -1,0 +1,74 @@
+"""What is published: built as a stranger would, installed where nothing else is, and used."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import site
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import numpy as np
+from pixembed_fixtures import PATIENCE, Server
+
+from pixembed import Client
+
+SOURCE = pathlib.Path(__file__).parents[1]
+USE = """
+import sys, numpy, pixembed
+from pixembed import Client
+assert pixembed.__file__.startswith(sys.prefix), pixembed.__file__
+with Client(sys.argv[1]) as client:
+    numpy.save(sys.argv[3], client.embed([sys.argv[2]]))
+"""
+
+
+def run(*command: object, cwd: pathlib.Path) -> None:
+    # Without PYTHONPATH, which names the sources.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        timeout=PATIENCE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_wheel_and_sdist_are_whole(
+    server: Server, picture_directory: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    source, dist = tmp_path / "source", tmp_path / "dist"
+    ignored = shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(SOURCE, source, ignore=ignored)
+    # The wheel is made of the sdist, so that it shows what that lacks.
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, source, cwd=tmp_path)
+    (wheel,) = dist.glob("*.whl")
+    (sdist,) = dist.glob("*.tar.gz")
+
+    modules = {f.relative_to(SOURCE / "src").as_posix() for f in (SOURCE / "src").rglob("*.py*")}
+    modules = {name for name in modules if "__pycache__" not in name} | {"pixembed/py.typed"}
+    assert "pixembed/v1/embedding_pb2.pyi" in modules
+    with zipfile.ZipFile(wheel) as archive:
+        assert modules <= set(archive.namelist())
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/src/")[-1] for name in archive.getnames()}
+    assert modules <= names
+
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv/bin/python"
+    # What it depends on is there already; pip looks whether that is enough.
+    (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")
+    others = [f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages()]
+    (packages / "others.pth").write_text("".join(others))
+    run(python, "-m", "pip", "install", "--no-index", "--quiet", wheel, cwd=tmp_path)
+    image, vectors = picture_directory / "rgb.png", tmp_path / "vectors.npy"
+    run(python, "-c", USE, server.address, image, vectors, cwd=tmp_path)
+    with Client(server.address) as client:
+        np.testing.assert_allclose(np.load(vectors), client.embed([image]), rtol=0, atol=1e-6)

@@ -1,0 +1,111 @@
+"""What a call may ask for: the keyword arguments of every method, written down once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from pixembed.v1 import embedding_pb2
+
+Pooling: TypeAlias = Literal["mean", "cls", "max", "masked_mean"]
+DataType: TypeAlias = Literal["float32", "float16", "bfloat16", "int8", "binary"]
+ExifOrientation: TypeAlias = Literal["ignore", "apply"]
+Lane: TypeAlias = Literal["", "online", "bulk"]
+ProgressLike: TypeAlias = "bool | Callable[[int, int | None], object]"
+"""True shows a bar of tqdm; a function is told how many are done, and of how many if known."""
+
+
+class ExplainOptions(TypedDict, total=False):
+    """The keyword arguments of `explain`."""
+
+    model: str
+    """Empty: the server's first model."""
+    exif_orientation: ExifOrientation
+    """ "apply" turns images upright as their EXIF data say; "ignore" (the default) does not."""
+    background: tuple[int, int, int] | None
+    """Red, green and blue that show through where an image is transparent. None drops alpha."""
+
+
+class EmbedOptions(ExplainOptions, total=False):
+    """The keyword arguments of `embed`."""
+
+    pooling: Pooling
+    """How the tokens become one vector; "mean" by default."""
+    layers: Sequence[int]
+    """Which hidden states are pooled, as transformers numbers output_hidden_states. Several: their
+    mean; none: last_hidden_state."""
+    normalize: bool
+    """Scale each vector to length 1."""
+    dimensions: int
+    """Keep the first so many dimensions; 0, the default, keeps all."""
+    data_type: DataType
+    """How vectors travel; they arrive as float32 all the same."""
+    lane: Lane
+    """ "bulk" fills spare room and never delays "online". Empty, the default: "bulk" for
+    `embed_stream`, "online" for the rest."""
+    expected_fingerprint: str
+    """Refuse with FINGERPRINT_MISMATCH unless the vectors would live in this space."""
+    progress: ProgressLike
+
+
+class StreamOptions(EmbedOptions, total=False):
+    """The keyword arguments of `embed_stream`."""
+
+    ordered: bool
+    """Results in the order of the images; otherwise as soon as they exist."""
+
+
+def encode_options(
+    *,
+    pooling: str = "mean",
+    layers: Sequence[int] = (),
+    exif_orientation: str = "ignore",
+    background: tuple[int, int, int] | None = None,
+    normalize: bool = False,
+    dimensions: int = 0,
+    data_type: str = "float32",
+    lane: str = "",
+    expected_fingerprint: str = "",
+    ordered: bool = False,
+    # These two do not travel in the options; they are here so that **options fits.
+    model: str = "",
+    progress: ProgressLike = False,
+) -> embedding_pb2.EmbedOptions:
+    """Raises ValueError where the server would refuse the value whatever the model."""
+    if dimensions < 0:
+        raise ValueError(f"dimensions is {dimensions}; it must not be negative")
+    if background is not None and not all(0 <= band <= 255 for band in background):
+        raise ValueError(f"background is {background}; red, green and blue go from 0 to 255")
+    return embedding_pb2.EmbedOptions(
+        pooling=_enum(embedding_pb2.Pooling, "POOLING_", "pooling", pooling),
+        layers=layers,
+        exif_orientation=_enum(
+            embedding_pb2.ExifOrientation,
+            "EXIF_ORIENTATION_",
+            "exif_orientation",
+            exif_orientation,
+        ),
+        background=_color(background),
+        normalize=normalize,
+        dimensions=dimensions,
+        data_type=_enum(embedding_pb2.DataType, "DATA_TYPE_", "data_type", data_type),
+        packed=True,
+        lane=_enum(embedding_pb2.Lane, "LANE_", "lane", lane) if lane else None,
+        expected_fingerprint=expected_fingerprint,
+        ordered=ordered,
+    )
+
+
+def _enum(kind: Any, prefix: str, name: str, value: str) -> str:
+    """The name of "cls" in the enum Pooling."""
+    known = {key.removeprefix(prefix).lower(): key for key, number in kind.items() if number}
+    if value not in known:
+        raise ValueError(f'{name} is "{value}"; there is {", ".join(known)}')
+    return str(known[value])
+
+
+def _color(color: tuple[int, int, int] | None) -> embedding_pb2.Color | None:
+    if color is None:
+        return None
+    red, green, blue = color
+    return embedding_pb2.Color(red=red, green=green, blue=blue)

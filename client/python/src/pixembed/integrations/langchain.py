@@ -1,0 +1,51 @@
+"""For LangChain's vector stores: images by their paths or URIs, where LangChain has texts."""
+
+from __future__ import annotations
+
+import base64
+import urllib.parse
+import urllib.request
+
+from langchain_core.embeddings import Embeddings
+from typing_extensions import Unpack
+
+from pixembed._images import ImageLike
+from pixembed._options import EmbedOptions
+from pixembed.client import Client
+
+
+class PixembedEmbeddings(Embeddings):
+    """An image is named by a path, a file: URI, or a data: URI. Nothing is fetched from the net."""
+
+    def __init__(self, client: Client, **options: Unpack[EmbedOptions]) -> None:
+        self._client = client
+        self._options = options
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """A vector for each image."""
+        vectors = self._client.embed([_image(text) for text in texts], **self._options)
+        return [[float(value) for value in vector] for vector in vectors]
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of one image."""
+        return self.embed_documents([text])[0]
+
+    def embed_image(self, uris: list[str]) -> list[list[float]]:
+        """What stores of images call it."""
+        return self.embed_documents(uris)
+
+
+def _image(text: str) -> ImageLike:
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme == "data":
+        head, _, data = rest.partition(",")
+        return (
+            base64.b64decode(data)
+            if head.endswith(";base64")
+            else urllib.parse.unquote_to_bytes(data)
+        )
+    if colon and scheme == "file":
+        return urllib.request.url2pathname(urllib.parse.urlparse(text).path)
+    if colon and rest.startswith("//"):
+        raise ValueError(f"{scheme}: images are not fetched; give a path, a file: or a data: URI")
+    return text

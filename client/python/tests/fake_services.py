@@ -1,0 +1,139 @@
+"""Servers that do what the real one does only in its worst hour, and one that speaks TLS for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
+from pixembed.v1 import embedding_pb2, embedding_pb2_grpc
+
+VECTOR = embedding_pb2.Embedding(
+    values=[4.5], dimensions=1, data_type=embedding_pb2.DATA_TYPE_FLOAT32
+)
+
+
+@contextmanager
+def serving(
+    service: embedding_pb2_grpc.EmbeddingServiceServicer,
+    credentials: grpc.ServerCredentials | None = None,
+) -> Iterator[str]:
+    """Its port on loopback."""
+    server = grpc.server(ThreadPoolExecutor(8))
+    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(service, server)
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    try:
+        yield str(port)
+    finally:
+        server.stop(None).wait()
+
+
+class Fake(embedding_pb2_grpc.EmbeddingServiceServicer):
+    """One model of one dimension."""
+
+    def GetModel(self, request: Any, context: grpc.ServicerContext) -> embedding_pb2.Model:  # noqa: N802
+        return embedding_pb2.Model(name="fake", dimension=1)
+
+    def Embed(self, request: Any, context: grpc.ServicerContext) -> embedding_pb2.EmbedResponse:  # noqa: N802
+        results = [
+            embedding_pb2.EmbedResult(index=i, embedding=VECTOR) for i in range(len(request.images))
+        ]
+        return embedding_pb2.EmbedResponse(results=results)
+
+
+class Refusing(Fake):
+    """Refuses a number of calls, and says when to come back."""
+
+    def __init__(self, refusals: int, delay_seconds: int) -> None:
+        self.calls = 0
+        self._refusals = refusals
+        self._delay = Duration(seconds=delay_seconds, nanos=1_000_000)
+
+    def _refuse(self, context: grpc.ServicerContext) -> None:
+        self.calls += 1
+        if self.calls <= self._refusals:
+            status = status_pb2.Status(code=8, message="the queue is full")
+            status.details.add().Pack(error_details_pb2.ErrorInfo(reason="OVERLOADED"))
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=self._delay))
+            context.set_trailing_metadata(
+                (("grpc-status-details-bin", status.SerializeToString()),)
+            )
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, status.message)
+
+    def Embed(self, request: Any, context: grpc.ServicerContext) -> embedding_pb2.EmbedResponse:  # noqa: N802
+        self._refuse(context)
+        return super().Embed(request, context)
+
+    def EmbedStream(  # noqa: N802
+        self, requests: Iterator[Any], context: grpc.ServicerContext
+    ) -> Iterator[embedding_pb2.EmbedResult]:
+        self._refuse(context)
+        yield from answers(requests)
+
+
+class Breaking(Fake):
+    """Answers a number of images of each stream, then breaks it."""
+
+    def __init__(self, answered: int, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
+        self.calls = 0
+        self.first: list[embedding_pb2.EmbedRequest] = []
+        """The first request of each stream."""
+        self._answered = answered
+        self._code = code
+
+    def EmbedStream(  # noqa: N802
+        self, requests: Iterator[Any], context: grpc.ServicerContext
+    ) -> Iterator[embedding_pb2.EmbedResult]:
+        self.calls += 1
+        count = 0
+        for answer in answers(requests, self.first.append):
+            if count == self._answered:
+                break
+            yield answer
+            count = int(answer.index) + 1
+        if count == self._answered:
+            context.abort(self._code, "broken")
+
+
+def answers(
+    requests: Iterator[Any], on_first: Callable[[Any], object] = lambda request: None
+) -> Iterator[embedding_pb2.EmbedResult]:
+    count = 0
+    for request in requests:
+        if count == 0:
+            on_first(request)
+        for _ in request.images:
+            yield embedding_pb2.EmbedResult(index=count, embedding=VECTOR, fingerprint="f" * 64)
+            count += 1
+
+
+class Forwarding(embedding_pb2_grpc.EmbeddingServiceServicer):
+    """Hands everything on to a real server; keeps what came in the header authorization."""
+
+    def __init__(self, address: str) -> None:
+        self.tokens: list[str] = []
+        self._stub = embedding_pb2_grpc.EmbeddingServiceStub(grpc.insecure_channel(address))
+
+    def _note(self, context: grpc.ServicerContext) -> None:
+        self.tokens.append(dict(context.invocation_metadata()).get("authorization", ""))
+
+    def GetModel(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._note(context)
+        return self._stub.GetModel(request)
+
+    def Embed(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._note(context)
+        return self._stub.Embed(request)
+
+    def EmbedStream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        self._note(context)
+        yield from self._stub.EmbedStream(requests)

@@ -1,0 +1,226 @@
+"""Which server a call reaches, by which channel, under which cover."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import pickle
+import subprocess
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import grpc
+import numpy as np
+import pytest
+from fake_services import Fake, Forwarding, serving
+from pixembed_fixtures import Server, StartServer, encode, picture
+
+from pixembed import AsyncClient, Client, ServiceError, Tls
+
+IMAGE = encode(picture(40, 30, 1), "PNG")
+
+
+class Counting(Fake):
+    def __init__(self) -> None:
+        self.peers: list[str] = []
+
+    def Embed(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.peers.append(context.peer())
+        return super().Embed(request, context)
+
+
+def test_calls_take_several_addresses_in_turn() -> None:
+    services = [Counting(), Counting(), Counting()]
+    with serving(services[0]) as a, serving(services[1]) as b, serving(services[2]) as c:
+        addresses = [f"127.0.0.1:{a}", f"localhost:{b}", f"dns:///localhost:{c}"]
+        with Client(addresses) as client:
+            for _ in range(9):
+                client.embed([b"x"])
+    assert [len(service.peers) for service in services] == [3, 3, 3]
+
+
+def test_channels_are_as_many_connections() -> None:
+    service = Counting()
+    with serving(service) as port:
+        with Client(f"127.0.0.1:{port}", channels=3) as client:
+            for _ in range(9):
+                client.embed([b"x"])
+
+        async def embed() -> None:
+            async with AsyncClient(f"127.0.0.1:{port}", channels=2) as client:
+                for _ in range(9):
+                    await client.embed([b"x"])
+
+        assert len(set(service.peers)) == 3
+        asyncio.run(embed())
+    assert len(set(service.peers)) == 5
+
+
+def test_a_client_connects_anew_where_it_is_unpickled(server: Server) -> None:
+    with Client(server.address, channels=2, max_attempts=3) as client:
+        expected = client.embed([IMAGE])
+        pickled = pickle.dumps(client)
+    with pickle.loads(pickled) as again:
+        np.testing.assert_array_equal(again.embed([IMAGE]), expected)
+        assert pickle.dumps(again) == pickled
+
+
+def test_an_address_where_nobody_listens_costs_no_call(
+    vit: pathlib.Path, start_server: StartServer
+) -> None:
+    first, second = start_server(f"--model={vit}"), start_server(f"--model={vit}")
+    with Client([first.address, second.address]) as client:
+        client.wait_until_serving(60)
+        expected = client.embed([IMAGE])
+        first.kill()
+        for _ in range(6):
+            np.testing.assert_allclose(client.embed([IMAGE]), expected, rtol=0, atol=1e-5)
+        assert len(list(client.embed_stream([IMAGE] * 20))) == 20
+
+
+def test_a_stream_goes_on_at_another_address(vit: pathlib.Path, start_server: StartServer) -> None:
+    servers = [start_server(f"--model={vit}"), start_server(f"--model={vit}")]
+    with Client([server.address for server in servers], max_in_flight_images=20) as client:
+        indices = []
+        for result in client.embed_stream(IMAGE for _ in range(200)):
+            indices.append(result.index)
+            if len(indices) == 30:
+                # After GetModel at the first address the stream is at the second.
+                servers[1].kill()
+            if len(indices) == 100:
+                servers.append(start_server(f"--model={vit}", listen=servers[1].address))
+                servers[2].address  # noqa: B018  waits until it serves
+                servers[0].kill()
+    assert sorted(indices) == list(range(200))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"address": []}, "no address"),
+        ({"channels": 0}, "channels is 0"),
+        ({"max_attempts": 0}, "max_attempts is 0"),
+        ({"max_in_flight_images": 0}, "max_in_flight_images is 0"),
+        ({"max_in_flight_bytes": 0}, "max_in_flight_bytes is 0"),
+        ({"token": "secret"}, "insecure_token"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_argument_that_cannot_be_meant_is_refused(
+    kind: Any, arguments: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ValueError, match=text):
+        kind(**arguments)
+
+
+class Pki(NamedTuple):
+    """PEM files."""
+
+    ca: pathlib.Path
+    server_cert: pathlib.Path
+    server_key: pathlib.Path
+    client_cert: pathlib.Path
+    client_key: pathlib.Path
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """An authority, and certificates for "embeddings.test" and a client."""
+    folder = tmp_path_factory.mktemp("pki")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
+    for name in ("server", "client"):
+        openssl(
+            "req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
+        )
+        (folder / "names").write_text("subjectAltName=DNS:embeddings.test\n")
+        openssl(
+            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
+            *("-CAcreateserial", "-out", f"{name}.pem", "-extfile", "names"),
+        )
+    files = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
+    return Pki(*(folder / file for file in files))
+
+
+class Proxy(NamedTuple):
+    service: Forwarding
+    address: str
+
+
+@pytest.fixture
+def proxy(server: Server, pki: Pki) -> Iterator[Proxy]:
+    """TLS in front of the real server, for clients with a certificate."""
+    credentials = grpc.ssl_server_credentials(
+        [(pki.server_key.read_bytes(), pki.server_cert.read_bytes())],
+        root_certificates=pki.ca.read_bytes(),
+        require_client_auth=True,
+    )
+    service = Forwarding(server.address)
+    with serving(service, credentials) as port:
+        yield Proxy(service, f"127.0.0.1:{port}")
+
+
+def mutual(pki: Pki) -> Tls:
+    return Tls(pki.ca, pki.client_cert, str(pki.client_key), server_name="embeddings.test")
+
+
+def test_tls_with_certificates_of_both_sides_and_a_token(
+    proxy: Proxy, server: Server, pki: Pki
+) -> None:
+    tokens = iter(f"secret-{i}" for i in range(100))
+    with Client(server.address) as client:
+        expected = client.embed([IMAGE])
+    with Client(proxy.address, tls=mutual(pki), token=lambda: next(tokens)) as client:
+        np.testing.assert_array_equal(client.embed([IMAGE]), expected)
+        assert len(list(client.embed_stream([IMAGE] * 3))) == 3
+    # One token a call: GetModel, Embed, EmbedStream.
+    assert proxy.service.tokens == [f"Bearer secret-{i}" for i in range(3)]
+
+
+def test_tls_for_tasks(proxy: Proxy, pki: Pki) -> None:
+    ca, cert, key = (pem.read_bytes() for pem in (pki.ca, pki.client_cert, pki.client_key))
+    tls = Tls(ca, cert, key, server_name="embeddings.test")
+
+    async def embed() -> Any:
+        async with AsyncClient(proxy.address, tls=tls, token="secret") as client:
+            results = [result async for result in client.embed_stream([IMAGE] * 3)]
+            return len(results), await client.embed([IMAGE])
+
+    count, vectors = asyncio.run(embed())
+    assert (count, vectors.shape) == (3, (1, 32))
+    assert set(proxy.service.tokens) == {"Bearer secret"}
+
+
+@pytest.mark.parametrize("wrong", ["authority", "name", "no certificate", "no tls"])
+def test_tls_that_does_not_fit_is_unavailable(wrong: str, proxy: Proxy, pki: Pki) -> None:
+    tls: Any = {
+        "authority": True,  # gRPC's own list
+        "name": Tls(pki.ca, pki.client_cert, pki.client_key),
+        "no certificate": Tls(pki.ca, server_name="embeddings.test"),
+        "no tls": False,
+    }[wrong]
+    with Client(proxy.address, tls=tls, max_attempts=2) as client:
+        with pytest.raises(ServiceError) as raised:
+            client.embed([IMAGE])
+        assert raised.value.code == "UNAVAILABLE"
+    assert proxy.service.tokens == []
+
+
+def test_a_token_without_tls_needs_a_word(server: Server) -> None:
+    service = Forwarding(server.address)
+    with serving(service) as port:
+        address = f"127.0.0.1:{port}"
+        with Client(address, token="secret", insecure_token=True) as client:
+            assert client.embed([IMAGE]).shape == (1, 32)
+    assert set(service.tokens) == {"Bearer secret"}
+
+
+def test_a_certificate_needs_its_key_and_both_their_files(pki: Pki) -> None:
+    with pytest.raises(ValueError, match="both cert and key"):
+        Tls(cert=pki.client_cert)
+    with pytest.raises(FileNotFoundError):
+        Client(tls=Tls(ca="/none/ca.pem"))
