@@ -30,9 +30,12 @@ type Pooling int32
 
 const (
 	Pooling_POOLING_UNSPECIFIED Pooling = 0 // MEAN
-	Pooling_POOLING_MEAN        Pooling = 1 // mean over all tokens
+	Pooling_POOLING_MEAN        Pooling = 1 // mean over all tokens, those of padding included
 	Pooling_POOLING_CLS         Pooling = 2 // the class token, where the model has one
-	Pooling_POOLING_MAX         Pooling = 3 // maximum over all tokens, per feature
+	Pooling_POOLING_MAX         Pooling = 3 // maximum over all tokens, those of padding included, per feature
+	// Mean over the tokens of the image's own patches. Where there is no padding it would be MEAN
+	// under another name, and is refused (INVALID_OPTION).
+	Pooling_POOLING_MASKED_MEAN Pooling = 4
 )
 
 // Enum value maps for Pooling.
@@ -42,12 +45,14 @@ var (
 		1: "POOLING_MEAN",
 		2: "POOLING_CLS",
 		3: "POOLING_MAX",
+		4: "POOLING_MASKED_MEAN",
 	}
 	Pooling_value = map[string]int32{
 		"POOLING_UNSPECIFIED": 0,
 		"POOLING_MEAN":        1,
 		"POOLING_CLS":         2,
 		"POOLING_MAX":         3,
+		"POOLING_MASKED_MEAN": 4,
 	}
 )
 
@@ -1007,10 +1012,10 @@ type Model struct {
 	// config.json's model_type.
 	ModelType string `protobuf:"bytes,2,opt,name=model_type,json=modelType,proto3" json:"model_type,omitempty"`
 	Dimension uint32 `protobuf:"varint,3,opt,name=dimension,proto3" json:"dimension,omitempty"`
-	// Rows of last_hidden_state.
+	// Rows of last_hidden_state, those of padding included (Preprocessing.max_patches).
 	Tokens   uint32    `protobuf:"varint,4,opt,name=tokens,proto3" json:"tokens,omitempty"`
 	Poolings []Pooling `protobuf:"varint,5,rep,packed,name=poolings,proto3,enum=pixembed.v1.Pooling" json:"poolings,omitempty"`
-	// By pooling name ("mean", "cls", "max"), of last_hidden_state.
+	// By pooling name ("mean", "cls", "max", "masked_mean"), of last_hidden_state.
 	Fingerprints  map[string]string `protobuf:"bytes,6,rep,name=fingerprints,proto3" json:"fingerprints,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Preprocessing *Preprocessing    `protobuf:"bytes,7,opt,name=preprocessing,proto3" json:"preprocessing,omitempty"`
 	Limits        *Limits           `protobuf:"bytes,8,opt,name=limits,proto3" json:"limits,omitempty"`
@@ -1142,16 +1147,22 @@ type Preprocessing struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ProcessorType string                 `protobuf:"bytes,1,opt,name=processor_type,json=processorType,proto3" json:"processor_type,omitempty"`
 	Backend       string                 `protobuf:"bytes,2,opt,name=backend,proto3" json:"backend,omitempty"` // "torchvision" or "pil"
-	Resize        string                 `protobuf:"bytes,3,opt,name=resize,proto3" json:"resize,omitempty"`   // "shortest_edge 256", "224x224", "none"
-	Filter        string                 `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`   // "bicubic"
-	Crop          string                 `protobuf:"bytes,5,opt,name=crop,proto3" json:"crop,omitempty"`       // "224x224", "none"
-	InputHeight   uint32                 `protobuf:"varint,6,opt,name=input_height,json=inputHeight,proto3" json:"input_height,omitempty"`
-	InputWidth    uint32                 `protobuf:"varint,7,opt,name=input_width,json=inputWidth,proto3" json:"input_width,omitempty"`
-	Mean          []float64              `protobuf:"fixed64,8,rep,packed,name=mean,proto3" json:"mean,omitempty"`
-	Std           []float64              `protobuf:"fixed64,9,rep,packed,name=std,proto3" json:"std,omitempty"`
-	RescaleFactor float64                `protobuf:"fixed64,10,opt,name=rescale_factor,json=rescaleFactor,proto3" json:"rescale_factor,omitempty"`
+	// "shortest_edge 256", "224x224", "cover 224x384", "fit 224x224", "at most 256 patches of 16x16",
+	// "none"
+	Resize string `protobuf:"bytes,3,opt,name=resize,proto3" json:"resize,omitempty"`
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"` // "bicubic"
+	Crop   string `protobuf:"bytes,5,opt,name=crop,proto3" json:"crop,omitempty"`     // "224x224", "none"
+	// What the model sees of every image; where max_patches is not 0, of the largest square ones.
+	InputHeight   uint32    `protobuf:"varint,6,opt,name=input_height,json=inputHeight,proto3" json:"input_height,omitempty"`
+	InputWidth    uint32    `protobuf:"varint,7,opt,name=input_width,json=inputWidth,proto3" json:"input_width,omitempty"`
+	Mean          []float64 `protobuf:"fixed64,8,rep,packed,name=mean,proto3" json:"mean,omitempty"`
+	Std           []float64 `protobuf:"fixed64,9,rep,packed,name=std,proto3" json:"std,omitempty"`
+	RescaleFactor float64   `protobuf:"fixed64,10,opt,name=rescale_factor,json=rescaleFactor,proto3" json:"rescale_factor,omitempty"`
 	// do_convert_rgb: a PNG or GIF that names one transparent colour is put on white.
-	ConvertRgb    bool `protobuf:"varint,11,opt,name=convert_rgb,json=convertRgb,proto3" json:"convert_rgb,omitempty"`
+	ConvertRgb bool `protobuf:"varint,11,opt,name=convert_rgb,json=convertRgb,proto3" json:"convert_rgb,omitempty"`
+	// Where images keep their aspect ratio (SigLIP 2 NaFlex): the most patches that an image is cut
+	// into; what is missing is padded. 0: every image has one size.
+	MaxPatches    uint32 `protobuf:"varint,12,opt,name=max_patches,json=maxPatches,proto3" json:"max_patches,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1261,6 +1272,13 @@ func (x *Preprocessing) GetConvertRgb() bool {
 		return x.ConvertRgb
 	}
 	return false
+}
+
+func (x *Preprocessing) GetMaxPatches() uint32 {
+	if x != nil {
+		return x.MaxPatches
+	}
+	return 0
 }
 
 type Limits struct {
@@ -1423,7 +1441,8 @@ type ImageExplanation struct {
 	InputWidth  uint32 `protobuf:"varint,12,opt,name=input_width,json=inputWidth,proto3" json:"input_width,omitempty"`
 	InputHeight uint32 `protobuf:"varint,13,opt,name=input_height,json=inputHeight,proto3" json:"input_height,omitempty"`
 	// Of the decoded pixels, [height, width, 3] uint8, and of the model's input (pixel_values),
-	// [3, input_height, input_width] float32, little-endian. 64 hexadecimal digits.
+	// [3, input_height, input_width] float32, little-endian; of a model with patches, [max_patches,
+	// values of a patch], with the padding. 64 hexadecimal digits.
 	DecodedSha256 string `protobuf:"bytes,14,opt,name=decoded_sha256,json=decodedSha256,proto3" json:"decoded_sha256,omitempty"`
 	InputSha256   string `protobuf:"bytes,15,opt,name=input_sha256,json=inputSha256,proto3" json:"input_sha256,omitempty"`
 	// How: processor, backend, filter, mean and standard deviation.
@@ -1431,7 +1450,10 @@ type ImageExplanation struct {
 	// Of this answer; `decode` is more than an embedding's, since the whole picture is hashed too.
 	Timings *Timings `protobuf:"bytes,17,opt,name=timings,proto3" json:"timings,omitempty"`
 	// Of the space that an embedding under these options would live in.
-	Fingerprint   string `protobuf:"bytes,18,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	Fingerprint string `protobuf:"bytes,18,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// What the input is cut into, of at most preprocessing.max_patches, padding not counted. 0: every
+	// image has one size.
+	Patches       uint32 `protobuf:"varint,19,opt,name=patches,proto3" json:"patches,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1592,6 +1614,13 @@ func (x *ImageExplanation) GetFingerprint() string {
 	return ""
 }
 
+func (x *ImageExplanation) GetPatches() uint32 {
+	if x != nil {
+		return x.Patches
+	}
+	return 0
+}
+
 var File_pixembed_v1_embedding_proto protoreflect.FileDescriptor
 
 const file_pixembed_v1_embedding_proto_rawDesc = "" +
@@ -1675,7 +1704,7 @@ const file_pixembed_v1_embedding_proto_rawDesc = "" +
 	"\rhidden_states\x18\f \x01(\rR\fhiddenStates\x1a?\n" +
 	"\x11FingerprintsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc6\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe7\x02\n" +
 	"\rPreprocessing\x12%\n" +
 	"\x0eprocessor_type\x18\x01 \x01(\tR\rprocessorType\x12\x18\n" +
 	"\abackend\x18\x02 \x01(\tR\abackend\x12\x16\n" +
@@ -1690,7 +1719,9 @@ const file_pixembed_v1_embedding_proto_rawDesc = "" +
 	"\x0erescale_factor\x18\n" +
 	" \x01(\x01R\rrescaleFactor\x12\x1f\n" +
 	"\vconvert_rgb\x18\v \x01(\bR\n" +
-	"convertRgb\"\xda\x01\n" +
+	"convertRgb\x12\x1f\n" +
+	"\vmax_patches\x18\f \x01(\rR\n" +
+	"maxPatches\"\xda\x01\n" +
 	"\x06Limits\x12&\n" +
 	"\x0fmax_image_bytes\x18\x01 \x01(\x04R\rmaxImageBytes\x12(\n" +
 	"\x10max_image_pixels\x18\x02 \x01(\x04R\x0emaxImagePixels\x12$\n" +
@@ -1700,7 +1731,7 @@ const file_pixembed_v1_embedding_proto_rawDesc = "" +
 	"\x13ExplainImageRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x123\n" +
-	"\aoptions\x18\x03 \x01(\v2\x19.pixembed.v1.EmbedOptionsR\aoptions\"\x84\x05\n" +
+	"\aoptions\x18\x03 \x01(\v2\x19.pixembed.v1.EmbedOptionsR\aoptions\"\x9e\x05\n" +
 	"\x10ImageExplanation\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\tR\x06format\x12\x12\n" +
@@ -1721,12 +1752,14 @@ const file_pixembed_v1_embedding_proto_rawDesc = "" +
 	"\finput_sha256\x18\x0f \x01(\tR\vinputSha256\x12@\n" +
 	"\rpreprocessing\x18\x10 \x01(\v2\x1a.pixembed.v1.PreprocessingR\rpreprocessing\x12.\n" +
 	"\atimings\x18\x11 \x01(\v2\x14.pixembed.v1.TimingsR\atimings\x12 \n" +
-	"\vfingerprint\x18\x12 \x01(\tR\vfingerprint*V\n" +
+	"\vfingerprint\x18\x12 \x01(\tR\vfingerprint\x12\x18\n" +
+	"\apatches\x18\x13 \x01(\rR\apatches*o\n" +
 	"\aPooling\x12\x17\n" +
 	"\x13POOLING_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fPOOLING_MEAN\x10\x01\x12\x0f\n" +
 	"\vPOOLING_CLS\x10\x02\x12\x0f\n" +
-	"\vPOOLING_MAX\x10\x03*\x95\x01\n" +
+	"\vPOOLING_MAX\x10\x03\x12\x17\n" +
+	"\x13POOLING_MASKED_MEAN\x10\x04*\x95\x01\n" +
 	"\bDataType\x12\x19\n" +
 	"\x15DATA_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11DATA_TYPE_FLOAT32\x10\x01\x12\x15\n" +
