@@ -63,7 +63,8 @@ void CheckProcessor(const Config& config, std::string_view model_type, Backend b
   if (!processor.ok()) return;
   const pixembed::PreprocessSpec& spec = processor->spec;
   Require(!processor->type.empty());
-  Require(spec.backend == backend || model_type == "timm_wrapper");
+  // Two classes exist in one backend only.
+  Require(spec.backend == backend || model_type == "timm_wrapper" || spec.rescale_first);
   if (spec.resize) {
     const auto& [exact, shortest_edge, longest_edge, cover, fit, patches] = *spec.resize;
     int forms = (shortest_edge > 0 ? 1 : 0) + (patches ? 1 : 0);
