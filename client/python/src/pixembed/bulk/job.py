@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pixembed._results import Result
 from pixembed.bulk.parts import Format, Parts, Row, digest_of, write_whole
 from pixembed.bulk.sources import Source
-from pixembed.client import Client, Result
+from pixembed.client import Client
 from pixembed.errors import ImageError
 
 JOB_FILE = "job.json"
