@@ -1,6 +1,7 @@
 #include "server/http_server.h"
 
 #include <microhttpd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -293,8 +294,9 @@ bool HttpServer::Reserve(std::size_t bytes) {
 absl::Status HttpServer::Stop(TimePoint deadline) {
   const std::lock_guard one(stop_mutex_);
   if (daemon_ == nullptr) return absl::OkStatus();
+  // Its threads may look at the socket until they end: it is closed after them.
   const MHD_socket listener = MHD_quiesce_daemon(daemon_);
-  if (listener != MHD_INVALID_SOCKET) close(listener);
+  if (listener != MHD_INVALID_SOCKET) shutdown(listener, SHUT_RDWR);
   std::size_t cut_off = 0;
   {
     std::unique_lock lock(mutex_);
@@ -303,6 +305,7 @@ absl::Status HttpServer::Stop(TimePoint deadline) {
     changed_.wait(lock, [this] { return unanswered_ == 0; });
   }
   MHD_stop_daemon(std::exchange(daemon_, nullptr));
+  if (listener != MHD_INVALID_SOCKET) close(listener);
   if (cut_off == 0) return absl::OkStatus();
   return MakeError(Reason::kDeadlineExceeded,
                    absl::StrCat(cut_off, " HTTP requests were cut off at the drain deadline"));
