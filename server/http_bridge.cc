@@ -103,26 +103,36 @@ HttpResponse NoRoute(const HttpRequest& request, std::string_view allowed) {
 
 // A request whose images are in the engine. Shared by them; the last one answers.
 struct HttpBridge::Gathering {
+  Gathering(const HttpFormat& its_format, HttpEmbedCall its_call, EmbedPlan its_plan,
+            HttpReply its_reply)
+      : format(its_format),
+        call(std::move(its_call)),
+        plan(std::move(its_plan)),
+        reply(std::move(its_reply)),
+        outcomes(call.images.size()),
+        left(call.images.size()) {}
+
   const HttpFormat& format;
-  HttpEmbedCall call;
-  EmbedPlan plan;
+  const HttpEmbedCall call;
+  const EmbedPlan plan;
   HttpReply reply;
   std::vector<absl::StatusOr<Outcome>> outcomes;
   std::atomic<std::size_t> left;
 };
 
-HttpBridge::HttpBridge(Engine& engine, ServedModels models, const HttpBridgeOptions& options)
-    : engine_(engine), models_(std::move(models)), options_(options) {}
+HttpBridge::HttpBridge(Engine& engine, ServedModels models, HttpBridgeOptions options)
+    : engine_(engine), models_(std::move(models)), options_(std::move(options)) {}
 
 absl::StatusOr<std::unique_ptr<HttpBridge>> HttpBridge::Start(Engine& engine, ServedModels models,
-                                                              const HttpBridgeOptions& options) {
-  std::unique_ptr<HttpBridge> bridge(new HttpBridge(engine, std::move(models), options));
+                                                              HttpBridgeOptions options) {
+  std::unique_ptr<HttpBridge> bridge(new HttpBridge(engine, std::move(models), std::move(options)));
   HttpBridge* const self = bridge.get();
-  auto server = HttpServer::Start({.listen = options.listen,
-                                   .max_body_bytes = options.limits.max_message_bytes,
-                                   .max_receive_bytes = options.max_receive_bytes,
-                                   .max_connections = options.max_connections,
-                                   .threads = options.threads,
+  const HttpBridgeOptions& set = self->options_;
+  auto server = HttpServer::Start({.listen = set.listen,
+                                   .max_body_bytes = set.limits.max_message_bytes,
+                                   .max_receive_bytes = set.max_receive_bytes,
+                                   .max_connections = set.max_connections,
+                                   .threads = set.threads,
                                    .refuse =
                                        [self](const absl::Status& status) {
                                          return HttpError(status, self->engine_.RetryDelay());
@@ -153,7 +163,7 @@ void HttpBridge::Embed(const HttpFormat& format, HttpRequest request, HttpReply 
   const auto refuse = [&format, delay = engine_.RetryDelay()](HttpReply& to, absl::Status status) {
     to([&format, delay, status = std::move(status)] { return format.refuse(status, delay); });
   };
-  absl::StatusOr<HttpEmbedCall> call = format.read(std::move(request));
+  absl::StatusOr<HttpEmbedCall> call = format.read(request);
   if (!call.ok()) return refuse(reply, call.status());
   absl::StatusOr<EmbedPlan> plan = MakePlan(models_, call->model, call->options, Lane::kOnline);
   if (!plan.ok()) return refuse(reply, plan.status());
@@ -166,8 +176,7 @@ void HttpBridge::Embed(const HttpFormat& format, HttpRequest request, HttpReply 
   }
 
   const auto gathering =
-      std::make_shared<Gathering>(format, *std::move(call), *std::move(plan), std::move(reply),
-                                  std::vector<absl::StatusOr<Outcome>>(images), images);
+      std::make_shared<Gathering>(format, *std::move(call), *std::move(plan), std::move(reply));
   const TimePoint deadline = Clock::now() + options_.timeout;
   std::vector<Item> items;
   items.reserve(images);

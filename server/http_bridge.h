@@ -46,7 +46,7 @@ class HttpBridge {
  public:
   // Listens and serves. The engine outlives the bridge. Errors: those of HttpServer::Start.
   static absl::StatusOr<std::unique_ptr<HttpBridge>> Start(Engine& engine, ServedModels models,
-                                                           const HttpBridgeOptions& options);
+                                                           HttpBridgeOptions options);
   HttpBridge(const HttpBridge&) = delete;
   HttpBridge& operator=(const HttpBridge&) = delete;
   ~HttpBridge() = default;
@@ -63,7 +63,7 @@ class HttpBridge {
  private:
   struct Gathering;
 
-  HttpBridge(Engine& engine, ServedModels models, const HttpBridgeOptions& options);
+  HttpBridge(Engine& engine, ServedModels models, HttpBridgeOptions options);
 
   void Handle(HttpRequest request, HttpReply reply);
   void Embed(const HttpFormat& format, HttpRequest request, HttpReply reply);

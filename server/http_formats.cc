@@ -177,7 +177,7 @@ absl::Status ReadPart(const Json& part, HttpEmbedCall& call) {
     call.images.push_back({.id = "", .data = *std::move(data)});
     return absl::OkStatus();
   }
-  if (type == "text" && At(part, "text") == "") return absl::OkStatus();
+  if (type == "text" && At(part, "text") == Json("")) return absl::OkStatus();
   return Malformed("a part of messages is no image_url; this server embeds images only");
 }
 
@@ -207,12 +207,12 @@ absl::Status ReadOpenAiField(const std::string& name, const Json& value, HttpEmb
     call.base64 = value == "base64";
     if (call.base64 || value == "float") return absl::OkStatus();
     return MakeError(Reason::kInvalidOption, absl::StrCat("encoding_format is ", Text(value),
-                                                          "; possible: \"float\", \"base64\""));
+                                                          R"(; possible: "float", "base64")"));
   }
   return SetFromJson(name, value, call);
 }
 
-absl::StatusOr<HttpEmbedCall> ReadOpenAi(HttpRequest request) {
+absl::StatusOr<HttpEmbedCall> ReadOpenAi(HttpRequest& request) {
   absl::StatusOr<HttpEmbedCall> call = ReadQuery(request);
   if (!call.ok()) return call.status();
   const absl::StatusOr<Json> json = ParseObject(request.body);
@@ -294,7 +294,7 @@ absl::StatusOr<HttpEmbedCall> ReadRequestJson(const std::string& body) {
   return call;
 }
 
-absl::StatusOr<HttpEmbedCall> ReadOwn(HttpRequest request) {
+absl::StatusOr<HttpEmbedCall> ReadOwn(HttpRequest& request) {
   if (request.media_type == "application/json") {
     if (request.query.empty()) return ReadRequestJson(request.body);
     return Malformed("a JSON body holds its options itself; the query must be empty");
@@ -342,7 +342,7 @@ absl::StatusOr<std::string> ReadWeaviateImage(const Json& json, std::string_view
 }
 
 // multi2vec-clip: {"texts": [], "images": ["base64"]}.
-absl::StatusOr<HttpEmbedCall> ReadVectorize(HttpRequest request) {
+absl::StatusOr<HttpEmbedCall> ReadVectorize(HttpRequest& request) {
   absl::StatusOr<HttpEmbedCall> call = ReadQuery(request);
   if (!call.ok()) return call.status();
   const absl::StatusOr<Json> json = ParseObject(request.body);
@@ -380,7 +380,7 @@ HttpResponse AnswerVectorize(const HttpEmbedAnswer& answer) {
 }
 
 // img2vec-neural: {"id": "...", "image": "base64"}.
-absl::StatusOr<HttpEmbedCall> ReadVectors(HttpRequest request) {
+absl::StatusOr<HttpEmbedCall> ReadVectors(HttpRequest& request) {
   absl::StatusOr<HttpEmbedCall> call = ReadQuery(request);
   if (!call.ok()) return call.status();
   const absl::StatusOr<Json> json = ParseObject(request.body);

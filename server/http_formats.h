@@ -41,8 +41,8 @@ struct HttpEmbedAnswer {
 // One format. All are POST.
 struct HttpFormat {
   std::string_view path;
-  // Errors: MALFORMED_REQUEST, INVALID_OPTION.
-  absl::StatusOr<HttpEmbedCall> (*read)(HttpRequest request);
+  // May take the images out of the request. Errors: MALFORMED_REQUEST, INVALID_OPTION.
+  absl::StatusOr<HttpEmbedCall> (*read)(HttpRequest& request);
   HttpResponse (*answer)(const HttpEmbedAnswer& answer);
   // Of a request that failed as a whole.
   HttpResponse (*refuse)(const absl::Status& status, std::chrono::milliseconds retry_delay);

@@ -58,8 +58,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto formats = pixembed::HttpFormats();
   const HttpFormat& format = formats[data[0] % formats.size()];
   const std::string_view rest(reinterpret_cast<const char*>(data) + 2, size - 2);
-  const absl::StatusOr<pixembed::HttpEmbedCall> call =
-      format.read(MakeRequest(format, data[1], rest));
+  HttpRequest request = MakeRequest(format, data[1], rest);
+  const absl::StatusOr<pixembed::HttpEmbedCall> call = format.read(request);
   if (call.ok()) {
     std::size_t bytes = 0;
     for (const pixembed::HttpImage& image : call->images) bytes += image.data.size();

@@ -215,11 +215,11 @@ std::vector<BadJson> BadJsons() {
       {openai, R"({"messages": [{"content": [{"type": 3}]}]})", malformed, "images only"},
       {openai, R"({"messages": [{"content": [{"type": "image_url", "image_url": {"url": 3}}]}]})",
        malformed, "image_url 0 is not a string"},
-      {openai, R"({"modality": "text"})", option, "possible: \"image\""},
-      {openai, R"({"encoding_format": "int8"})", option, "\"float\", \"base64\""},
-      {openai, R"({"poolng": "cls"})", option, "there is no option \"poolng\""},
+      {openai, R"({"modality": "text"})", option, R"(possible: "image")"},
+      {openai, R"({"encoding_format": "int8"})", option, R"("float", "base64")"},
+      {openai, R"({"poolng": "cls"})", option, R"(there is no option "poolng")"},
       {openai, R"({"dimensions": {}})", option, "dimensions is neither"},
-      {openai, R"({"dimensions": 2.5})", option, "dimensions is \"2.5\""},
+      {openai, R"({"dimensions": 2.5})", option, R"(dimensions is "2.5")"},
       {openai, R"({"layers": [1.5]})", option, "layers is neither"},
       {openai, R"({"model": "other", "input": []})", "UNKNOWN_MODEL", "other"},
       {"/v1/embed", "{\"imges\": []}", malformed, "EmbedRequest in JSON"},
@@ -250,7 +250,8 @@ TEST_F(HttpBridgeTest, JsonOfMoreValuesThanItMayHoldIsRefused) {
 std::string Form(const std::vector<std::pair<std::string, std::string>>& fields) {
   std::string body;
   for (const auto& [head, data] : fields) {
-    body += "--boundary\r\nContent-Disposition: form-data; " + head + "\r\n\r\n" + data + "\r\n";
+    absl::StrAppend(&body, "--boundary\r\nContent-Disposition: form-data; ", head, "\r\n\r\n", data,
+                    "\r\n");
   }
   return body + "--boundary--\r\n";
 }
@@ -258,11 +259,11 @@ constexpr char kFormType[] = "multipart/form-data; boundary=boundary";
 
 TEST_F(HttpBridgeTest, AFormGivesAResultPerImageUnderItsFileName) {
   StartBridge();
-  const std::string body = Form({{"name=\"image\"; filename=\"a.bmp\"", SolidImage(5)},
-                                 {"name=\"normalize\"", "true"},
-                                 {"name=\"image\"; filename=\"b.bmp\"", "broken"},
+  const std::string body = Form({{R"(name="image"; filename="a.bmp")", SolidImage(5)},
+                                 {R"(name="normalize")", "true"},
+                                 {R"(name="image"; filename="b.bmp")", "broken"},
                                  {"name=\"image\"; filename=\"\xFF.bmp\"", SolidImage(0, 7)},
-                                 {"name=\"image\"", ""}});
+                                 {R"(name="image")", ""}});
   const Answer answer = Post("/v1/embed?model=fake", body, kFormType);
   ASSERT_EQ(answer.status, 200) << answer.body;
   const Json json = answer.json();
@@ -314,7 +315,7 @@ TEST_F(HttpBridgeTest, AnEmbedRequestInJsonIsTheServicesOwn) {
 TEST_F(HttpBridgeTest, AFormThatEndsAnywhereBeforeItsEndIsRefused) {
   StartBridge();
   const std::string whole =
-      Form({{"name=\"image\"", SolidImage(5).substr(0, 60)}, {"name=\"normalize\"", "true"}});
+      Form({{R"(name="image")", SolidImage(5).substr(0, 60)}, {R"(name="normalize")", "true"}});
   const std::string end = "\r\n";  // behind the last delimiter; it may be missing
   for (std::size_t size = 0; size < whole.size() - end.size(); ++size) {
     const Answer answer = Post("/v1/embed", whole.substr(0, size), kFormType);
@@ -325,9 +326,9 @@ TEST_F(HttpBridgeTest, AFormThatEndsAnywhereBeforeItsEndIsRefused) {
 
 TEST_F(HttpBridgeTest, AFormOfAnUnknownFieldOrWithoutABoundaryIsRefused) {
   StartBridge();
-  const Answer unknown = Post("/v1/embed", Form({{"name=\"imge\"", "x"}}), kFormType);
+  const Answer unknown = Post("/v1/embed", Form({{R"(name="imge")", "x"}}), kFormType);
   EXPECT_EQ(unknown.json()["error"]["code"], "INVALID_OPTION");
-  const std::string form = Form({{"name=\"image\"", SolidImage(5)}});
+  const std::string form = Form({{R"(name="image")", SolidImage(5)}});
   const Answer bare = Post("/v1/embed", form, "multipart/form-data");
   EXPECT_EQ(bare.json()["error"]["code"], "MALFORMED_REQUEST");
   EXPECT_EQ(Post("/v1/embed", "no form", kFormType).status, 400);
