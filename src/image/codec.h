@@ -72,9 +72,10 @@ absl::StatusOr<ImageHeader> HeaderFor(Format format, std::string_view mode, std:
                                       const DecodeLimits& limits);
 
 // The most that ReadHeader holds for a file of so many bytes, whatever it says: libraries index the
-// chunks of a file, and tags of it are read as numbers, up to 8 bytes for one.
+// chunks of a file, and tags of it are read as numbers, up to 8 bytes for one. Texts of a PNG are
+// inflated to a mebibyte each, items of an AVIF are as large as codec_avif.cc lets them be.
 constexpr std::size_t HeaderMemory(std::size_t encoded_bytes) {
-  return 8 * encoded_bytes + (std::size_t{1} << 20);
+  return 8 * encoded_bytes + (std::size_t{8} << 20);
 }
 
 // The orientation, 1 to 8, that the metadata say and Decode applies only where its policy asks; 1

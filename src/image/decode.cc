@@ -110,6 +110,10 @@ absl::StatusOr<ImageHeader> ReadHeader(std::span<const std::byte> encoded,
     if (!header.ok()) return header;
     const absl::StatusOr<int> orientation = OrientationToApply(**codec, bytes, policy);
     if (!orientation.ok()) return orientation.status();
+    // Decode reads it too, before it has pixels.
+    if (policy.apply_exif_orientation) {
+      header->decoded_bytes = std::max(header->decoded_bytes, HeaderMemory(bytes.size()));
+    }
     const auto pixels = static_cast<std::size_t>(header->width) * header->height;
     if (*orientation != kUpright) header->decoded_bytes += 3 * pixels;
     if (policy.background.has_value()) header->decoded_bytes += 4 * pixels;

@@ -153,7 +153,7 @@ struct ImageHeader {
 };
 
 // Reads format and size (of the image that Decode gives), and checks the limits. Holds less than 8
-// bytes for each encoded one, and a mebibyte, meanwhile.
+// bytes for each encoded one, and 8 mebibytes, meanwhile.
 // Errors: EMPTY_IMAGE (no bytes), UNSUPPORTED_FORMAT, TRUNCATED_IMAGE or CORRUPT_IMAGE (unreadable
 // header, or metadata that the policy needs), TOO_MANY_BYTES, TOO_MANY_PIXELS; all
 // INVALID_ARGUMENT.

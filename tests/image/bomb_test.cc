@@ -360,6 +360,51 @@ TEST(WebpBomb, PrefixCodesForEveryFewPixelsAreCounted) {
 
 // ---- JPEG
 
+std::string BigEndian(std::uint32_t value, int bytes) {
+  std::string text;
+  for (int i = bytes - 1; i >= 0; --i) text.push_back(static_cast<char>(value >> (8 * i)));
+  return text;
+}
+
+std::string AvifBox(std::string_view type, const std::string& payload) {
+  return BigEndian(static_cast<std::uint32_t>(payload.size()) + 8, 4) + std::string(type) + payload;
+}
+
+// An AVIF of one item, with these boxes beside what that needs.
+std::string Avif(const std::string& in_meta, const std::string& in_properties = "") {
+  const std::string version = Zeros(4);
+  const std::string entry =
+      AvifBox("infe", BigEndian(0x02000000, 4) + BigEndian(1, 2) + Zeros(2) + "av01" + Zeros(1));
+  return AvifBox("ftyp", "avif" + Zeros(4) + "avifmif1miaf") +
+         AvifBox("meta", version + AvifBox("hdlr", Zeros(8) + "pict" + Zeros(13)) +
+                             AvifBox("pitm", version + BigEndian(1, 2)) +
+                             AvifBox("iloc", version + "D" + Zeros(1) + BigEndian(1, 2) +
+                                                 BigEndian(1, 2) + BigEndian(0, 2) +
+                                                 BigEndian(1, 2) + Zeros(4) + BigEndian(8, 4)) +
+                             AvifBox("iinf", version + BigEndian(1, 2) + entry) +
+                             AvifBox("iprp", in_properties) + in_meta) +
+         AvifBox("mdat", Zeros(16));
+}
+
+TEST(AvifBomb, ItemsThatAreOnlyNamedAreBounded) {
+  std::string associations = Zeros(4) + BigEndian(60'000, 4);
+  std::string references = Zeros(4);
+  for (std::uint32_t id = 2; id < 60'002; ++id) {
+    associations += BigEndian(id, 2) + Zeros(1);
+    references += AvifBox("dimg", BigEndian(1, 2) + BigEndian(1, 2) + BigEndian(id, 2));
+  }
+  for (const std::string& file :
+       {Avif("", AvifBox("ipco", "") + AvifBox("ipma", associations)),
+        Avif(AvifBox("iref", references)),
+        AvifBox("ftyp", "avif" + Zeros(4) + "avifmif1miaf") +
+            AvifBox("moov", AvifBox("trak", Avif(AvifBox("iref", references)))),
+        Avif("", AvifBox("ipco", Repeated(AvifBox("free", ""), kMillion)))}) {
+    const absl::Status status = DecodeWithinBounds(file);
+    EXPECT_FALSE(status.ok());
+    EXPECT_EQ(ReasonOf(status), Reason::kUnsupportedFormat) << status;
+  }
+}
+
 TEST(JpegBomb, TheCoefficientsOfAProgressivePictureAreCounted) {
   const std::string file =
       absl::StrCat("\xff\xd8\xff\xdb", std::string("\x00\x43\x00", 3), std::string(64, '\x01'),
