@@ -109,17 +109,18 @@ PYTHON
 }
 
 # The Go of the PATH, where it is new enough for client/go and its tools; else the one that is pinned here,
-# from the module proxies of GOPROXY.
+# from the module proxies of GOPROXY. Debian's Go is too old, but knows the public ones.
 go_toolchain() {
   local wanted have proxies
   wanted=$(sed -n 's/^go //p' client/go/go.mod client/go/tools/go.mod | sort -V | tail -n 1)
   have=$(go env GOVERSION 2>/dev/null | sed 's/^go//; s/ .*//') || have=
   [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1)" != "$wanted" ] || return 0
+  command -v go >/dev/null || apt_install golang-go
   step "Go ${PIXEMBED_GO##*-}; there is ${have:-none}, and client/go needs $wanted"
-  proxies=${GOPROXY:-$(go env GOPROXY 2>/dev/null)} || true
+  proxies=${GOPROXY:-$(go env GOPROXY)}
   "$PYTHON" deploy/fetch_go.py "go${PIXEMBED_GO##*-}" \
     30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7 \
-    "$PIXEMBED_GO" "${proxies:-https://proxy.golang.org}"
+    "$PIXEMBED_GO" "$proxies"
   source deploy/environment.sh  # puts it on the PATH
 }
 

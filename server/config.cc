@@ -442,8 +442,8 @@ absl::StatusOr<ServerConfig> ReadConfig() {
 
 std::string DefaultOf(std::string_view flag) {
   std::string value = Flag(flag).DefaultValue();
-  // The model is the only one that must be given.
-  return value.empty() && flag == "model" ? "(required)" : value;
+  if (!value.empty()) return value;
+  return flag == "model" ? "(required)" : "(none)";  // the only one that must be given
 }
 
 }  // namespace

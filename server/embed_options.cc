@@ -240,9 +240,12 @@ absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string
   return plan;
 }
 
-absl::Status TooManyImages(std::size_t images, std::size_t max_images) {
+absl::Status CheckImageCount(std::size_t images, const RequestLimits& limits) {
+  if (images == 0) return MakeError(Reason::kEmptyRequest, "the request holds no images");
+  if (images <= limits.max_request_images) return absl::OkStatus();
   return MakeError(Reason::kTooManyImages,
-                   absl::StrCat("the request holds ", images, " images, more than the ", max_images,
+                   absl::StrCat("the request holds ", images, " images, more than the ",
+                                limits.max_request_images,
                                 " of --max_request_images; EmbedStream takes any number"));
 }
 

@@ -33,8 +33,9 @@ struct EmbedPlan {
 absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string& model,
                                    const v1::EmbedOptions& options, Lane default_lane);
 
-// TOO_MANY_IMAGES for a request of `images`: both numbers and the flag.
-absl::Status TooManyImages(std::size_t images, std::size_t max_images);
+// Whether a request may hold so many images. Errors: EMPTY_REQUEST; TOO_MANY_IMAGES with both
+// numbers and the flag.
+absl::Status CheckImageCount(std::size_t images, const RequestLimits& limits);
 
 // Writes down where the time of an image went.
 void SetTimings(const Timings& timings, v1::Timings& times);

@@ -53,8 +53,9 @@ Task EmbedStream::Admit(grpc::ByteBuffer& bytes, absl::Status& failure) {
 }
 
 absl::Status EmbedStream::CheckPlan(const v1::EmbedRequest& request) {
-  if (static_cast<std::size_t>(request.images_size()) > limits_.max_request_images) {
-    return TooManyImages(request.images_size(), limits_.max_request_images);
+  const auto images = static_cast<std::size_t>(request.images_size());
+  if (images > 0) {  // a message of a stream may be without
+    if (absl::Status status = CheckImageCount(images, limits_); !status.ok()) return status;
   }
   if (!plan_.has_value()) {
     absl::StatusOr<EmbedPlan> plan =

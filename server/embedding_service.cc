@@ -66,10 +66,7 @@ absl::StatusOr<EmbeddingService::Admitted> EmbeddingService::Admit(const Call& c
                      "options.ordered is not kept by EmbedBatch; Embed and EmbedStream keep it");
   }
   const auto images = static_cast<std::size_t>(request->images_size());
-  if (images == 0) return MakeError(Reason::kEmptyRequest, "the request holds no images");
-  if (images > limits_.max_request_images) {
-    return TooManyImages(images, limits_.max_request_images);
-  }
+  if (absl::Status status = CheckImageCount(images, limits_); !status.ok()) return status;
   auto outbox = std::make_shared<Outbox>(call.queue());
   if (absl::Status status =
           engine_.Submit(plan->model->index(), MakeItems(call, request, *plan, outbox, 0));

@@ -168,11 +168,8 @@ void HttpBridge::Embed(const HttpFormat& format, HttpRequest request, HttpReply 
   absl::StatusOr<EmbedPlan> plan = MakePlan(models_, call->model, call->options, Lane::kOnline);
   if (!plan.ok()) return refuse(reply, plan.status());
   const std::size_t images = call->images.size();
-  if (images == 0) {
-    return refuse(reply, MakeError(Reason::kEmptyRequest, "the request holds no images"));
-  }
-  if (images > options_.limits.max_request_images) {
-    return refuse(reply, TooManyImages(images, options_.limits.max_request_images));
+  if (absl::Status status = CheckImageCount(images, options_.limits); !status.ok()) {
+    return refuse(reply, std::move(status));
   }
 
   const auto gathering =

@@ -310,7 +310,7 @@ absl::StatusOr<HttpEmbedCall> ReadOwn(HttpRequest& request) {
 Json ErrorJson(const absl::Status& status) {
   const std::optional<Reason> reason = ReasonOf(status);
   const int code = HttpStatusOf(status);
-  return {{"message", std::string(ToRpcStatus(status, {}).message())},
+  return {{"message", MessageText(status)},
           {"type", code < 500 ? "invalid_request_error" : "server_error"},
           {"param", nullptr},
           {"code", reason.has_value() ? std::string(Describe(*reason).name) : "INTERNAL"}};
@@ -364,7 +364,7 @@ absl::StatusOr<HttpEmbedCall> ReadVectorize(HttpRequest& request) {
 
 HttpResponse RefuseWeaviate(const absl::Status& status, std::chrono::milliseconds retry_delay) {
   HttpResponse response = HttpError(status, retry_delay);
-  response.body = Text({{"error", std::string(ToRpcStatus(status, {}).message())}});
+  response.body = Text({{"error", MessageText(status)}});
   return response;
 }
 

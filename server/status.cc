@@ -60,10 +60,12 @@ absl::Status WithMetadata(absl::Status status, std::string_view key, std::string
   return status;
 }
 
+std::string MessageText(const absl::Status& status) { return Cut(absl::StrCat(status.message())); }
+
 google::rpc::Status ToRpcStatus(const absl::Status& status, std::chrono::milliseconds retry_delay) {
   google::rpc::Status result;
   result.set_code(static_cast<int>(status.code()));
-  result.set_message(Cut(absl::StrCat(status.message())));
+  result.set_message(MessageText(status));
   if (const std::optional<Reason> reason = ReasonOf(status); reason.has_value()) {
     result.add_details()->PackFrom(ToErrorInfo(*reason, status));
   }
@@ -78,7 +80,7 @@ std::string StatusText(const absl::Status& status) {
   const std::optional<Reason> reason = ReasonOf(status);
   const std::string name = reason.has_value() ? std::string(Describe(*reason).name)
                                               : absl::StatusCodeToString(status.code());
-  return absl::StrCat(name, ": ", Cut(absl::StrCat(status.message())));
+  return absl::StrCat(name, ": ", MessageText(status));
 }
 
 grpc::Status ToGrpcStatus(const absl::Status& status, std::chrono::milliseconds retry_delay) {

@@ -27,10 +27,13 @@ absl::Status WithMetadata(absl::Status status, std::string_view key, std::string
 // REQUIRES: the message is UTF-8.
 google::rpc::Status ToRpcStatus(const absl::Status& status, std::chrono::milliseconds retry_delay);
 
-// The same in one line: "REASON: message", the code's name where there is no reason; "" for OK.
+// The message, cut where it is longer than kMaxStatusMessageBytes.
+std::string MessageText(const absl::Status& status);
+
+// The status in one line: "REASON: message", the code's name where there is no reason; "" for OK.
 std::string StatusText(const absl::Status& status);
 
-// The same as the status of a call; the details are the google.rpc.Status.
+// ToRpcStatus as the status of a call; the details are the google.rpc.Status.
 grpc::Status ToGrpcStatus(const absl::Status& status, std::chrono::milliseconds retry_delay);
 
 }  // namespace pixembed

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/checkpoint/json.h"
+#include "src/checkpoint/processor_values.h"
 #include "src/checkpoint/timm_processor.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
@@ -176,26 +177,9 @@ constexpr std::array kClassOfModelType = {
     ModelTypeRow{"vit_msn", "ViTImageProcessor"},
 };
 
-constexpr int kMaxSide = 65'535;
 constexpr int kMaxPatches = 65'535;
 // PIL.Image.Resampling.MKS2021 of Pillow 13; Filter ends before.
 constexpr std::int64_t kMaxResampling = 7;
-constexpr double kMaxMean = 1e6;
-constexpr double kMinCropPart = 1e-3;
-constexpr double kMaxCropPart = 1e3;
-// A divisor: zero is a division by zero in the reference too.
-constexpr double kMinDivisor = 1e-9;
-constexpr double kMaxDivisor = 1e9;
-
-absl::Status Corrupt(const Config& config, std::string_view key, std::string_view rule) {
-  return MakeError(Reason::kCheckpointCorrupt,
-                   absl::StrCat(config.Describe(key), " must be ", std::string(rule)));
-}
-
-absl::Status Unsupported(const Config& config, std::string_view key, std::string_view what) {
-  return MakeError(Reason::kUnsupportedProcessor,
-                   absl::StrCat(config.Describe(key), ": ", std::string(what)));
-}
 
 // A "do_*" key: null is off, whatever the class's default.
 absl::StatusOr<bool> Flag(const Config& config, std::string_view key, bool fallback) {
@@ -206,7 +190,7 @@ absl::StatusOr<bool> Flag(const Config& config, std::string_view key, bool fallb
 // A value that a step needs: null is an error, as in the reference.
 absl::Status CheckNotNull(const Config& config, std::string_view key, std::string_view flag) {
   if (config.KindOf(key) != Kind::kNull) return absl::OkStatus();
-  return Corrupt(config, key, absl::StrCat("set where ", std::string(flag), " is true"));
+  return CorruptValue(config, key, absl::StrCat("set where ", std::string(flag), " is true"));
 }
 
 // `suffix` cut off the end of `name`, if it is there.
@@ -229,9 +213,9 @@ absl::StatusOr<const ProcessorClass*> ClassByName(const Config& config, std::str
       std::find_if(kClasses.begin(), kClasses.end(),
                    [base](const ProcessorClass& candidate) { return candidate.name == base; });
   if (row != kClasses.end()) return row;
-  return Unsupported(config, key,
-                     absl::StrCat("processor class ", Quoted(base),
-                                  " is not implemented; implemented are ", ClassNames()));
+  return UnsupportedValue(config, key,
+                          absl::StrCat("processor class ", Quoted(base),
+                                       " is not implemented; implemented are ", ClassNames()));
 }
 
 // Whether the directory ships code of its own for its processor; the reference then does not look
@@ -266,9 +250,9 @@ absl::StatusOr<const ProcessorClass*> FindClass(const Config& config, std::strin
   if (row != kClassOfModelType.end()) {
     return ClassByName(config, "image_processor_type", row->class_name);
   }
-  return Unsupported(config, "image_processor_type",
-                     absl::StrCat("no processor class is known for model_type ", Quoted(model_type),
-                                  "; name one of ", ClassNames()));
+  return UnsupportedValue(config, "image_processor_type",
+                          absl::StrCat("no processor class is known for model_type ",
+                                       Quoted(model_type), "; name one of ", ClassNames()));
 }
 
 // "size" in its object form.
@@ -298,11 +282,12 @@ absl::StatusOr<ResizeTarget> ParseSizeObject(const Config& config) {
                         .longest_edge = static_cast<int>(*longest)};
   }
   if (has_exactly({"max_height", "max_width"}) || has_exactly({"max_pixels", "min_pixels"})) {
-    return Unsupported(config, "size",
-                       absl::StrCat("sizes by ", Quoted(keys.front()), " and ", Quoted(keys.back()),
-                                    " are not implemented; implemented are ", std::string(kForms)));
+    return UnsupportedValue(
+        config, "size",
+        absl::StrCat("sizes by ", Quoted(keys.front()), " and ", Quoted(keys.back()),
+                     " are not implemented; implemented are ", std::string(kForms)));
   }
-  return Corrupt(config, "size", absl::StrCat("an object with ", std::string(kForms)));
+  return CorruptValue(config, "size", absl::StrCat("an object with ", std::string(kForms)));
 }
 
 absl::StatusOr<ResizeTarget> ParseSize(const Config& config, const ProcessorClass& defaults) {
@@ -322,7 +307,7 @@ absl::StatusOr<ResizeTarget> ParseSize(const Config& config, const ProcessorClas
 // Of a class that counts patches.
 absl::StatusOr<ResizeTarget> ParsePatches(const Config& config, const PatchBudget& defaults) {
   if (config.Has("size")) {
-    return Unsupported(config, "size", "the class has patch_size and max_num_patches instead");
+    return UnsupportedValue(config, "size", "the class has patch_size and max_num_patches instead");
   }
   for (const char* const key : {"patch_size", "max_num_patches"}) {
     if (absl::Status status = CheckNotNull(config, key, "do_resize"); !status.ok()) return status;
@@ -342,7 +327,7 @@ absl::StatusOr<Filter> ParseFilter(const Config& config, const ProcessorClass& d
       config.Int("resample", static_cast<std::int64_t>(defaults.filter), 0, kMaxResampling);
   if (!resample.ok()) return resample.status();
   if (*resample > static_cast<std::int64_t>(Filter::kHamming)) {
-    return Unsupported(config, "resample", "the MKS filters of Pillow 13 are not implemented");
+    return UnsupportedValue(config, "resample", "the MKS filters of Pillow 13 are not implemented");
   }
   return static_cast<Filter>(*resample);
 }
@@ -351,13 +336,13 @@ absl::StatusOr<Size> ParseCropSize(const Config& config, const ProcessorClass& d
   const Kind kind = config.KindOf("crop_size");
   if (kind == Kind::kAbsent && defaults.crop_size) return *defaults.crop_size;
   if (kind == Kind::kAbsent || kind == Kind::kNull) {
-    return Corrupt(config, "crop_size", "set where do_center_crop is true");
+    return CorruptValue(config, "crop_size", "set where do_center_crop is true");
   }
   if (kind != Kind::kObject) return config.SquareOrPair("crop_size", Size{}, 1, kMaxSide);
   const absl::StatusOr<Config> crop = config.Section("crop_size");
   if (!crop.ok()) return crop.status();
   if (crop->Keys() != std::vector<std::string>{"height", "width"}) {
-    return Corrupt(config, "crop_size", R"(an object with {"height", "width"})");
+    return CorruptValue(config, "crop_size", R"(an object with {"height", "width"})");
   }
   const auto height = crop->Int("height", 0, 1, kMaxSide);
   if (!height.ok()) return height.status();
@@ -373,7 +358,7 @@ absl::StatusOr<Rgb> ParseRgb(const Config& config, std::string_view key, const R
   const absl::StatusOr<std::vector<double>> numbers = config.Numbers(key, fallback, min, max);
   if (!numbers.ok()) return numbers.status();
   if (numbers->size() == 1) return Rgb{numbers->front(), numbers->front(), numbers->front()};
-  if (numbers->size() != 3) return Corrupt(config, key, "one number or a list of three");
+  if (numbers->size() != 3) return CorruptValue(config, key, "one number or a list of three");
   return Rgb{(*numbers)[0], (*numbers)[1], (*numbers)[2]};
 }
 
@@ -382,7 +367,7 @@ absl::StatusOr<Rgb> ParseRgb(const Config& config, std::string_view key, const R
 // ConvNextImageProcessor.resize; the pil backend's does the same.
 absl::Status ApplyCropPart(const Config& config, double fallback, PreprocessSpec& spec) {
   const int edge = spec.resize->shortest_edge;
-  if (edge == 0) return Corrupt(config, "size", R"(an object with {"shortest_edge"})");
+  if (edge == 0) return CorruptValue(config, "size", R"(an object with {"shortest_edge"})");
   const Size square = {edge, edge};
   if (edge >= kWarpFrom) {
     spec.resize = ResizeTarget{.exact = square};
@@ -392,7 +377,8 @@ absl::Status ApplyCropPart(const Config& config, double fallback, PreprocessSpec
   const auto part = config.Double("crop_pct", fallback, kMinCropPart, kMaxCropPart);
   if (!part.ok()) return part.status();
   if (spec.crop.has_value() && *spec.crop != square) {
-    return Unsupported(config, "crop_size", "a crop after that of crop_pct is not implemented");
+    return UnsupportedValue(config, "crop_size",
+                            "a crop after that of crop_pct is not implemented");
   }
   // Python: int(shortest_edge / crop_pct).
   spec.resize =
@@ -415,7 +401,8 @@ absl::Status ParseResize(const Config& config, const ProcessorClass& defaults,
   const absl::StatusOr<bool> resizes = Flag(config, "do_resize", true);
   if (!resizes.ok()) return resizes.status();
   if (!*resizes && patches.has_value()) {
-    return Unsupported(config, "do_resize", "without it, most images are not of whole patches");
+    return UnsupportedValue(config, "do_resize",
+                            "without it, most images are not of whole patches");
   }
   if (!*resizes) return absl::OkStatus();
   const absl::StatusOr<ResizeTarget> size =
@@ -433,7 +420,7 @@ absl::Status ParseCenterCrop(const Config& config, const ProcessorClass& default
   const absl::StatusOr<bool> crops = Flag(config, "do_center_crop", defaults.center_crop);
   if (!crops.ok() || !*crops) return crops.status();
   if (defaults.size.patches.has_value()) {
-    return Unsupported(config, "do_center_crop", "the class does not crop");
+    return UnsupportedValue(config, "do_center_crop", "the class does not crop");
   }
   const absl::StatusOr<Size> size = ParseCropSize(config, defaults);
   if (!size.ok()) return size.status();
@@ -452,7 +439,7 @@ absl::Status ParseRescale(const Config& config, const ProcessorClass& defaults,
   if (!status.ok()) return status;
   if (spec.rescale_first && config.KindOf("rescale_factor") == Kind::kInt) {
     // A product of integers stays one in the reference, and is then not resized in float32.
-    return Corrupt(config, "rescale_factor", "a number with a point, in this class");
+    return CorruptValue(config, "rescale_factor", "a number with a point, in this class");
   }
   const auto factor =
       config.Double("rescale_factor", spec.rescale_factor, kMinDivisor, kMaxDivisor);
@@ -469,7 +456,7 @@ absl::Status ParseNormalize(const Config& config, const ProcessorClass& defaults
   if (!spec.normalize) return absl::OkStatus();
   if (defaults.rescale_first && !spec.rescale) {
     // The reference fails on it, too: it does not normalize integers.
-    return Corrupt(config, "do_normalize", "false where do_rescale is false, in this class");
+    return CorruptValue(config, "do_normalize", "false where do_rescale is false, in this class");
   }
   const auto mean = ParseRgb(config, "image_mean", defaults.mean, -kMaxMean, kMaxMean);
   if (!mean.ok()) return mean.status();
@@ -484,12 +471,12 @@ absl::Status ParseNormalize(const Config& config, const ProcessorClass& defaults
 absl::Status CheckOtherSteps(const Config& config) {
   const absl::StatusOr<bool> pads = Flag(config, "do_pad", false);
   if (!pads.ok()) return pads.status();
-  if (*pads) return Unsupported(config, "do_pad", "padding is not implemented");
+  if (*pads) return UnsupportedValue(config, "do_pad", "padding is not implemented");
   const absl::StatusOr<bool> squares = Flag(config, "use_square_size", false);
   if (!squares.ok()) return squares.status();
   if (*squares) {
-    return Unsupported(config, "use_square_size",
-                       R"(not implemented; write "size": {"height": ..., "width": ...})");
+    return UnsupportedValue(config, "use_square_size",
+                            R"(not implemented; write "size": {"height": ..., "width": ...})");
   }
   return absl::OkStatus();
 }

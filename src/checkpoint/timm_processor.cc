@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/checkpoint/json.h"
+#include "src/checkpoint/processor_values.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
 
@@ -33,40 +34,23 @@ constexpr Rgb kDefaultStd = {0.229, 0.224, 0.225};
 constexpr double kDefaultCropPart = 0.875;
 
 constexpr int kDefaultSide = 224;
-constexpr int kMaxSide = 65'535;
-constexpr double kMaxMean = 1e6;
-constexpr double kMaxCropPart = 1e3;
-constexpr double kMinCropPart = 1e-3;
-// A divisor: zero is a division by zero in the reference too.
-constexpr double kMinDivisor = 1e-9;
-constexpr double kMaxDivisor = 1e9;
-
-absl::Status Corrupt(const Config& config, std::string_view key, std::string_view rule) {
-  return MakeError(Reason::kCheckpointCorrupt,
-                   absl::StrCat(config.Describe(key), " must be ", std::string(rule)));
-}
-
-absl::Status Unsupported(const Config& config, std::string_view key, std::string_view what) {
-  return MakeError(Reason::kUnsupportedProcessor,
-                   absl::StrCat(config.Describe(key), ": ", std::string(what)));
-}
-
 // Another class would not read this file.
 absl::Status CheckClass(const Config& config) {
   for (const std::string_view key : {"image_processor_type", "feature_extractor_type"}) {
     const absl::StatusOr<std::string> name = config.String(key, kClassName);
     if (!name.ok()) return name.status();
     if (*name == kClassName) continue;
-    return Unsupported(config, key,
-                       absl::StrCat("a directory of timm's is prepared by ",
-                                    std::string(kClassName), "; another class is not implemented"));
+    return UnsupportedValue(
+        config, key,
+        absl::StrCat("a directory of timm's is prepared by ", std::string(kClassName),
+                     "; another class is not implemented"));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckThreeChannels(const Config& timm, std::string_view key, double channels) {
   if (channels == 3.0) return absl::OkStatus();
-  return Unsupported(timm, key, "images have 3 channels");
+  return UnsupportedValue(timm, key, "images have 3 channels");
 }
 
 // [channels, height, width].
@@ -74,10 +58,10 @@ absl::StatusOr<Size> ParseInputSize(const Config& timm) {
   const auto sizes = timm.Numbers("input_size", {}, 1, kMaxSide);
   if (!sizes.ok()) return sizes.status();
   if (timm.KindOf("input_size") != Kind::kList || sizes->size() != 3) {
-    return Corrupt(timm, "input_size", "a list of channels, height and width");
+    return CorruptValue(timm, "input_size", "a list of channels, height and width");
   }
   for (const double size : *sizes) {
-    if (size != std::floor(size)) return Corrupt(timm, "input_size", "a list of integers");
+    if (size != std::floor(size)) return CorruptValue(timm, "input_size", "a list of integers");
   }
   if (absl::Status s = CheckThreeChannels(timm, "input_size", (*sizes)[0]); !s.ok()) return s;
   return Size{static_cast<int>((*sizes)[1]), static_cast<int>((*sizes)[2])};
@@ -106,7 +90,7 @@ absl::StatusOr<Rgb> ParseRgb(const Config& timm, std::string_view key, const Rgb
   const absl::StatusOr<std::vector<double>> numbers = timm.Numbers(key, {}, min, max);
   if (!numbers.ok()) return numbers.status();
   if (timm.KindOf(key) != Kind::kList || (numbers->size() != 1 && numbers->size() != 3)) {
-    return Corrupt(timm, key, "a list of one number or of three");
+    return CorruptValue(timm, key, "a list of one number or of three");
   }
   const bool one = numbers->size() == 1;
   return Rgb{(*numbers)[0], (*numbers)[one ? 0 : 1], (*numbers)[one ? 0 : 2]};
@@ -120,8 +104,8 @@ absl::StatusOr<Filter> ParseFilter(const Config& timm) {
                               Filter::kBicubic, Filter::kBox, Filter::kHamming}) {
     if (FilterName(filter) == *name) return filter;
   }
-  return Unsupported(timm, "interpolation",
-                     "nearest, lanczos, bilinear, bicubic, box and hamming are implemented");
+  return UnsupportedValue(timm, "interpolation",
+                          "nearest, lanczos, bilinear, bicubic, box and hamming are implemented");
 }
 
 // The part of the resized image that the crop keeps. Python takes 0 for absent.
@@ -130,7 +114,7 @@ absl::StatusOr<double> ParseCropPart(const Config& timm) {
   if (!part.ok()) return part.status();
   if (*part == 0.0) return kDefaultCropPart;
   if (*part < kMinCropPart) {
-    return Corrupt(timm, "crop_pct", absl::StrCat("at least ", kMinCropPart));
+    return CorruptValue(timm, "crop_pct", absl::StrCat("at least ", kMinCropPart));
   }
   return *part;
 }
@@ -141,7 +125,7 @@ absl::StatusOr<Color> MeanColor(const Config& timm, const Rgb& mean) {
   for (std::size_t c = 0; c < mean.size(); ++c) {
     const double level = std::nearbyint(255.0 * mean[c]);
     if (level < 0.0 || level > 255.0) {
-      return Unsupported(timm, "mean", "it must be a color, of 0 to 1, to pad a border with");
+      return UnsupportedValue(timm, "mean", "it must be a color, of 0 to 1, to pad a border with");
     }
     levels[c] = static_cast<std::uint8_t>(level);
   }
@@ -168,7 +152,7 @@ absl::Status ParseCrop(const Config& timm, PreprocessSpec& spec) {
     if (!color.ok()) return color.status();
     spec.padding = *color;
   } else if (!mode->empty() && *mode != "center") {
-    return Unsupported(timm, "crop_mode", "center, squash and border are implemented");
+    return UnsupportedValue(timm, "crop_mode", "center, squash and border are implemented");
   } else if (resized.height == resized.width) {
     target.shortest_edge = resized.height;
   } else {
@@ -187,7 +171,7 @@ absl::StatusOr<PreprocessSpec> ParseTimmProcessor(const Config& config) {
   const absl::StatusOr<Config> timm = config.Section(kTimmSection);
   if (!timm.ok()) return timm.status();
   if (timm->Keys().empty()) {
-    return Corrupt(config, kTimmSection, "an object that says how images are prepared");
+    return CorruptValue(config, kTimmSection, "an object that says how images are prepared");
   }
   PreprocessSpec spec;
   spec.backend = Backend::kPil;

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import itertools
 import json
-import os
 import pathlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pixembed._results import Result
-from pixembed.bulk.parts import Format, Parts, Row, digest_of, write_whole
+from pixembed.bulk.parts import Format, Parts, Row, digest_of, write_text
 from pixembed.bulk.sources import Source
 from pixembed.client import Client
 from pixembed.errors import ImageError
@@ -81,21 +81,15 @@ def run(
         return _Run(job, client, progress).run(images)
 
 
-class _lock:  # noqa: N801  used as a function
+@contextlib.contextmanager
+def _lock(folder: pathlib.Path) -> Iterator[None]:
     """Two jobs in one folder would write the same parts."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self._file = (folder / LOCK_FILE).open("a")
-
-    def __enter__(self) -> None:
+    with (folder / LOCK_FILE).open("a") as file:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._file.close()
             raise JobError("another job is at work in this folder") from error
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+        yield
 
 
 class _Run:
@@ -131,7 +125,7 @@ class _Run:
             with self._lock:
                 assert not self._open, "every image has a result"
         report = json.dumps(dataclasses.asdict(self._summary), indent=2) + "\n"
-        write_whole(self._done_file, lambda file: _write_text(file, report))
+        write_text(self._done_file, report)
         return self._summary
 
     def _read_job_file(self, job: Job) -> dict[str, Any]:
@@ -179,18 +173,17 @@ class _Run:
         while self._parts.exists(number):
             ids = [source.id for source in itertools.islice(images, self._part_rows)]
             try:
-                digest = self._parts.digest(number)
-                rows, failed = self._parts.counts(number)
+                part = self._parts.read(number)
             except (OSError, ValueError, KeyError) as error:
                 raise JobError(f"{self._parts.path(number)} cannot be read: {error}") from error
-            if digest != digest_of(ids):
+            if part.digest != digest_of(ids):
                 raise JobError(
-                    f"{self._parts.path(number)} holds {rows} other images than the inputs give "
-                    "now: they have changed; begin a new folder"
+                    f"{self._parts.path(number)} holds {part.rows} other images than the inputs "
+                    "give now: they have changed; begin a new folder"
                 )
-            self._count(rows - failed, failed)
+            self._count(part.rows - part.failed, part.failed)
             number += 1
-            if rows < self._part_rows:
+            if part.rows < self._part_rows:
                 break  # the last one
         return number
 
@@ -248,7 +241,7 @@ class _Run:
 
     def _write_job_file(self) -> None:
         text = json.dumps(self._record | {"fingerprint": self._fingerprint}, indent=2) + "\n"
-        write_whole(self._file, lambda file: _write_text(file, text))
+        write_text(self._file, text)
 
     def _write_complete_parts(self) -> None:
         with self._lock:
@@ -261,10 +254,3 @@ class _Run:
             self._count(len(part.rows) - failed, failed)
             with self._lock:
                 del self._open[part.number]
-
-
-def _write_text(file: pathlib.Path, text: str) -> None:
-    with file.open("w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())

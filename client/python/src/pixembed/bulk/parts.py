@@ -8,7 +8,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,7 @@ def digest_of(ids: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
     """The file appears under its name once it is complete and on the disk."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     write(unfinished)
@@ -49,6 +49,20 @@ def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], None]) -> No
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """As `write_whole`."""
+    write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+class Part(NamedTuple):
+    """What a written part holds."""
+
+    digest: str
+    """Of the ids: digest_of."""
+    rows: int
+    failed: int
 
 
 class Parts:
@@ -70,30 +84,26 @@ class Parts:
     def exists(self, number: int) -> bool:
         return self.path(number).exists()
 
-    def digest(self, number: int) -> str:
-        """Of the images of a part that exists. Raises OSError or ValueError: it is not ours."""
+    def read(self, number: int) -> Part:
+        """What a part that exists holds. Raises OSError, ValueError or KeyError: it is not ours."""
         path = self.path(number)
         if self._kind == "npy":
             with path.with_suffix(".jsonl").open(encoding="utf-8") as lines:
-                return digest_of(json.loads(line)["id"] for line in lines)
+                rows = [json.loads(line) for line in lines]
+            failed = sum("error" in row for row in rows)
+            return Part(digest_of(row["id"] for row in rows), len(rows), failed)
         metadata = self._schema(path).metadata or {}
-        return str(metadata.get(b"pixembed.ids_sha256", b"").decode())
-
-    def counts(self, number: int) -> tuple[int, int]:
-        """Rows, and those of them that failed."""
-        path = self.path(number)
-        if self._kind == "npy":
-            with path.with_suffix(".jsonl").open(encoding="utf-8") as lines:
-                failed = ["error" in json.loads(line) for line in lines]
-            return len(failed), sum(failed)
-        metadata = self._schema(path).metadata
-        return int(metadata[b"pixembed.rows"]), int(metadata[b"pixembed.failed"])
+        return Part(
+            metadata[b"pixembed.ids_sha256"].decode(),
+            int(metadata[b"pixembed.rows"]),
+            int(metadata[b"pixembed.failed"]),
+        )
 
     def write(self, number: int, rows: list[Row], fingerprint: str) -> None:
         path = self.path(number)
         if self._kind == "npy":
             # The vectors last: they are the part.
-            write_whole(path.with_suffix(".jsonl"), lambda file: self._write_lines(file, rows))
+            write_text(path.with_suffix(".jsonl"), self._lines(rows))
             write_whole(path, lambda file: self._write_npy(file, rows))
         else:
             table = self._table(rows, fingerprint)
@@ -151,14 +161,15 @@ class Parts:
             np.save(out, self._matrix(rows))
 
     @staticmethod
-    def _write_lines(file: pathlib.Path, rows: list[Row]) -> None:
-        with file.open("w", encoding="utf-8") as out:
-            for row in rows:
-                line: dict[str, Any] = {"id": row.id}
-                if row.error is not None:
-                    line["error"] = {
-                        "code": row.error.code,
-                        "reason": row.error.reason,
-                        "message": row.error.message,
-                    }
-                out.write(json.dumps(line) + "\n")
+    def _lines(rows: list[Row]) -> str:
+        lines: list[dict[str, Any]] = []
+        for row in rows:
+            line: dict[str, Any] = {"id": row.id}
+            if row.error is not None:
+                line["error"] = {
+                    "code": row.error.code,
+                    "reason": row.error.reason,
+                    "message": row.error.message,
+                }
+            lines.append(line)
+        return "".join(json.dumps(line) + "\n" for line in lines)
