@@ -34,7 +34,8 @@ class ActivationCache {
     ActivationCache* previous_;
   };
 
-  // Makes LibTorch allocate host memory this way, in the whole process. Idempotent.
+  // Makes LibTorch allocate host memory this way, in the whole process. Idempotent. Before the
+  // first weight is packed: oneDNN frees by the allocator of that moment, whichever allocated.
   static void Install();
 
   // Bytes kept for reuse, for tests.

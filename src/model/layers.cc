@@ -2,25 +2,20 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/add.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
-#include <ATen/ops/zeros.h>
 
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <string_view>
-#include <vector>
 
-#include "src/image/image.h"
+#include "src/model/linear.h"
 #include "src/model/rotary.h"
 #include "src/model/weights.h"
 
@@ -90,33 +85,6 @@ void Activate(Activation activation, at::Tensor& x) {
   }
 }
 
-at::Tensor Linear::Forward(const at::Tensor& x) const {
-  return at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
-}
-
-Linear ReadLinear(const WeightScope& scope, std::int64_t in, std::int64_t out, bool bias) {
-  Linear linear;
-  linear.weight = scope.Get("weight", {out, in});
-  if (bias) linear.bias = scope.Get("bias", {out});
-  return linear;
-}
-
-Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> parts,
-                   std::int64_t in, std::int64_t out) {
-  std::vector<at::Tensor> weights;
-  std::vector<at::Tensor> biases;
-  bool any_bias = false;
-  for (const LinearPart& part : parts) {
-    const WeightScope linear = scope.At(part.name);
-    weights.push_back(linear.GetOnCpu("weight", {out, in}));
-    biases.push_back(part.bias ? linear.GetOnCpu("bias", {out}) : at::zeros({out}, at::kFloat));
-    any_bias = any_bias || part.bias;
-  }
-  const WeightReader& reader = scope.reader();
-  if (!reader.ok()) return {};
-  return {reader.Place(at::cat(weights)), any_bias ? reader.Place(at::cat(biases)) : at::Tensor()};
-}
-
 at::Tensor LayerNorm::Forward(const at::Tensor& x) const {
   return at::layer_norm(x, {x.size(-1)}, weight, bias, epsilon);
 }
@@ -156,14 +124,6 @@ at::Tensor Mlp::Forward(const at::Tensor& x) const {
 void Block::Forward(at::Tensor& x, const at::Tensor& mask) const {
   AddScaled(x, attention.Forward(norm1.Forward(x), mask), scale1);
   AddScaled(x, mlp.Forward(norm2.Forward(x)), scale2);
-}
-
-Linear ReadPatchProjection(const WeightScope& scope, std::int64_t width, Size patch, bool bias) {
-  Linear linear;
-  linear.weight = scope.Get("weight", {width, 3, patch.height, patch.width});
-  if (linear.weight.defined()) linear.weight = linear.weight.view({width, -1});
-  if (bias) linear.bias = scope.Get("bias", {width});
-  return linear;
 }
 
 }  // namespace pixembed

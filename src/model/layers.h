@@ -8,11 +8,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <string_view>
 
-#include "src/image/image.h"
+#include "src/model/linear.h"
 #include "src/model/rotary.h"
 #include "src/model/weights.h"
 
@@ -28,28 +27,6 @@ std::string_view ActivationName(Activation activation);
 
 // In place.
 void Activate(Activation activation, at::Tensor& x);
-
-// y = x W^T + b.
-struct Linear {
-  at::Tensor weight;  // [out, in]
-  at::Tensor bias;    // [out], undefined where there is none
-
-  at::Tensor Forward(const at::Tensor& x) const;  // [..., in] -> [..., out]
-};
-
-// Reads scope.weight and, where `bias` is true, scope.bias.
-Linear ReadLinear(const WeightScope& scope, std::int64_t in, std::int64_t out, bool bias = true);
-
-// One of several Linears of the same shape that are applied together.
-struct LinearPart {
-  std::string_view name;
-  bool bias = true;
-};
-
-// Reads scope.NAME.weight and scope.NAME.bias of each part, one below the other: what comes out is
-// [..., parts.size() * out]. A part without a bias gets zeros where another has one.
-Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> parts,
-                   std::int64_t in, std::int64_t out);
 
 // Normalizes over the last dimension.
 struct LayerNorm {
@@ -99,10 +76,6 @@ struct Block {
   // [N, T, width], in place. `mask`: see Attention.
   void Forward(at::Tensor& x, const at::Tensor& mask = {}) const;
 };
-
-// A convolution whose stride is its kernel, as a Linear over flattened patches: its weight
-// [width, 3, patch, patch] is viewed as [width, 3 * patch * patch].
-Linear ReadPatchProjection(const WeightScope& scope, std::int64_t width, Size patch, bool bias);
 
 }  // namespace pixembed
 

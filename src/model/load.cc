@@ -26,10 +26,12 @@
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "src/model/activation_cache.h"
 #include "src/model/architecture.h"
 #include "src/model/families.h"
 #include "src/model/fingerprint.h"
 #include "src/model/guard.h"
+#include "src/model/linear.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
 #include "src/model/pixels.h"
@@ -161,7 +163,7 @@ absl::StatusOr<Size> InputSize(const Processor& processor) {
 absl::StatusOr<std::string> KernelsOf(const Device& device) {
   if (device.kind == Device::Kind::kCpu) {
     return absl::StrCat("cpu: ATen ", at::get_cpu_capability(),
-                        at::hasMKL() ? ", MKL matrix products" : "");
+                        HasPackedProducts() ? ", oneDNN matrix products" : "");
   }
   const absl::StatusOr<std::vector<std::string>> names = CudaDevices();
   if (!names.ok()) return names.status();
@@ -336,6 +338,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::path& directory,
                                                        const ModelOptions& options) {
+  ActivationCache::Install();
   const absl::StatusOr<Source> source = ChooseSource(directory, options);
   if (!source.ok()) return source.status();
   const absl::StatusOr<Checkpoint> checkpoint = OpenCheckpoint(

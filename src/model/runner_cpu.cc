@@ -87,7 +87,6 @@ class CpuRunner final : public Runner {
 }  // namespace
 
 std::unique_ptr<Runner> NewCpuRunner(RunnerParts parts) {
-  ActivationCache::Install();
   return std::make_unique<CpuRunner>(std::move(parts));
 }
 

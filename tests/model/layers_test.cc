@@ -3,25 +3,16 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/tensor.h>
-#include <c10/core/Device.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <array>
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <optional>
-#include <span>
-#include <string>
-#include <string_view>
 #include <vector>
 
-#include "src/checkpoint/checkpoint.h"
-#include "src/model/weights.h"
-#include "tests/checkpoint/safetensors_bytes.h"
+#include "src/model/linear.h"
 
 namespace pixembed {
 namespace {
@@ -37,41 +28,7 @@ auto Near(const std::vector<float>& expected) {
   return testing::Pointwise(testing::FloatNear(kTolerance), expected);
 }
 
-Linear Identity(std::int64_t width) { return {at::eye(width, at::kFloat), at::Tensor()}; }
-
-TEST(Linear, MultipliesByRowsAndAddsTheBias) {
-  Linear linear;
-  linear.weight = at::tensor({1.0F, 2.0F, 3.0F, 4.0F, 5.0F, 6.0F}).view({3, 2});
-  linear.bias = at::tensor({0.5F, 0.0F, -1.0F});
-  const at::Tensor y = linear.Forward(at::tensor({1.0F, -1.0F}).view({1, 1, 2}));
-  EXPECT_THAT(Values(y), Near({-0.5F, -1.0F, -2.0F}));
-  linear.bias = at::Tensor();
-  EXPECT_THAT(Values(linear.Forward(at::tensor({1.0F, -1.0F}).view({1, 1, 2}))),
-              Near({-1.0F, -1.0F, -1.0F}));
-}
-
-TEST(Linears, LieBelowEachOtherInTheOrderOfTheirNamesWithZerosForAMissingBias) {
-  const std::vector<float> numbers = {3, 4, 30, 1, 2};
-  const std::string header =
-      R"({"k.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
-          "k.bias": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]},
-          "q.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [12, 20]}})";
-  auto bytes = std::make_shared<const std::string>(SafetensorsBytes(
-      header, {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(float)}));
-  auto weights =
-      Weights::Parse(std::as_bytes(std::span(bytes->data(), bytes->size())), bytes, "test");
-  ASSERT_TRUE(weights.ok()) << weights.status();
-  WeightReader reader(*weights, c10::kCPU);
-  const WeightScope root = reader.Root(std::array<std::string_view, 1>{""}, "q.weight");
-
-  const Linear both = ReadLinears(root, {{"q", false}, {"k"}}, /*in=*/2, /*out=*/1);
-  EXPECT_EQ(both.weight.sizes(), (std::vector<std::int64_t>{2, 2}));
-  EXPECT_THAT(Values(both.weight), Near({1, 2, 3, 4}));
-  EXPECT_THAT(Values(both.bias), Near({0, 30}));
-  EXPECT_FALSE(ReadLinears(root, {{"q", false}}, 2, 1).bias.defined());
-  EXPECT_FALSE(ReadLinears(root, {{"k"}, {"q"}}, 2, 1).weight.defined());
-  EXPECT_THAT(std::string(reader.status().message()), testing::HasSubstr("q.bias"));
-}
+Linear Identity(std::int64_t width) { return Linear(at::eye(width, at::kFloat)); }
 
 TEST(LayerNorm, CentersScalesAndShiftsEachToken) {
   const LayerNorm norm{at::tensor({1.0F, 2.0F}), at::tensor({0.0F, 1.0F}), 1.0};
@@ -116,7 +73,7 @@ TEST(Attention, MixesValuesByTheSoftmaxOfScaledProducts) {
   Attention attention;
   attention.heads = 1;
   attention.head_dim = 1;
-  attention.qkv.weight = at::tensor({1.0F, 1.0F, 1.0F}).view({3, 1});
+  attention.qkv = Linear(at::tensor({1.0F, 1.0F, 1.0F}).view({3, 1}));
   attention.output = Identity(1);
   const at::Tensor y = attention.Forward(at::tensor({0.0F, 1.0F}).view({1, 2, 1}));
   const float e = std::exp(1.0F);
@@ -127,7 +84,7 @@ TEST(Attention, LooksPastWhatIsMasked) {
   Attention attention;
   attention.heads = 1;
   attention.head_dim = 1;
-  attention.qkv.weight = at::tensor({1.0F, 1.0F, 1.0F}).view({3, 1});
+  attention.qkv = Linear(at::tensor({1.0F, 1.0F, 1.0F}).view({3, 1}));
   attention.output = Identity(1);
   // Two images of three tokens, the last of the first image masked; a bias comes on top.
   const at::Tensor x = at::tensor({0.0F, 1.0F, 9.0F, 0.0F, 1.0F, 9.0F}).view({2, 3, 1});
@@ -146,10 +103,10 @@ TEST(Attention, KeepsHeadsApart) {
   Attention attention;
   attention.heads = 2;
   attention.head_dim = 1;
-  attention.qkv.weight = at::tensor({1.0F, 0.0F, 0.0F, 0.0F,  //
+  attention.qkv = Linear(at::tensor({1.0F, 0.0F, 0.0F, 0.0F,  //
                                      1.0F, 0.0F, 0.0F, 0.0F,  //
                                      1.0F, 0.0F, 0.0F, 1.0F})
-                             .view({6, 2});
+                             .view({6, 2}));
   attention.output = Identity(2);
   const at::Tensor y = attention.Forward(at::tensor({0.0F, 4.0F, 1.0F, 8.0F}).view({1, 2, 2}));
   const float e = std::exp(1.0F);
@@ -161,10 +118,10 @@ TEST(Attention, AddsTheBiasOfAHeadToItsProducts) {
   Attention attention;
   attention.heads = 2;
   attention.head_dim = 1;
-  attention.qkv.weight = at::tensor({0.0F, 0.0F, 0.0F, 0.0F,  //
+  attention.qkv = Linear(at::tensor({0.0F, 0.0F, 0.0F, 0.0F,  //
                                      0.0F, 0.0F, 0.0F, 0.0F,  //
                                      1.0F, 0.0F, 0.0F, 1.0F})
-                             .view({6, 2});
+                             .view({6, 2}));
   attention.output = Identity(2);
   const float three = std::log(3.0F);
   attention.bias = at::tensor({0.0F, three, 0.0F, 0.0F, 0.0F, 0.0F, 0.0F, 0.0F}).view({1, 2, 2, 2});
@@ -176,7 +133,7 @@ TEST(Mlp, GatesTheSecondHalfByTheFirst) {
   Mlp mlp;
   mlp.gated = true;
   mlp.activation = Activation::kSilu;
-  mlp.up.weight = at::tensor({1.0F, 3.0F}).view({2, 1});  // gate = x, value = 3x
+  mlp.up = Linear(at::tensor({1.0F, 3.0F}).view({2, 1}));  // gate = x, value = 3x
   mlp.down = Identity(1);
   const float silu = 2.0F / (1.0F + std::exp(-2.0F));
   EXPECT_THAT(Values(mlp.Forward(at::tensor({2.0F}).view({1, 1, 1}))), Near({6.0F * silu}));
@@ -188,7 +145,7 @@ TEST(Block, AddsScaledBranches) {
   block.norm1 = {at::tensor({0.0F}), at::tensor({5.0F}), 1e-6};
   block.attention.heads = 1;
   block.attention.head_dim = 1;
-  block.attention.qkv.weight = at::tensor({1.0F, 1.0F, 1.0F}).view({3, 1});
+  block.attention.qkv = Linear(at::tensor({1.0F, 1.0F, 1.0F}).view({3, 1}));
   block.attention.output = Identity(1);
   block.scale1 = at::tensor({2.0F});
   block.norm2 = {at::tensor({0.0F}), at::tensor({7.0F}), 1e-6};

@@ -4,6 +4,8 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -94,9 +96,8 @@ TEST(RelativePositionIndex, CountsDisplacementsRowByRow) {
 // bias decides, and values are the tokens.
 WindowAttention BiasOnly(const at::Tensor& bias) {
   WindowAttention attention;
-  attention.qkv.weight = at::zeros({3, 1}, at::kFloat);
-  attention.qkv.weight[2].fill_(1.0);
-  attention.output.weight = at::eye(1, at::kFloat);
+  attention.qkv = Linear(at::tensor({0.0F, 0.0F, 1.0F}).view({3, 1}));
+  attention.output = Linear(at::eye(1, at::kFloat));
   attention.heads = 1;
   attention.head_dim = 1;
   attention.window_tokens = 2;
@@ -123,7 +124,7 @@ TEST(WindowAttention, GivesEachWindowOfEveryImageItsOwnBias) {
 
 TEST(WindowAttention, ScoresAreCosinesTimesTheScaleWhereThereIsOne) {
   WindowAttention attention = BiasOnly(at::zeros({1, 1, 2, 2}, at::kFloat));
-  attention.qkv.weight.fill_(1.0);
+  attention.qkv = Linear(at::ones({3, 1}, at::kFloat));
   attention.cosine_scale = at::full({1, 1, 1}, 50.0, at::kFloat);
   // Every cosine is 1, however long the tokens are.
   EXPECT_THAT(Values(attention.Forward(Numbered(2))),

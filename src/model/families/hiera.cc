@@ -190,7 +190,7 @@ struct UnitAttention {
 
 struct HieraLayer {
   LayerNorm norm1;
-  Linear projection;  // of a layer that changes the width, else its weight is undefined
+  Linear projection;  // of a layer that changes the width, else undefined
   UnitAttention attention;
   LayerNorm norm2;
   Mlp mlp;
@@ -221,7 +221,7 @@ at::Tensor UnitAttention::Forward(const at::Tensor& x) const {
 at::Tensor HieraLayer::Forward(const at::Tensor& x) const {
   const at::Tensor normed = norm1.Forward(x);
   at::Tensor kept = x;
-  if (projection.weight.defined()) {
+  if (projection.defined()) {
     kept = projection.Forward(normed);
     kept = at::amax(kept.view({kept.size(0), attention.pooled, -1, kept.size(2)}), {1});
   }

@@ -69,17 +69,18 @@ std::unique_ptr<Network> BuildSiglip2(const FamilyInput& input) {
   const WeightScope projection = embeddings.At("patch_embedding");
   const std::int64_t values = std::int64_t{3} * patch.height * patch.width;
   const at::Tensor projection_weight = projection.GetOnCpu("weight", {width, values});
+  const at::Tensor projection_bias = projection.Get("bias", {width});
   const at::Tensor positions =
       embeddings.GetOnCpu("position_embedding.weight", {side * side, width});
   TransformerParts parts;
-  parts.projection.bias = projection.Get("bias", {width});
   for (std::int64_t i = 0; i < architecture.layers; ++i) {
     parts.blocks.push_back(ReadTowerBlock(root.At("encoder.layers", i), architecture));
   }
   parts.norm_after = ReadLayerNorm(root.At("post_layernorm"), width, architecture.epsilon);
   if (!input.weights.ok()) return nullptr;
 
-  parts.projection.weight = input.weights.Place(InOrderOfPatches(projection_weight, patch));
+  parts.projection =
+      Linear(input.weights.Place(InOrderOfPatches(projection_weight, patch)), projection_bias);
   parts.position_map =
       input.weights.Place(positions).view({side, side, width}).permute({2, 0, 1}).unsqueeze(0);
   return std::make_unique<VisionTransformer>(

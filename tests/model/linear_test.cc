@@ -1,0 +1,92 @@
+#include "src/model/linear.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+#include <c10/core/Device.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/checkpoint/checkpoint.h"
+#include "src/model/weights.h"
+#include "tests/checkpoint/safetensors_bytes.h"
+
+namespace pixembed {
+namespace {
+
+constexpr float kTolerance = 1e-6F;
+
+std::vector<float> Values(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.contiguous();
+  return {flat.const_data_ptr<float>(), flat.const_data_ptr<float>() + flat.numel()};
+}
+
+auto Near(const std::vector<float>& expected) {
+  return testing::Pointwise(testing::FloatNear(kTolerance), expected);
+}
+
+TEST(Linear, MultipliesByRowsAndAddsTheBias) {
+  const at::Tensor weight = at::tensor({1.0F, 2.0F, 3.0F, 4.0F, 5.0F, 6.0F}).view({3, 2});
+  const at::Tensor x = at::tensor({1.0F, -1.0F}).view({1, 1, 2});
+  EXPECT_THAT(Values(Linear(weight, at::tensor({0.5F, 0.0F, -1.0F})).Forward(x)),
+              Near({-0.5F, -1.0F, -2.0F}));
+  EXPECT_THAT(Values(Linear(weight).Forward(x)), Near({-1.0F, -1.0F, -1.0F}));
+}
+
+TEST(Linear, IsUndefinedWhereItsWeightIs) {
+  EXPECT_FALSE(Linear().defined());
+  EXPECT_FALSE(Linear(at::Tensor()).defined());
+  EXPECT_TRUE(Linear(at::tensor({1.0F}).view({1, 1})).defined());
+}
+
+// The packed weight is of no batch in particular.
+TEST(Linear, TakesAnyNumberOfRowsAndAnyStrides) {
+  const at::Tensor weight = at::randn({50, 70});
+  const at::Tensor bias = at::randn({50});
+  const Linear linear(weight, bias);
+  for (const std::int64_t rows : {1, 3, 197, 1000}) {
+    const at::Tensor x = at::randn({rows, 2, 70});
+    const at::Tensor y = linear.Forward(x);
+    ASSERT_EQ(y.sizes(), (std::vector<std::int64_t>{rows, 2, 50}));
+    EXPECT_TRUE(at::allclose(y, at::linear(x, weight, bias), /*rtol=*/1e-5, /*atol=*/1e-5));
+  }
+  const at::Tensor turned = at::randn({70, 9}).t();
+  EXPECT_TRUE(at::allclose(linear.Forward(turned), at::linear(turned, weight, bias), 1e-5, 1e-5));
+}
+
+TEST(Linears, LieBelowEachOtherInTheOrderOfTheirNamesWithZerosForAMissingBias) {
+  const std::vector<float> numbers = {3, 4, 30, 1, 2};
+  const std::string header =
+      R"({"k.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
+          "k.bias": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]},
+          "q.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [12, 20]}})";
+  auto bytes = std::make_shared<const std::string>(SafetensorsBytes(
+      header, {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(float)}));
+  auto weights =
+      Weights::Parse(std::as_bytes(std::span(bytes->data(), bytes->size())), bytes, "test");
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  WeightReader reader(*weights, c10::kCPU);
+  const WeightScope root = reader.Root(std::array<std::string_view, 1>{""}, "q.weight");
+  const at::Tensor x = at::tensor({1.0F, 0.5F}).view({1, 2});
+
+  const Linear both = ReadLinears(root, {{"q", false}, {"k"}}, /*in=*/2, /*out=*/1);
+  EXPECT_THAT(Values(both.Forward(x)), Near({2, 35}));
+  const Linear query = ReadLinears(root, {{"q", false}}, 2, 1);
+  EXPECT_THAT(Values(query.Forward(x)), Near({2}));
+  EXPECT_FALSE(ReadLinears(root, {{"k"}, {"q"}}, 2, 1).defined());
+  EXPECT_THAT(std::string(reader.status().message()), testing::HasSubstr("q.bias"));
+}
+
+}  // namespace
+}  // namespace pixembed
