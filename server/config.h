@@ -42,6 +42,8 @@ struct ServerConfig {
   bool deterministic = false;
   ModelFormat format = ModelFormat::kAuto;
   bool trust_model_code = false;
+  Precision precision = Precision::kFloat32;
+  double precision_min_cosine = 0.999;
   EngineOptions engine;
   ServerOptions server;
   std::chrono::nanoseconds drain_grace{0};

@@ -102,9 +102,13 @@ void LogModel(const ModelSource& source, const Model& model, double seconds) {
   spdlog::info("model {}: {} from {}, {} parameters, {} tokens of {} dimensions, {}, {}",
                source.name, info.model_type, source.directory.string(), info.parameters,
                info.tokens, info.dimension, input, BackendName(info.preprocess.backend));
-  spdlog::info("model {}: {}{} on {}, kernels: {}; loaded in {:.2f} s", source.name, info.precision,
-               info.deterministic ? ", deterministic" : "", absl::StrJoin(devices, ", "),
-               info.kernels, seconds);
+  spdlog::info("model {}: {}{} on {}, kernels: {}; loaded in {:.2f} s", source.name,
+               PrecisionName(info.precision), info.deterministic ? ", deterministic" : "",
+               absl::StrJoin(devices, ", "), info.kernels, seconds);
+  if (info.precision != Precision::kFloat32) {
+    spdlog::info("model {}: smallest cosine with float32 {:.7f} (at least {:.7f})", source.name,
+                 info.precision_cosine, info.precision_min_cosine);
+  }
   spdlog::info("model {}: fingerprint of mean pooling {}", source.name,
                model.Fingerprint({.pooling = Pooling::kMean}));
 }
@@ -125,7 +129,9 @@ absl::StatusOr<Models> LoadModels(const ServerConfig& config) {
                              .format = config.format,
                              .trust_model_code = config.trust_model_code,
                              .devices = *std::move(devices),
-                             .deterministic = config.deterministic};
+                             .deterministic = config.deterministic,
+                             .precision = config.precision,
+                             .precision_min_cosine = config.precision_min_cosine};
   Models models;
   for (const ModelSource& source : config.models) {
     const Clock::time_point start = Clock::now();

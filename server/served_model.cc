@@ -97,7 +97,7 @@ ServedModel::ServedModel(std::string name, std::size_t index, std::shared_ptr<co
   }
   *description_.mutable_preprocessing() = DescribePreprocessing(info);
   *description_.mutable_limits() = DescribeLimits(image_limits, request_limits);
-  description_.set_precision(info.precision);
+  description_.set_precision(std::string(PrecisionName(info.precision)));
   for (const Device& device : model_->devices()) description_.add_devices(DeviceName(device));
   description_.set_parameters(info.parameters);
   description_.set_hidden_states(static_cast<std::uint32_t>(info.hidden_states));

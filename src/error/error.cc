@@ -80,6 +80,11 @@ constexpr std::array kReasons = {
     ReasonInfo{Reason::kIncompatibleProgram, "INCOMPATIBLE_PROGRAM", StatusCode::kUnimplemented,
                "The compiled model was built for another instruction set, device or version of "
                "torch."},
+    ReasonInfo{Reason::kUnsupportedPrecision, "UNSUPPORTED_PRECISION", StatusCode::kUnimplemented,
+               "A device does not multiply numbers of --precision, or the model is a program."},
+    ReasonInfo{Reason::kPrecisionLoss, "PRECISION_LOSS", StatusCode::kFailedPrecondition,
+               "In --precision, the model's vectors differ from those of float32 by more than "
+               "--precision_min_cosine."},
     ReasonInfo{Reason::kDeviceFailure, "DEVICE_FAILURE", StatusCode::kUnavailable,
                "The device failed while it ran the batch."},
     ReasonInfo{Reason::kOutOfMemory, "OUT_OF_MEMORY", StatusCode::kResourceExhausted,

@@ -50,6 +50,8 @@ enum class Reason {
   kGoldenMismatch,
   kUntrustedCode,
   kIncompatibleProgram,
+  kUnsupportedPrecision,
+  kPrecisionLoss,
   // The device failed while it ran a batch.
   kDeviceFailure,
   kOutOfMemory,

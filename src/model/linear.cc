@@ -8,6 +8,7 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/Scalar.h>
+#include <c10/core/ScalarType.h>
 #include <c10/core/SymInt.h>
 
 #include <cstdint>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "src/image/image.h"
+#include "src/model/model.h"
 #include "src/model/weights.h"
 
 namespace pixembed {
@@ -52,19 +54,27 @@ at::Tensor PackedProduct(const at::Tensor& x, const at::Tensor& weight, const at
 
 bool HasPackedProducts() { return at::hasMKLDNN(); }
 
-Linear::Linear(const at::Tensor& weight, at::Tensor bias)
+Linear::Linear(const at::Tensor& weight, at::Tensor bias, Precision precision)
     : weight_(weight), bias_(std::move(bias)) {
-  if (weight_.defined() && weight_.is_cpu() && HasPackedProducts()) weight_ = Pack(weight_);
+  if (!weight_.defined()) return;
+  if (precision == Precision::kBFloat16) type_ = at::kBFloat16;
+  weight_ = weight_.to(type_);
+  if (bias_.defined()) bias_ = bias_.to(type_);
+  if (weight_.is_cpu() && HasPackedProducts()) weight_ = Pack(weight_);
 }
 
 at::Tensor Linear::Forward(const at::Tensor& x) const {
-  if (weight_.is_mkldnn()) return PackedProduct(x.contiguous(), weight_, bias_);
-  return at::linear(x, weight_, bias_.defined() ? std::optional(bias_) : std::nullopt);
+  const at::Tensor operand = x.to(type_);
+  const at::Tensor product =
+      weight_.is_mkldnn()
+          ? PackedProduct(operand.contiguous(), weight_, bias_)
+          : at::linear(operand, weight_, bias_.defined() ? std::optional(bias_) : std::nullopt);
+  return product.to(at::kFloat);
 }
 
 Linear ReadLinear(const WeightScope& scope, std::int64_t in, std::int64_t out, bool bias) {
   const at::Tensor weight = scope.Get("weight", {out, in});
-  return Linear(weight, bias ? scope.Get("bias", {out}) : at::Tensor());
+  return Linear(weight, bias ? scope.Get("bias", {out}) : at::Tensor(), scope.reader().precision());
 }
 
 Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> parts,
@@ -81,7 +91,7 @@ Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> p
   const WeightReader& reader = scope.reader();
   if (!reader.ok()) return {};
   return Linear(reader.Place(at::cat(weights)),
-                any_bias ? reader.Place(at::cat(biases)) : at::Tensor());
+                any_bias ? reader.Place(at::cat(biases)) : at::Tensor(), reader.precision());
 }
 
 Linear ReadPatchProjection(const WeightScope& scope, std::int64_t width, Size patch, bool bias) {

@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
@@ -35,6 +36,7 @@
 #include "src/model/model.h"
 #include "src/model/network.h"
 #include "src/model/pixels.h"
+#include "src/model/precision.h"
 #include "src/model/program.h"
 #include "src/model/runner.h"
 #include "src/model/weights.h"
@@ -53,6 +55,11 @@ struct Replica {
   std::shared_ptr<const Network> network;
 };
 
+absl::StatusOr<std::unique_ptr<Runner>> NewRunnerOn(const Device& device, RunnerParts parts) {
+  if (device.kind == Device::Kind::kCpu) return NewCpuRunner(std::move(parts));
+  return NewCudaRunner(std::move(parts), device.index);
+}
+
 class TorchModel final : public Model {
  public:
   TorchModel(ModelInfo info, FingerprintParts fingerprint, std::vector<Replica> replicas)
@@ -64,6 +71,12 @@ class TorchModel final : public Model {
   }
 
   const ModelInfo& info() const override { return info_; }
+
+  // Before the model is shared.
+  void SetPrecisionCosine(double cosine, double min_cosine) {
+    info_.precision_cosine = cosine;
+    info_.precision_min_cosine = min_cosine;
+  }
 
   std::string Fingerprint(const VectorSpace& space) const override {
     FingerprintParts parts = fingerprint_;
@@ -93,13 +106,8 @@ class TorchModel final : public Model {
       return MakeError(Reason::kDeviceFailure,
                        absl::StrCat("the model was not loaded on ", DeviceName(device)));
     }
-    RunnerParts parts{replica->network, pixels_};
-    absl::StatusOr<std::unique_ptr<Runner>> runner;
-    if (device.kind == Device::Kind::kCpu) {
-      runner = NewCpuRunner(std::move(parts));
-    } else {
-      runner = NewCudaRunner(std::move(parts), device.index);
-    }
+    absl::StatusOr<std::unique_ptr<Runner>> runner =
+        NewRunnerOn(device, {replica->network, pixels_});
     if (!runner.ok() || !info_.deterministic) return runner;
     return NewDeterministicRunner(*std::move(runner));
   }
@@ -239,8 +247,9 @@ struct BuiltNetwork {
 };
 
 absl::StatusOr<BuiltNetwork> BuildFromWeights(const Checkpoint& checkpoint, Size input,
-                                              const Device& device, bool first) {
-  WeightReader weights(checkpoint.weights, ToTorch(device));
+                                              const Device& device, Precision precision,
+                                              bool first) {
+  WeightReader weights(checkpoint.weights, ToTorch(device), precision);
   absl::StatusOr<std::unique_ptr<const Network>> network = BuildNetwork(checkpoint, input, weights);
   if (!network.ok()) return network.status();
   return BuiltNetwork{.network = *std::move(network),
@@ -267,9 +276,38 @@ absl::StatusOr<BuiltNetwork> BuildFromProgram(const Source& source, const Mapped
   return built;
 }
 
+// A program computes in what it was made for; of weights, in what the devices multiply.
+absl::Status CheckPrecision(Precision precision, const Source& source,
+                            std::span<const Device> devices) {
+  if (precision == Precision::kFloat32 || source.format == ModelFormat::kSafetensors) {
+    return CheckNative(precision, devices);
+  }
+  return MakeError(Reason::kUnsupportedPrecision,
+                   absl::StrCat("--precision=", std::string(PrecisionName(precision)),
+                                " is for safetensors; a program computes in what it was exported "
+                                "in"));
+}
+
+// The smallest cosine between the vectors of `model` and those of float32, on its first device.
+absl::StatusOr<double> CosineToFloat32(const Checkpoint& checkpoint, const Model& model) {
+  const Device& device = model.devices().front();
+  const ModelInfo& info = model.info();
+  absl::StatusOr<BuiltNetwork> exact =
+      BuildFromWeights(checkpoint, info.input, device, Precision::kFloat32, /*first=*/false);
+  if (!exact.ok()) return exact.status();
+  RunnerParts parts{std::move(exact->network), std::make_shared<const PixelTable>(info.preprocess)};
+  const absl::StatusOr<std::unique_ptr<Runner>> reference = NewRunnerOn(device, std::move(parts));
+  if (!reference.ok()) return reference.status();
+  const absl::StatusOr<std::unique_ptr<Runner>> runner = model.NewRunner(device);
+  if (!runner.ok()) return runner.status();
+  return WorstCosine(**runner, **reference, CalibrationImages(info.preprocess, info.input),
+                     /*threads=*/1);
+}
+
 absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
                                                    const Source& source,
-                                                   const ModelOptions& options) {
+                                                   const ModelOptions& options,
+                                                   Precision precision) {
   const c10::InferenceMode inference;
   // First: of what is wrong with a directory, an unknown family says most. A program brings its
   // own.
@@ -301,7 +339,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
     const bool first = replicas.empty();
     absl::StatusOr<BuiltNetwork> built =
         source.format == ModelFormat::kSafetensors
-            ? BuildFromWeights(checkpoint, *input, device, first)
+            ? BuildFromWeights(checkpoint, *input, device, precision, first)
             : BuildFromProgram(source, program, *input, device, first);
     if (!built.ok()) return built.status();
     if (first) {
@@ -324,14 +362,44 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
   info.has_cls = network.has_cls;
   info.hidden_states = network.hidden_states;
   info.parameters = parameters;
-  info.precision = "float32";
+  info.precision = precision;
   info.kernels = absl::StrJoin(kernels, "; ");
   info.deterministic = options.deterministic;
   fingerprint.architecture = network.architecture;
   fingerprint.preprocess = info.preprocess;
-  fingerprint.precision = info.precision;
-  return std::make_shared<const TorchModel>(std::move(info), std::move(fingerprint),
-                                            std::move(replicas));
+  fingerprint.precision = PrecisionName(precision);
+  auto model =
+      std::make_shared<TorchModel>(std::move(info), std::move(fingerprint), std::move(replicas));
+  if (precision == Precision::kFloat32) return model;
+  const absl::StatusOr<double> cosine = CosineToFloat32(checkpoint, *model);
+  if (!cosine.ok()) return cosine.status();
+  if (!(*cosine >= options.precision_min_cosine)) {
+    return MakeError(
+        Reason::kPrecisionLoss,
+        absl::StrFormat("in %s the smallest cosine of a vector with that of float32 is %.9f, "
+                        "below the %.9f of --precision_min_cosine; serve with --precision=float32",
+                        std::string(PrecisionName(precision)), *cosine,
+                        options.precision_min_cosine));
+  }
+  model->SetPrecisionCosine(*cosine, options.precision_min_cosine);
+  return model;
+}
+
+// As Build, in the precision that `options` asks for.
+absl::StatusOr<std::shared_ptr<const Model>> BuildAsAsked(const Checkpoint& checkpoint,
+                                                          const Source& source,
+                                                          const ModelOptions& options) {
+  if (options.precision != Precision::kAuto) {
+    absl::Status status = CheckPrecision(options.precision, source, options.devices);
+    if (!status.ok()) return status;
+    return Build(checkpoint, source, options, options.precision);
+  }
+  if (CheckPrecision(Precision::kBFloat16, source, options.devices).ok()) {
+    absl::StatusOr<std::shared_ptr<const Model>> model =
+        Build(checkpoint, source, options, Precision::kBFloat16);
+    if (ReasonOf(model.status()) != Reason::kPrecisionLoss) return model;
+  }
+  return Build(checkpoint, source, options, Precision::kFloat32);
 }
 
 }  // namespace
@@ -346,7 +414,7 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::pa
       {.backend = options.backend, .read_weights = source->format == ModelFormat::kSafetensors});
   if (!checkpoint.ok()) return checkpoint.status();
   absl::StatusOr<std::shared_ptr<const Model>> model =
-      Guarded([&] { return Build(*checkpoint, *source, options); });
+      Guarded([&] { return BuildAsAsked(*checkpoint, *source, options); });
   if (!model.ok()) return Annotate(model.status(), directory.string());
   return model;
 }

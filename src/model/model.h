@@ -94,6 +94,17 @@ absl::StatusOr<std::vector<Device>> ResolveDevices(std::string_view text);
 // LibTorch's CUDA libraries, a device. This is why "auto" chose the CPU.
 absl::StatusOr<std::vector<std::string>> CudaDevices();
 
+// What the products with a block's weights are computed in: operands are rounded to it, sums are
+// float32. What lies between the products is float32, and so are the patch embedding and all norms.
+enum class Precision {
+  kFloat32,
+  kBFloat16,  // half the memory, and twice the speed or more where the device multiplies it
+  kAuto,      // kBFloat16 where every device does and the model bears it, else kFloat32
+};
+
+// "float32", "bfloat16", "auto".
+std::string_view PrecisionName(Precision precision);
+
 // What a model is. Immutable after LoadModel.
 struct ModelInfo {
   std::string model_type;      // config.json "model_type": "dinov2"
@@ -111,8 +122,12 @@ struct ModelInfo {
   // OutputSpec::layers may name 0 to this, not included. 0: only last_hidden_state is to be had.
   int hidden_states = 0;
   std::int64_t parameters = 0;
-  std::string precision;  // "float32"
-  std::string kernels;    // what computes, for the log: "ATen AVX2, MKL"
+  Precision precision = Precision::kFloat32;  // never kAuto
+  // Where precision is less than float32: the smallest cosine, found at load on a few built-in
+  // pictures, between the mean-pooled vectors and those of float32; and the one that had to be.
+  double precision_cosine = 1.0;
+  double precision_min_cosine = 1.0;
+  std::string kernels;  // what computes, for the log: "ATen AVX2, MKL"
   // An image's vector has the same bits whatever the batch, the runner and `threads`: runners take
   // the images of a batch one by one, on a CPU each on one thread.
   bool deterministic = false;
@@ -185,6 +200,9 @@ struct ModelOptions {
   std::vector<Device> devices = {Device{}};
   // See ModelInfo.
   bool deterministic = false;
+  // Less than float32 is checked at load: see ModelInfo::precision_cosine.
+  Precision precision = Precision::kFloat32;
+  double precision_min_cosine = 0.999;
 };
 
 // Reads the directory and builds its network. Everything that can be wrong with a directory is
@@ -193,7 +211,8 @@ struct ModelOptions {
 // (ModelFormat) may be of any family; it is run a few times to see what it gives.
 // Errors: those of OpenCheckpoint; TENSOR_MISSING, TENSOR_SHAPE, UNSUPPORTED_MODEL,
 // UNSUPPORTED_PROCESSOR; UNTRUSTED_CODE (a program without trust_model_code), INCOMPATIBLE_PROGRAM
-// (a compiled one for another instruction set, device or version of torch); DEVICE_FAILURE,
+// (a compiled one for another instruction set, device or version of torch); UNSUPPORTED_PRECISION
+// (a device does not multiply it, or the model is a program), PRECISION_LOSS; DEVICE_FAILURE,
 // OUT_OF_MEMORY.
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::path& directory,
                                                        const ModelOptions& options);

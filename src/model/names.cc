@@ -34,6 +34,18 @@ std::string_view ModelFormatName(ModelFormat format) {
   return "unknown";
 }
 
+std::string_view PrecisionName(Precision precision) {
+  switch (precision) {
+    case Precision::kFloat32:
+      return "float32";
+    case Precision::kBFloat16:
+      return "bfloat16";
+    case Precision::kAuto:
+      return "auto";
+  }
+  return "unknown";
+}
+
 std::string DeviceName(const Device& device) {
   return device.kind == Device::Kind::kCpu ? "cpu" : absl::StrCat("cuda:", device.index);
 }

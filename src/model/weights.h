@@ -20,6 +20,7 @@
 
 #include "absl/status/status.h"
 #include "src/checkpoint/checkpoint.h"
+#include "src/model/model.h"
 
 namespace pixembed {
 
@@ -33,7 +34,10 @@ class WeightReader {
  public:
   // Tensors are given on `device`. On the CPU those of type F32 lie in the mapping itself, which
   // lives as long as they do; F16 and BF16 are converted.
-  WeightReader(Weights weights, c10::Device device);
+  // `precision`: see Linear; never kAuto.
+  WeightReader(Weights weights, c10::Device device, Precision precision = Precision::kFloat32);
+
+  Precision precision() const { return precision_; }
 
   // The scope of the first of `prefixes` under which the tensor `probe` exists: files of head
   // models put the backbone under a prefix, others do not. None: the first, so that errors name it.
@@ -61,6 +65,7 @@ class WeightReader {
 
   Weights weights_;
   c10::Device device_;
+  Precision precision_;
   absl::Status status_;
   std::map<std::string, const Tensor*, std::less<>> used_;
 };

@@ -84,6 +84,7 @@ absl::StatusOr<Agreement> Check(const Model& model, Runner& runner, const Golden
                                 const DecodeLimits& limits, int threads) {
   Agreement agreement;
   agreement.name = golden.name;
+  agreement.bounds = BoundsOf(model.info());
   const PreprocessSpec& spec = model.info().preprocess;
   const absl::StatusOr<Image> image = DecodeAndResize(golden.encoded, limits, spec);
   agreement.decoded = image.status();
@@ -124,10 +125,16 @@ std::string WhatIsWrong(const Agreement& agreement) {
   }
   return absl::StrFormat("%s: pixels %s, max-abs %.3g (at most %.0e), cosine %.7f (at least %.5f)",
                          agreement.name, agreement.same_pixels ? "equal" : "DIFFER",
-                         agreement.max_abs, kGoldenTolerance, agreement.cosine, kGoldenCosine);
+                         agreement.max_abs, agreement.bounds.max_abs, agreement.cosine,
+                         agreement.bounds.cosine);
 }
 
 }  // namespace
+
+GoldenBounds BoundsOf(const ModelInfo& info) {
+  if (info.precision == Precision::kFloat32) return {};
+  return {.max_abs = std::numeric_limits<float>::max(), .cosine = info.precision_min_cosine};
+}
 
 float Verification::max_abs() const {
   float worst = 0.0F;

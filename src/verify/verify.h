@@ -55,20 +55,27 @@ bool HasGoldenFile(const std::filesystem::path& directory);
 // Errors: CHECKPOINT_MISSING, CHECKPOINT_CORRUPT; the text names the file and what is wrong in it.
 absl::StatusOr<GoldenFile> OpenGoldenFile(const std::filesystem::path& directory);
 
-// How far a float32 vector may be from the reference's.
-inline constexpr float kGoldenTolerance = 1e-4F;  // absolute, of each number
-inline constexpr double kGoldenCosine = 0.99999;  // at least
+// How far a vector may be from the reference's.
+struct GoldenBounds {
+  float max_abs = 1e-4F;    // absolute, of each number
+  double cosine = 0.99999;  // at least
+};
+
+// The promise for float32; a model of less precision answers for its direction only, within
+// ModelInfo::precision_min_cosine.
+GoldenBounds BoundsOf(const ModelInfo& info);
 
 // How well a model agrees with one golden image.
 struct Agreement {
   std::string name;
+  GoldenBounds bounds = {};  // the model's
   absl::Status decoded;      // the images room's error, where there is one; then nothing below
   bool same_pixels = false;  // pixel_values, bit for bit
   float max_abs = 0.0F;      // largest absolute difference; infinite where a number is none
   double cosine = 0.0;       // of the two vectors; 1 where both are 0
 
   bool ok() const {
-    return decoded.ok() && same_pixels && max_abs <= kGoldenTolerance && cosine >= kGoldenCosine;
+    return decoded.ok() && same_pixels && max_abs <= bounds.max_abs && cosine >= bounds.cosine;
   }
 };
 

@@ -33,6 +33,7 @@ ABSL_FLAG(std::vector<std::string>, batches, std::vector<std::string>({"1", "4"}
           "Images in a batch");
 ABSL_FLAG(double, seconds, 10.0, "How long each combination is measured");
 ABSL_FLAG(bool, deterministic, false, "As the server's flag");
+ABSL_FLAG(bool, bfloat16, false, "As the server's --precision=bfloat16");
 ABSL_FLAG(std::string, device, "cpu", "As the server's --device; the first one is measured");
 ABSL_FLAG(bool, trust_model_code, false, "As the server's, for model.pt and model.pt2");
 
@@ -173,10 +174,12 @@ void Measure(const Model& model, const Device& device, const Shape& shape) {
 void MeasureAll(const std::string& directory) {
   InitializeRuntime();
   const Device device = OrExit(ResolveDevices(absl::GetFlag(FLAGS_device))).front();
-  const std::shared_ptr<const Model> model =
-      OrExit(LoadModel(directory, {.trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
-                                   .devices = {device},
-                                   .deterministic = absl::GetFlag(FLAGS_deterministic)}));
+  const std::shared_ptr<const Model> model = OrExit(LoadModel(
+      directory,
+      {.trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
+       .devices = {device},
+       .deterministic = absl::GetFlag(FLAGS_deterministic),
+       .precision = absl::GetFlag(FLAGS_bfloat16) ? Precision::kBFloat16 : Precision::kFloat32}));
   std::fprintf(stderr, "%s: %lld parameters, %s\n", directory.c_str(),
                static_cast<long long>(model->info().parameters), model->info().kernels.c_str());
   for (const std::string& text : absl::GetFlag(FLAGS_shapes)) {

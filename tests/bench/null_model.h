@@ -58,7 +58,6 @@ class NullModel : public Model {
     info_.input = input;
     info_.tokens = 1;
     info_.dimension = kNullDimension;
-    info_.precision = "float32";
     info_.kernels = "none";
   }
   const ModelInfo& info() const override { return info_; }

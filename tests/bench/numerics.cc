@@ -15,6 +15,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -26,6 +27,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "src/checkpoint/checkpoint.h"
+#include "src/error/error.h"
 #include "src/image/image.h"
 #include "src/model/model.h"
 #include "tests/golden/golden_images.h"
@@ -47,17 +49,19 @@ T OrExit(absl::StatusOr<T> value) {
 }
 
 // A way of computing, or of writing, that a vector may take.
-struct Precision {
+struct Column {
   const char* name;
-  DataType data_type;
-  bool deterministic;
+  Precision precision = Precision::kFloat32;
+  DataType data_type = DataType::kFloat32;
+  bool deterministic = false;
 };
-constexpr std::array kPrecisions = {
-    Precision{"float32", DataType::kFloat32, false},
-    Precision{"--deterministic", DataType::kFloat32, true},
-    Precision{"answered as float16", DataType::kFloat16, false},
-    Precision{"answered as bfloat16", DataType::kBFloat16, false},
-    Precision{"answered as int8", DataType::kInt8, false},
+constexpr std::array kColumns = {
+    Column{.name = "float32"},
+    Column{.name = "--deterministic", .deterministic = true},
+    Column{.name = "--precision=bfloat16", .precision = Precision::kBFloat16},
+    Column{.name = "answered as float16", .data_type = DataType::kFloat16},
+    Column{.name = "answered as bfloat16", .data_type = DataType::kBFloat16},
+    Column{.name = "answered as int8", .data_type = DataType::kInt8},
 };
 
 float FromHalf(std::uint16_t half) {
@@ -125,17 +129,22 @@ std::vector<float> MeansOf(const Weights& file) {
   return means;
 }
 
-Distance Measure(const std::filesystem::path& directory, const Weights& file,
-                 const Precision& precision, const Device& device) {
-  const auto model = OrExit(LoadModel(
-      directory,
-      {.trust_model_code = true, .devices = {device}, .deterministic = precision.deterministic}));
+// Nothing where neither the device nor a program computes so.
+std::optional<Distance> Measure(const std::filesystem::path& directory, const Weights& file,
+                                const Column& column, const Device& device) {
+  const auto loaded = LoadModel(directory, {.trust_model_code = true,
+                                            .devices = {device},
+                                            .deterministic = column.deterministic,
+                                            .precision = column.precision,
+                                            .precision_min_cosine = -1.0});
+  if (ReasonOf(loaded.status()) == Reason::kUnsupportedPrecision) return std::nullopt;
+  const auto model = OrExit(loaded);
   const std::unique_ptr<Runner> runner = OrExit(model->NewRunner(device));
   const std::vector<Image> images = GoldenImages(file, model->info().preprocess);
   std::vector<const Image*> batch;
   batch.reserve(images.size());
   for (const Image& image : images) batch.push_back(&image);
-  const std::vector<OutputSpec> specs(batch.size(), OutputSpec{.data_type = precision.data_type});
+  const std::vector<OutputSpec> specs(batch.size(), OutputSpec{.data_type = column.data_type});
   const std::vector<Embedding> embeddings = OrExit(runner->Embed(batch, specs, 1));
   const std::vector<float> means = MeansOf(file);
   const std::size_t width = means.size() / images.size();
@@ -150,10 +159,14 @@ void PrintRow(const std::string& name, const std::filesystem::path& directory, c
               const Device& device) {
   std::string cells;
   double magnitude = 0.0;
-  for (const Precision& precision : kPrecisions) {
-    const Distance distance = Measure(directory, file, precision, device);
-    magnitude = distance.magnitude;
-    absl::StrAppendFormat(&cells, " %.1e, %.9f |", distance.max_abs, distance.cosine);
+  for (const Column& column : kColumns) {
+    const std::optional<Distance> distance = Measure(directory, file, column, device);
+    if (!distance.has_value()) {
+      cells += " - |";
+      continue;
+    }
+    magnitude = distance->magnitude;
+    absl::StrAppendFormat(&cells, " %.1e, %.9f |", distance->max_abs, distance->cosine);
   }
   std::printf("| %s | %.1f |%s\n", name.c_str(), magnitude, cells.c_str());
 }
@@ -175,8 +188,8 @@ void PrintTable(const std::filesystem::path& golden) {
   std::sort(cases.begin(), cases.end());
   std::string names;
   std::string line;
-  for (const Precision& precision : kPrecisions) {
-    absl::StrAppend(&names, " ", precision.name, " |");
+  for (const Column& column : kColumns) {
+    absl::StrAppend(&names, " ", column.name, " |");
     absl::StrAppend(&line, " --- |");
   }
   std::printf("| model | largest number |%s\n| --- | --- |%s\n", names.c_str(), line.c_str());

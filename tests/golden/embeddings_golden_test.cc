@@ -36,6 +36,10 @@ constexpr std::string_view kSharpAttention = "swinv2_scale_clamped";
 constexpr float kSharpTolerance = 1e-4F;
 constexpr float kRealTolerance = 1e-4F;
 constexpr double kRealCosine = 0.99999;
+// Of bfloat16, on tiny models, whose few dimensions average little, and on real weights.
+constexpr double kTinyBFloat16Cosine = 0.999;
+constexpr double kSharpBFloat16Cosine = 0.99;
+constexpr double kRealBFloat16Cosine = 0.9995;
 
 constexpr std::string_view kTinyModels[] = {
     "vit",
@@ -307,6 +311,31 @@ TEST_P(EmbeddingsGolden, AVectorDoesNotDependOnItsNeighbours) {
   }
 }
 
+// Where the device multiplies it; elsewhere, and for programs, the refusal is tested instead.
+TEST_P(EmbeddingsGolden, BFloat16HasTheReferencesDirection) {
+  const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
+  const double cosine = GetParam() == kSharpAttention ? kSharpBFloat16Cosine : kTinyBFloat16Cosine;
+  const auto model = LoadModel(GoldenPath(folder), {.trust_model_code = true,
+                                                    .devices = {TestDevice()},
+                                                    .precision = Precision::kBFloat16,
+                                                    .precision_min_cosine = cosine});
+  if (IsProgram(GetParam()) || ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
+    EXPECT_EQ(ReasonOf(model.status()), Reason::kUnsupportedPrecision) << model.status();
+    return;
+  }
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().precision, Precision::kBFloat16);
+  const auto runner = (*model)->NewRunner(TestDevice());
+  ASSERT_TRUE(runner.ok()) << runner.status();
+  const Weights expected = GoldenTensors(folder + "/expected.safetensors");
+  const auto means = Rows<float>(expected, "mean");
+  const auto actual = EmbedAll(**runner, GoldenImages(expected, (*model)->info().preprocess), {});
+  ASSERT_EQ(actual.size(), means.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    EXPECT_GE(Cosine(actual[i], means[i]), cosine) << "image " << i;
+  }
+}
+
 // The mean over the tokens of each layer, and of all layers at once; and without padding.
 TEST_P(EmbeddingsGolden, EveryHiddenStateIsTheReferences) {
   const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
@@ -409,6 +438,27 @@ TEST_P(RealModelGolden, EncodedPhotosGiveTheReferencesVectors) {
   Loaded loaded;
   ASSERT_NO_FATAL_FAILURE(Load(directory, folder + "/expected.safetensors", loaded));
   ExpectTheVectorsOfEncodedImages(loaded, kRealTolerance);
+}
+
+// What is found at load on the built-in pictures tells what happens to photos.
+TEST(RealModelBFloat16, PhotosHaveTheReferencesDirection) {
+  const std::string folder = "embeddings/dinov2-s14";
+  const auto model = LoadModel(GoldenBytes(folder + "/directory"),
+                               {.devices = {TestDevice()}, .precision = Precision::kBFloat16});
+  if (ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
+    GTEST_SKIP() << model.status();
+  }
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_GE((*model)->info().precision_cosine, kRealBFloat16Cosine);
+  const auto runner = (*model)->NewRunner(TestDevice());
+  ASSERT_TRUE(runner.ok()) << runner.status();
+  const Weights expected = GoldenTensors(folder + "/expected.safetensors");
+  const auto means = Rows<float>(expected, "mean");
+  const auto actual = EmbedAll(**runner, GoldenImages(expected, (*model)->info().preprocess), {});
+  ASSERT_EQ(actual.size(), means.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    EXPECT_GE(Cosine(actual[i], means[i]), kRealBFloat16Cosine) << "image " << i;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, RealModelGolden,

@@ -88,6 +88,8 @@ struct FakeModelOptions {
   std::string fingerprint_seed = "fake";
   std::vector<Device> devices = {Device{}};
   bool deterministic = false;
+  Precision precision = Precision::kFloat32;
+  double precision_min_cosine = 1.0;
   // The model takes images of many sizes instead, and has MASKED_MEAN pooling.
   std::optional<PatchBudget> patches = std::nullopt;
 };
@@ -115,7 +117,8 @@ class FakeModel : public Model {
     info_.hidden_states = 3;
     info_.dimension = options_.dimension;
     info_.parameters = 1;
-    info_.precision = "float32";
+    info_.precision = options_.precision;
+    info_.precision_min_cosine = options_.precision_min_cosine;
     info_.kernels = "none";
     info_.deterministic = options_.deterministic;
   }

@@ -19,6 +19,8 @@
 #include <vector>
 
 #include "src/checkpoint/checkpoint.h"
+#include "src/model/model.h"
+#include "src/model/precision.h"
 #include "src/model/weights.h"
 #include "tests/checkpoint/safetensors_bytes.h"
 
@@ -63,6 +65,23 @@ TEST(Linear, TakesAnyNumberOfRowsAndAnyStrides) {
   }
   const at::Tensor turned = at::randn({70, 9}).t();
   EXPECT_TRUE(at::allclose(linear.Forward(turned), at::linear(turned, weight, bias), 1e-5, 1e-5));
+}
+
+TEST(Linear, OfBFloat16RoundsItsOperandsAndItsResult) {
+  if (!CheckNative(Precision::kBFloat16, std::vector<Device>{Device{}}).ok()) {
+    GTEST_SKIP() << "this CPU does not multiply bfloat16";
+  }
+  // 257 needs 9 bits, one more than bfloat16 keeps: it becomes 256.
+  const Linear linear(at::tensor({257.0F, 2.0F}).view({1, 2}), {}, Precision::kBFloat16);
+  EXPECT_THAT(Values(linear.Forward(at::tensor({1.0F, 1.0F, 257.0F, 0.0F}).view({2, 2}))),
+              Near({258.0F, 65536.0F}));
+
+  const at::Tensor weight = at::randn({50, 70});
+  const at::Tensor bias = at::randn({50});
+  const at::Tensor x = at::randn({9, 70});
+  const at::Tensor y = Linear(weight, bias, Precision::kBFloat16).Forward(x);
+  EXPECT_EQ(y.scalar_type(), at::kFloat);
+  EXPECT_TRUE(at::allclose(y, at::linear(x, weight, bias), /*rtol=*/0.02, /*atol=*/0.2));
 }
 
 TEST(Linears, LieBelowEachOtherInTheOrderOfTheirNamesWithZerosForAMissingBias) {

@@ -89,7 +89,7 @@ TEST(LoadModel, SaysWhatTheModelIs) {
   EXPECT_EQ(info.dimension, 8);
   EXPECT_TRUE(info.has_cls);
   EXPECT_EQ(info.parameters, 2208);
-  EXPECT_EQ(info.precision, "float32");
+  EXPECT_EQ(info.precision, Precision::kFloat32);
   EXPECT_THAT(info.kernels, HasSubstr(DeviceName(TestDevice())));
   EXPECT_THAT(model->devices(), testing::ElementsAre(TestDevice()));
 }

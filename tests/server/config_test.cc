@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "server/byte_size.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
@@ -67,6 +68,21 @@ TEST(Config, AProgramNeedsTrustThatIsGivenInWords) {
   EXPECT_THAT(Refusal({"--model=/m", "--format=onnx"}),
               AllOf(HasSubstr("onnx"), HasSubstr("aotinductor")));
   EXPECT_THAT(Refusal({"--model=/m", "--trust_model_code=perhaps"}), HasSubstr("perhaps"));
+}
+
+TEST(Config, APrecisionIsOneOfThoseThatThereAre) {
+  EXPECT_EQ(Parse({"--model=/m"})->config.precision, Precision::kFloat32);
+  const auto command = Parse({"--model=/m", "--precision=bfloat16", "--precision_min_cosine=0.99"});
+  ASSERT_TRUE(command.ok()) << command.status();
+  EXPECT_EQ(command->config.precision, Precision::kBFloat16);
+  EXPECT_EQ(command->config.precision_min_cosine, 0.99);
+  EXPECT_EQ(Parse({"--model=/m", "--precision=auto"})->config.precision, Precision::kAuto);
+  EXPECT_THAT(Refusal({"--model=/m", "--precision=half"}),
+              AllOf(HasSubstr("half"), HasSubstr("float32, bfloat16 and auto")));
+  for (const char* const cosine : {"1.5", "-0.1", "nan"}) {
+    EXPECT_THAT(Refusal({"--model=/m", absl::StrCat("--precision_min_cosine=", cosine).c_str()}),
+                HasSubstr("0.0 to 1.0"));
+  }
 }
 
 // The flags' defaults and those of the structs are the same numbers, written twice.
@@ -265,7 +281,7 @@ TEST(Config, TheConfigurationInForceNamesEveryFlagThatHelpDescribes) {
       EXPECT_EQ(value, "2");
     }
   }
-  EXPECT_THAT(command->config.flags, SizeIs(29));
+  EXPECT_THAT(command->config.flags, SizeIs(31));
 }
 
 TEST(Config, TheReasonTableHasEveryReason) {

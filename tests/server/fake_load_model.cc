@@ -29,7 +29,10 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::pa
     return MakeError(Reason::kCheckpointMissing, "config.json does not exist");
   }
   return std::make_shared<const FakeModel>(
-      FakeModelOptions{.fingerprint_seed = directory, .deterministic = options.deterministic});
+      FakeModelOptions{.fingerprint_seed = directory,
+                       .deterministic = options.deterministic,
+                       .precision = options.precision,
+                       .precision_min_cosine = options.precision_min_cosine});
 }
 
 }  // namespace pixembed

@@ -212,6 +212,13 @@ TEST(Main, ADeterministicServerSaysSoAndTakesImagesOneByOne) {
   EXPECT_THAT(server.AwaitLine("engine: "), HasSubstr("at most 1 images a batch"));
 }
 
+TEST(Main, AServerOfLessPrecisionSaysHowCloseItsVectorsAre) {
+  Process server(Command({"--model=/models/one", "--listen=127.0.0.1:0", "--precision=bfloat16",
+                          "--precision_min_cosine=0.99"}));
+  EXPECT_THAT(server.AwaitLine("model one: bfloat16"), HasSubstr("bfloat16 on cpu"));
+  EXPECT_THAT(server.AwaitLine("model one: smallest cosine"), HasSubstr("(at least 0.9900000)"));
+}
+
 TEST(Main, ADeviceThatIsNotThereNamesTheFlag) {
   Process server(Command({"--model=/models/one", "--device=cuda:7", "--listen=127.0.0.1:0"}));
   EXPECT_THAT(server.AwaitLine("pixembed-server: "), HasSubstr("--device: no such device"));

@@ -69,14 +69,29 @@ TEST_F(VerifyTest, AModelThatGivesTheReferencesPixelsAndVectorsAgrees) {
 }
 
 TEST_F(VerifyTest, ANumberWithinTheToleranceAgreesAndOneBeyondItDoesNot) {
-  SetVector("dark", {3.0F + kGoldenTolerance * 0.9F, 5.0F, 7.0F});
+  SetVector("dark", {3.0F + GoldenBounds().max_abs * 0.9F, 5.0F, 7.0F});
   EXPECT_TRUE(Verdict().ok()) << Verdict();
-  SetVector("dark", {3.0F, 5.0F, 7.0F - kGoldenTolerance * 1.1F});
+  SetVector("dark", {3.0F, 5.0F, 7.0F - GoldenBounds().max_abs * 1.1F});
   const absl::Status verdict = Verdict();
   EXPECT_EQ(ReasonOf(verdict), Reason::kGoldenMismatch);
   EXPECT_THAT(std::string(verdict.message()),
               AllOf(HasSubstr("1 of 2 golden images disagree on cpu"), HasSubstr("dark"),
                     HasSubstr("pixels equal, max-abs 0.00011 (at most 1e-04)")));
+}
+
+TEST_F(VerifyTest, AModelOfLessPrecisionAnswersForItsDirectionWithinItsOwnBound) {
+  FakeModelOptions options;
+  options.precision = Precision::kBFloat16;
+  options.precision_min_cosine = 0.9;
+  const FakeModel reduced(options);
+  const auto agreement = [&](std::vector<float> vector) {
+    SetVector("dark", std::move(vector));
+    parts_.Write(directory_.path());
+    const auto golden = OpenGoldenFile(directory_.path());
+    return Verify(reduced, *golden, DecodeLimits(), kThreads)->front().Verdict();
+  };
+  EXPECT_TRUE(agreement({3.2F, 4.5F, 7.0F}).ok());
+  EXPECT_THAT(std::string(agreement({3.0F, 5.0F, -7.0F}).message()), HasSubstr("(at least 0.9"));
 }
 
 TEST_F(VerifyTest, AVectorOfAnotherDirectionDisagreesHoweverSmall) {

@@ -36,14 +36,17 @@ class LinkedCudaModule final : public CudaModule {
     if (count == 0) return MakeError(Reason::kDeviceFailure, "the host has no CUDA device");
     std::vector<std::string> names;
     for (int ordinal = 0; ordinal < count; ++ordinal) {
-      cudaDeviceProp properties{};
-      if (cudaGetDeviceProperties(&properties, ordinal) != cudaSuccess) {
-        return MakeError(Reason::kDeviceFailure,
-                         absl::StrCat("CUDA device ", ordinal, " does not answer"));
-      }
-      names.emplace_back(properties.name);
+      const absl::StatusOr<cudaDeviceProp> properties = Properties(ordinal);
+      if (!properties.ok()) return properties.status();
+      names.emplace_back(properties->name);
     }
     return names;
+  }
+
+  absl::StatusOr<bool> MultipliesBFloat16(int ordinal) const override {
+    const absl::StatusOr<cudaDeviceProp> properties = Properties(ordinal);
+    if (!properties.ok()) return properties.status();
+    return properties->major >= 8;
   }
 
   absl::StatusOr<c10::Stream> NewStream(int ordinal) const override {
@@ -52,6 +55,14 @@ class LinkedCudaModule final : public CudaModule {
                                           static_cast<c10::DeviceIndex>(ordinal))
           .unwrap();
     });
+  }
+
+ private:
+  static absl::StatusOr<cudaDeviceProp> Properties(int ordinal) {
+    cudaDeviceProp properties{};
+    if (cudaGetDeviceProperties(&properties, ordinal) == cudaSuccess) return properties;
+    return MakeError(Reason::kDeviceFailure,
+                     absl::StrCat("CUDA device ", ordinal, " does not answer"));
   }
 };
 

@@ -24,6 +24,9 @@ class CudaModule {
   // Names by ordinal, not empty. Errors: DEVICE_FAILURE.
   virtual absl::StatusOr<std::vector<std::string>> Devices() const = 0;
 
+  // Whether device `ordinal` has matrix units for bfloat16. Errors: DEVICE_FAILURE.
+  virtual absl::StatusOr<bool> MultipliesBFloat16(int ordinal) const = 0;
+
   // A stream of the pool of device `ordinal`. Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
   virtual absl::StatusOr<c10::Stream> NewStream(int ordinal) const = 0;
 };

@@ -1,0 +1,134 @@
+#include "src/model/precision.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "src/error/error.h"
+#include "src/image/image.h"
+#include "src/model/model.h"
+#include "tests/checkpoint/temporary_directory.h"
+#include "tests/model/fake_model.h"
+#include "tests/model/test_device.h"
+#include "tests/model/tiny_model.h"
+
+namespace pixembed {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+bool MultipliesBFloat16() {
+  return CheckNative(Precision::kBFloat16, std::vector<Device>{TestDevice()}).ok();
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> LoadTiny(Precision precision, double min_cosine) {
+  const TemporaryDirectory directory;
+  TinyModel().Write(directory.path());
+  return LoadModel(
+      directory.path(),
+      {.devices = {TestDevice()}, .precision = precision, .precision_min_cosine = min_cosine});
+}
+
+TEST(Precision, Float32IsNativeEverywhere) {
+  EXPECT_TRUE(CheckNative(Precision::kFloat32, std::vector<Device>{TestDevice()}).ok());
+}
+
+TEST(Precision, WhatTheDeviceDoesNotMultiplyIsRefusedWithWhatItLacks) {
+  if (MultipliesBFloat16()) GTEST_SKIP() << "this device multiplies bfloat16";
+  const auto model = LoadTiny(Precision::kBFloat16, 0.0);
+  EXPECT_EQ(ReasonOf(model.status()), Reason::kUnsupportedPrecision);
+  EXPECT_THAT(std::string(model.status().message()),
+              AllOf(HasSubstr("--precision=bfloat16"), HasSubstr("lacks"),
+                    HasSubstr("--precision=float32")));
+}
+
+TEST(Precision, AModelThatLosesMoreThanItMayIsRefusedWithBothNumbers) {
+  if (!MultipliesBFloat16()) GTEST_SKIP() << "this device does not multiply bfloat16";
+  const auto model = LoadTiny(Precision::kBFloat16, 1.0);
+  EXPECT_EQ(ReasonOf(model.status()), Reason::kPrecisionLoss);
+  EXPECT_THAT(std::string(model.status().message()),
+              AllOf(HasSubstr("below the 1.000000000 of --precision_min_cosine"), HasSubstr("is 0.9999"),
+                    HasSubstr("--precision=float32")));
+}
+
+TEST(Precision, AModelSaysWhatItComputesInAndHowCloseThatIs) {
+  if (!MultipliesBFloat16()) GTEST_SKIP() << "this device does not multiply bfloat16";
+  const auto exact = LoadTiny(Precision::kFloat32, 0.999);
+  const auto reduced = LoadTiny(Precision::kBFloat16, 0.999);
+  ASSERT_TRUE(exact.ok() && reduced.ok()) << reduced.status();
+  EXPECT_EQ((*exact)->info().precision, Precision::kFloat32);
+  EXPECT_EQ((*exact)->info().precision_cosine, 1.0);
+  EXPECT_EQ((*reduced)->info().precision, Precision::kBFloat16);
+  EXPECT_GE((*reduced)->info().precision_cosine, 0.999);
+  EXPECT_LT((*reduced)->info().precision_cosine, 1.0);
+  EXPECT_EQ((*reduced)->info().precision_min_cosine, 0.999);
+  EXPECT_NE((*exact)->Fingerprint({}), (*reduced)->Fingerprint({}));
+}
+
+TEST(Precision, AutoIsTheFastestThatTheDeviceHasAndTheModelBears) {
+  const auto model = LoadTiny(Precision::kAuto, 0.99);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().precision,
+            MultipliesBFloat16() ? Precision::kBFloat16 : Precision::kFloat32);
+  const auto strict = LoadTiny(Precision::kAuto, 1.0);
+  ASSERT_TRUE(strict.ok()) << strict.status();
+  EXPECT_EQ((*strict)->info().precision, Precision::kFloat32);
+}
+
+TEST(CalibrationImages, AreWhatResizeGivesAndDiffer) {
+  PreprocessSpec spec;
+  spec.resize = ResizeTarget{.exact = Size{9, 12}};
+  const std::vector<Image> images = CalibrationImages(spec, {9, 12});
+  std::set<std::string> different;
+  for (const Image& image : images) {
+    EXPECT_EQ(image.height(), 9);
+    EXPECT_EQ(image.width(), 12);
+    EXPECT_EQ(image.sample(), Sample::kUint8);
+    different.emplace(image.pixels().begin(), image.pixels().end());
+    EXPECT_GT(*std::ranges::max_element(image.pixels()),
+              *std::ranges::min_element(image.pixels()) + 100);
+  }
+  EXPECT_THAT(different, SizeIs(images.size()));
+}
+
+TEST(CalibrationImages, AreFinishedWhereTheProcessorRescalesFirst) {
+  PreprocessSpec spec;
+  spec.resize = ResizeTarget{.exact = Size{4, 6}};
+  const std::vector<Image> levels = CalibrationImages(spec, {4, 6});
+  spec.rescale_first = true;
+  const std::vector<Image> finished = CalibrationImages(spec, {4, 6});
+  ASSERT_EQ(finished.size(), levels.size());
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    ASSERT_EQ(finished[i].sample(), Sample::kFloat32);
+    std::vector<float> expected(levels[i].samples());
+    PreprocessSpec values = spec;
+    values.rescale_first = false;
+    Normalize(levels[i], values, expected);
+    std::vector<float> actual(expected.size());
+    Normalize(finished[i], spec, actual);
+    EXPECT_EQ(actual, expected);
+  }
+}
+
+// The fake's vector is the mean of each channel.
+TEST(WorstCosine, IsThatOfTheImageThatDiffersMost) {
+  const FakeModel one;
+  const auto runner = one.NewRunner(Device{});
+  ASSERT_TRUE(runner.ok());
+  const std::vector<Image> images = CalibrationImages(one.info().preprocess, one.info().input);
+  EXPECT_DOUBLE_EQ(*WorstCosine(**runner, **runner, images, 1), 1.0);
+}
+
+}  // namespace
+}  // namespace pixembed
