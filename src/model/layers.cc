@@ -6,7 +6,6 @@
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/relu.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
 
 #include <array>
@@ -15,6 +14,7 @@
 #include <optional>
 #include <string_view>
 
+#include "src/model/attention.h"
 #include "src/model/linear.h"
 #include "src/model/rotary.h"
 #include "src/model/weights.h"
@@ -96,17 +96,15 @@ LayerNorm ReadLayerNorm(const WeightScope& scope, std::int64_t width, double eps
 at::Tensor Attention::Forward(const at::Tensor& x, const at::Tensor& mask) const {
   const std::int64_t batch = x.size(0);
   const std::int64_t tokens = x.size(1);
-  // [3, N, heads, T, head_dim], a view. The fused CPU kernel takes 4-D tensors only.
+  // [3, N, heads, T, head_dim], a view.
   const at::Tensor parts =
       qkv.Forward(x).view({batch, tokens, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});
   rotary.Apply(parts.narrow(0, 0, 2));
   const at::Tensor added =
       bias.defined() && mask.defined() ? at::add(bias, mask) : (mask.defined() ? mask : bias);
-  const at::Tensor mixed = at::scaled_dot_product_attention(
-      parts[0], parts[1], parts[2], added.defined() ? std::optional(added) : std::nullopt,
-      /*dropout_p=*/0.0, /*is_causal=*/false,
-      /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim)));
-  return output.Forward(mixed.transpose(1, 2).reshape({batch, tokens, heads * head_dim}));
+  return output.Forward(
+      ScaledDotProductAttention(parts[0], parts[1], parts[2], added,
+                                /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim))));
 }
 
 at::Tensor Mlp::Forward(const at::Tensor& x) const {

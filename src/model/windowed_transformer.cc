@@ -5,7 +5,6 @@
 #include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 
 #include <algorithm>
 #include <array>
@@ -19,6 +18,7 @@
 
 #include "src/image/image.h"
 #include "src/model/architecture.h"
+#include "src/model/attention.h"
 #include "src/model/layers.h"
 #include "src/model/network.h"
 
@@ -161,27 +161,17 @@ at::Tensor WindowAttention::Forward(const at::Tensor& x) const {
   const at::Tensor parts = qkv.Forward(x)
                                .view({batch * windows, window_tokens, 3, heads, head_dim})
                                .permute({2, 0, 3, 1, 4});
-  std::array<at::Tensor, 3> qkv_parts = {parts[0], parts[1], parts[2]};
-  auto& [query, key, value] = qkv_parts;
+  at::Tensor query = parts[0];
+  at::Tensor key = parts[1];
   double scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
   if (cosine_scale.defined()) {
     query = Normalized(query).mul_(cosine_scale);
     key = Normalized(key);
     scale = 1.0;
   }
-  at::Tensor scores_bias = bias;
-  if (bias.size(0) > 1) {
-    // The windows of an image differ in their bias, its images do not: they are the batch.
-    for (at::Tensor& part : qkv_parts) {
-      part = part.reshape({batch, windows * heads, window_tokens, head_dim});
-    }
-    scores_bias = bias.view({1, windows * heads, window_tokens, window_tokens});
-  }
-  const at::Tensor mixed = at::scaled_dot_product_attention(
-      query, key, value, scores_bias, /*dropout_p=*/0.0, /*is_causal=*/false, scale);
-  return output.Forward(mixed.reshape({batch * windows, heads, window_tokens, head_dim})
-                            .transpose(1, 2)
-                            .reshape({batch, windows * window_tokens, heads * head_dim}));
+  // The windows of an image may differ in their bias; its images do not.
+  return output.Forward(ScaledDotProductAttention(query, key, parts[2], bias, scale)
+                            .view({batch, windows * window_tokens, heads * head_dim}));
 }
 
 void WindowBlock::Forward(at::Tensor& x) const {

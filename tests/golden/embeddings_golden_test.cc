@@ -31,9 +31,10 @@ namespace pixembed {
 namespace {
 
 constexpr float kTinyTolerance = 1e-5F;  // absolute, on values of magnitude 1 to 10
-// Scores up to 100 make a rounding of the cosine a hundred times as large.
+// Scores up to 100 make a rounding of the cosine a hundred times as large: the reference itself is
+// 9.7e-5 from the same model in float64, and we may be as far on the other side.
 constexpr std::string_view kSharpAttention = "swinv2_scale_clamped";
-constexpr float kSharpTolerance = 1e-4F;
+constexpr float kSharpTolerance = 2e-4F;
 constexpr float kRealTolerance = 1e-4F;
 constexpr double kRealCosine = 0.99999;
 // Of bfloat16, on tiny models, whose few dimensions average little, and on real weights.

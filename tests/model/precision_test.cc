@@ -58,8 +58,8 @@ TEST(Precision, AModelThatLosesMoreThanItMayIsRefusedWithBothNumbers) {
   const auto model = LoadTiny(Precision::kBFloat16, 1.0);
   EXPECT_EQ(ReasonOf(model.status()), Reason::kPrecisionLoss);
   EXPECT_THAT(std::string(model.status().message()),
-              AllOf(HasSubstr("below the 1.000000000 of --precision_min_cosine"), HasSubstr("is 0.9999"),
-                    HasSubstr("--precision=float32")));
+              AllOf(HasSubstr("below the 1.000000000 of --precision_min_cosine"),
+                    HasSubstr("is 0.9999"), HasSubstr("--precision=float32")));
 }
 
 TEST(Precision, AModelSaysWhatItComputesInAndHowCloseThatIs) {

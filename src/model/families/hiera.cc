@@ -2,7 +2,6 @@
 #include <ATen/ops/amax.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/im2col.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 
 #include <array>
 #include <cmath>
@@ -23,6 +22,7 @@
 #include "src/error/error.h"
 #include "src/image/image.h"
 #include "src/model/architecture.h"
+#include "src/model/attention.h"
 #include "src/model/families.h"
 #include "src/model/layers.h"
 #include "src/model/network.h"
@@ -210,11 +210,11 @@ at::Tensor UnitAttention::Forward(const at::Tensor& x) const {
   if (pooled > 1) {
     query = at::amax(query.view({batch * windows, heads, pooled, tokens / pooled, head_dim}), {2});
   }
-  const at::Tensor mixed = at::scaled_dot_product_attention(
-      query, parts[1], parts[2], /*attn_mask=*/std::nullopt, /*dropout_p=*/0.0,
-      /*is_causal=*/false, /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim)));
-  return output.Forward(mixed.reshape({batch, windows, heads, tokens / pooled, head_dim})
-                            .permute({0, 3, 1, 2, 4})
+  const at::Tensor mixed =
+      ScaledDotProductAttention(query, parts[1], parts[2], /*added=*/{},
+                                /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim)));
+  return output.Forward(mixed.view({batch, windows, tokens / pooled, heads * head_dim})
+                            .transpose(1, 2)
                             .reshape({batch, -1, heads * head_dim}));
 }
 

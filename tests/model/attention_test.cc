@@ -1,0 +1,155 @@
+#include "src/model/attention.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "src/model/attention_kernel.h"
+
+namespace pixembed {
+namespace {
+
+// Of sums of products of normal numbers, against the same in float64.
+constexpr double kTolerance = 2e-6;
+
+// The definition, in float64.
+at::Tensor Expected(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                    const at::Tensor& added, double scale) {
+  at::Tensor scores =
+      at::matmul(query.to(at::kDouble), key.to(at::kDouble).transpose(2, 3)).mul(scale);
+  if (added.defined()) {
+    scores.add_(added.to(at::kDouble).repeat({query.size(0) / added.size(0), 1, 1, 1}));
+  }
+  return at::matmul(at::softmax(scores, -1), value.to(at::kDouble))
+      .transpose(1, 2)
+      .reshape({query.size(0), query.size(2), -1})
+      .to(at::kFloat);
+}
+
+struct Shape {
+  std::int64_t batch, heads, queries, tokens, head_dim;
+};
+
+class AttentionShapes : public testing::TestWithParam<Shape> {};
+
+TEST_P(AttentionShapes, GiveWhatTheDefinitionGives) {
+  const auto [batch, heads, queries, tokens, head_dim] = GetParam();
+  const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
+  const at::Tensor query = at::randn({batch, heads, queries, head_dim});
+  const at::Tensor key = at::randn({batch, heads, tokens, head_dim});
+  const at::Tensor value = at::randn({batch, heads, tokens, head_dim});
+  std::vector<at::Tensor> biases = {at::Tensor(), at::randn({1, heads, queries, tokens}),
+                                    at::randn({batch, 1, 1, tokens}),
+                                    at::randn({batch, heads, queries, tokens})};
+  for (const at::Tensor& added : biases) {
+    const at::Tensor actual = ScaledDotProductAttention(query, key, value, added, scale);
+    EXPECT_TRUE(
+        at::allclose(actual, Expected(query, key, value, added, scale), kTolerance, kTolerance));
+  }
+}
+
+// Whole and broken registers and blocks of rows, in both directions.
+INSTANTIATE_TEST_SUITE_P(All, AttentionShapes,
+                         testing::Values(Shape{1, 1, 1, 1, 1}, Shape{2, 3, 6, 16, 64},
+                                         Shape{1, 2, 7, 17, 5}, Shape{2, 1, 5, 15, 72},
+                                         Shape{1, 3, 197, 197, 64}, Shape{4, 2, 49, 49, 32},
+                                         Shape{3, 4, 12, 48, 96}, Shape{1, 1, 300, 301, 128}));
+
+// The queries, keys and values of a block are views of one product.
+TEST(Attention, ReadsViewsWhereTheyLie) {
+  const at::Tensor parts = at::randn({2, 19, 3, 4, 8}).permute({2, 0, 3, 1, 4});
+  const at::Tensor actual = ScaledDotProductAttention(parts[0], parts[1], parts[2], {}, 0.5);
+  EXPECT_TRUE(
+      at::equal(actual, ScaledDotProductAttention(parts[0].contiguous(), parts[1].contiguous(),
+                                                  parts[2].contiguous(), {}, 0.5)));
+  const at::Tensor turned =
+      at::randn({2, 4, 8, 19}).transpose(2, 3);  // its rows are not contiguous
+  EXPECT_TRUE(at::equal(ScaledDotProductAttention(turned, turned, turned, {}, 0.5),
+                        ScaledDotProductAttention(turned.contiguous(), turned.contiguous(),
+                                                  turned.contiguous(), {}, 0.5)));
+}
+
+TEST(Attention, AnImageGetsTheSameBitsInAnyBatchOnAnyNumberOfThreads) {
+  const at::Tensor qkv = at::randn({3, 5, 3, 33, 16});
+  at::set_num_threads(1);
+  const at::Tensor together = ScaledDotProductAttention(qkv[0], qkv[1], qkv[2], {}, 0.25);
+  for (const int threads : {1, 2, 3}) {
+    at::set_num_threads(threads);
+    for (std::int64_t image = 0; image < 5; ++image) {
+      const auto one = [&](int part) { return qkv[part].narrow(0, image, 1); };
+      EXPECT_TRUE(at::equal(ScaledDotProductAttention(one(0), one(1), one(2), {}, 0.25)[0],
+                            together[image]))
+          << threads << " threads, image " << image;
+    }
+  }
+  at::set_num_threads(1);
+}
+
+TEST(Attention, ATokenThatIsKeptOutHasNoWeightWhateverItHolds) {
+  at::Tensor value = at::randn({1, 1, 20, 4});
+  at::Tensor mask = at::zeros({1, 1, 1, 20});
+  mask[0][0][0][7].fill_(-std::numeric_limits<float>::infinity());
+  mask[0][0][0][19].fill_(-std::numeric_limits<float>::infinity());
+  const at::Tensor query = at::randn({1, 1, 3, 4});
+  const at::Tensor key = at::randn({1, 1, 20, 4});
+  const at::Tensor before = ScaledDotProductAttention(query, key, value, mask, 1.0);
+  value[0][0][7].fill_(1e30);
+  value[0][0][19].fill_(-1e30);
+  EXPECT_TRUE(at::equal(ScaledDotProductAttention(query, key, value, mask, 1.0), before));
+}
+
+// Scores far apart: the weights underflow, and nothing else happens.
+TEST(Attention, BearsScoresOfAnySize) {
+  const at::Tensor query = at::randn({1, 2, 9, 8}).mul(1e3);
+  const at::Tensor key = at::randn({1, 2, 21, 8}).mul(1e3);
+  const at::Tensor value = at::randn({1, 2, 21, 8});
+  EXPECT_TRUE(at::allclose(ScaledDotProductAttention(query, key, value, {}, 1.0),
+                           Expected(query, key, value, {}, 1.0), kTolerance, kTolerance));
+}
+
+// The product of the two kernels, whichever one this CPU would choose.
+TEST(AttentionKernels, AgreeWithTheDefinition) {
+  for (const AttentionKernel* kernel : {Avx2AttentionKernel(), Avx512AttentionKernel()}) {
+    if (kernel == nullptr) continue;
+    constexpr std::int64_t kQueries = 13;
+    constexpr std::int64_t kTokens = 37;
+    constexpr std::int64_t kDim = 20;
+    const at::Tensor query = at::randn({1, 1, kQueries, kDim});
+    const at::Tensor key = at::randn({1, 1, kTokens, kDim});
+    const at::Tensor value = at::randn({1, 1, kTokens, kDim});
+    const at::Tensor bias = at::randn({1, 1, kQueries, kTokens});
+    const at::Tensor out = at::zeros({1, kQueries, kDim});
+    const at::Tensor scratch =
+        at::zeros({static_cast<std::int64_t>(kernel->scratch_floats(kTokens, kDim))});
+    const auto rows = [](const at::Tensor& tensor) {
+      return HeadRows{tensor.const_data_ptr<float>(), tensor.stride(2)};
+    };
+    kernel->run({.queries = rows(query),
+                 .keys = rows(key),
+                 .values = rows(value),
+                 .added = rows(bias),
+                 .first = 0,
+                 .last = kQueries,
+                 .tokens = kTokens,
+                 .head_dim = kDim,
+                 .scale = 0.25F,
+                 .out = out.mutable_data_ptr<float>(),
+                 .out_stride = kDim},
+                scratch.mutable_data_ptr<float>());
+    EXPECT_TRUE(at::allclose(out, Expected(query, key, value, bias, 0.25), kTolerance, kTolerance));
+  }
+}
+
+}  // namespace
+}  // namespace pixembed
