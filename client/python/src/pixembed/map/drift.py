@@ -68,7 +68,7 @@ def drift(vectors: NDArray[np.float32], labels: NDArray[np.int64], rows: int) ->
     means = [part.mean(axis=0, dtype=np.float64) for part in (one, other)]
     chance = 1 / len(one) + 1 / len(other)
     mean = vectors.mean(axis=0, dtype=np.float64)
-    # Of vectors of length 1 (or 0): the mean square of the distance to the mean.
+    # The mean square of the distance to the mean.
     squares = np.einsum("ij,ij->", vectors, vectors, dtype=np.float64)
     variance = max(0.0, float(squares / len(vectors) - mean @ mean))
     count = int(labels.max()) + 1

@@ -17,6 +17,8 @@ _FINGERPRINT = b"pixembed.fingerprint"
 _REASON_COLUMN = "error_reason"
 NOT_FINITE = "NOT_FINITE"
 """Why a row is left out whose vector is there, but holds NaN or an infinity."""
+ZERO = "ZERO"
+"""The same of a vector of zeros, which points nowhere."""
 
 
 class MapError(Exception):
@@ -31,11 +33,11 @@ class Embeddings:
     """What they were read from, as the caller named it."""
     ids: list[str]
     vectors: NDArray[np.float32]
-    """[N, D], each scaled to length 1: only directions are compared. Zeros stay as they are."""
+    """[N, D], each scaled to length 1: only directions are compared."""
     fingerprint: str
     """Of the space that the vectors live in; empty if the file does not say."""
     left_out: dict[str, int] = field(default_factory=dict)
-    """How many rows have no vector, by reason; the reason is empty if the file has none."""
+    """How many other rows there are, by reason; the reason is empty if the file has none."""
 
 
 def read(path: pathlib.Path, *, id_column: str = "id", vector_column: str = "vector") -> Embeddings:
@@ -54,12 +56,11 @@ def read(path: pathlib.Path, *, id_column: str = "id", vector_column: str = "vec
 
 
 def unit_length(vectors: NDArray[np.float32]) -> None:
-    """Scales each row, in place."""
+    """Scales each row, in place. None may be of zeros."""
     for begin in range(0, len(vectors), _BATCH_ROWS):
         rows = vectors[begin : begin + _BATCH_ROWS]
         # In double precision, where no float32 overflows when it is squared.
         lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-        lengths[lengths == 0] = 1
         rows[:] = rows / lengths[:, None]
 
 
@@ -144,12 +145,13 @@ class _Reader:
         vectors = self._matrix(path, column.filter(present))
         ids = batch.column(self._id_column).filter(present).cast(pa.string()).fill_null("")
         finite = np.asarray(np.isfinite(vectors).all(axis=1))
-        if not finite.all():
-            self._left_out[NOT_FINITE] += int((~finite).sum())
-            vectors = vectors[finite]
-            ids = ids.filter(pa.array(finite))
-        self._ids += ids.to_pylist()
-        self._blocks.append(vectors)
+        usable = finite & vectors.any(axis=1)
+        for reason, count in ((NOT_FINITE, (~finite).sum()), (ZERO, (finite & ~usable).sum())):
+            if count:
+                self._left_out[reason] += int(count)
+        if usable.any():
+            self._ids += ids.filter(pa.array(usable)).to_pylist()
+            self._blocks.append(vectors[usable])
 
     def _count_failed(self, batch: pa.RecordBatch, present: pa.Array) -> None:
         failed = pc.invert(present)
@@ -172,7 +174,8 @@ class _Reader:
                     f"{self._dimension}: they cannot be compared"
                 )
         values: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
-        return values.astype(np.float32).reshape(len(column), self._dimension)
+        with np.errstate(over="ignore"):  # to infinity
+            return values.astype(np.float32).reshape(len(column), self._dimension)
 
     def _why_nothing(self) -> str:
         failed = sum(self._left_out.values())
