@@ -58,13 +58,7 @@ class Browser:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._send(f"{domain}.enable")
-        self._send(
-            "Emulation.setDeviceMetricsOverride",
-            width=WIDTH,
-            height=HEIGHT,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
+        self.resize(WIDTH, HEIGHT)
         self.colour_scheme("light")
 
     def close(self) -> None:
@@ -120,6 +114,16 @@ class Browser:
     def type(self, text: str) -> None:
         """Into what has the focus."""
         self._send("Input.insertText", text=text)
+        self.drawn()
+
+    def resize(self, width: int, height: int) -> None:
+        self._send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         self.drawn()
 
     def colour_scheme(self, value: str) -> None:

@@ -26,7 +26,7 @@ from pixembed.map.survey import File, Options
 
 # As page.css has them.
 PLAIN, DUPLICATE, OUTLIER = "#4878a8", "#d98200", "#c62828"
-DARK_PLAIN, DARK_OUTLIER = "#6f9fd0", "#ff7066"
+DARK_PLAIN, DARK_OUTLIER = "#6f9fd0", "#ff4d6d"
 FILE, AGAINST = "#0072b2", "#d55e00"
 CLUSTERS = ["#0072b2", "#e69f00", "#009e73"]
 
@@ -108,7 +108,6 @@ def colour_at(screen: Image.Image, where: tuple[int, int]) -> str:
 
 def colours(browser: Browser, points: list[list[float]]) -> list[str]:
     screen = browser.screenshot()
-    assert screen.size == (WIDTH, HEIGHT)
     return [colour_at(screen, place(browser, x, y)) for x, y in points]
 
 
@@ -158,6 +157,24 @@ def test_the_page_is_dark_for_those_who_want_it_so(
     browser.colour_scheme("light")
     browser.drawn()
     assert colours(browser, CORNERS[:1]) == [PLAIN]
+    assert_clean(browser)
+
+
+def test_the_whole_map_stays_in_a_window_that_becomes_narrow(
+    browser: Browser, tmp_path: pathlib.Path
+) -> None:
+    show(browser, tmp_path, survey_of(CORNERS))
+    browser.resize(420, 800)
+    try:
+        assert colours(browser, CORNERS) == [PLAIN] * 5
+        assert browser.run("document.documentElement.scrollWidth") <= 420
+    finally:
+        browser.resize(WIDTH, HEIGHT)
+    assert colours(browser, CORNERS) == [PLAIN] * 5
+    browser.click("#zoom-in")
+    browser.resize(WIDTH - 100, HEIGHT)
+    browser.resize(WIDTH, HEIGHT)
+    assert colours(browser, CORNERS[:1]) == ["#ffffff"]
     assert_clean(browser)
 
 

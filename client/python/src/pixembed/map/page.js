@@ -19,10 +19,15 @@
 
   // What is in the middle of the canvas, and how many pixels the width of the map takes.
   const view = { x: 0.5, y: 0.5, scale: 1 };
+  // Of the canvas, in CSS pixels.
+  const size = { width: 0, height: 0 };
+  let all = true; // is shown: it stays so when the canvas changes its size
   let chosenRow = -1;
   let onlyCluster = -1;
   let foundRows = [];
   let drawing = 0;
+  // What is drawn, in this order: [kind, rows].
+  let groups = [];
 
   function flags(rows) {
     const flag = new Uint8Array(data.ids.length);
@@ -49,8 +54,8 @@
 
   // The row nearest to a place of the canvas, or -1.
   function rowAt(left, top) {
-    const x = (left - canvas.clientWidth / 2) / view.scale + view.x;
-    const y = (top - canvas.clientHeight / 2) / view.scale + view.y;
+    const x = (left - size.width / 2) / view.scale + view.x;
+    const y = (top - size.height / 2) / view.scale + view.y;
     const reach = REACH / view.scale;
     let nearest = -1;
     let least = reach * reach;
@@ -81,55 +86,59 @@
     return isOutlier[row] ? "outlier" : isDuplicate[row] ? "duplicate" : "plain";
   }
 
-  function draw() {
-    drawing = 0;
-    const colours = getComputedStyle(document.documentElement);
-    const colour = (name) => colours.getPropertyValue(`--${name}`).trim();
-    const width = canvas.clientWidth;
-    const height = canvas.clientHeight;
-    const ratio = window.devicePixelRatio || 1;
-    if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
-    if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, width, height);
+  function group() {
     // In rounds, so that no file and no cluster lies on top of all others.
     const rounds = Array.from({ length: mode.value === "findings" ? 1 : 16 }, () => new Map());
     for (let row = 0; row < count; row++) {
       if (!isShown(row)) continue;
-      const left = leftOf(row);
-      const top = topOf(row);
-      if (left < -MARGIN || left > width + MARGIN || top < -MARGIN || top > height + MARGIN) continue;
       const kind = kindOf(row);
       const byKind = rounds[(Math.imul(row, 0x9e3779b1) >>> 16) % rounds.length];
       if (!byKind.has(kind)) byKind.set(kind, []);
       byKind.get(kind).push(row);
     }
+    // Rare kinds last, so that the others do not hide them.
+    groups = rounds.flatMap((byKind) =>
+      [...byKind].sort((one, other) => other[1].length - one[1].length),
+    );
+    redraw();
+  }
+
+  function draw() {
+    drawing = 0;
+    const colours = getComputedStyle(document.documentElement);
+    const colour = (name) => colours.getPropertyValue(`--${name}`).trim();
+    const ratio = window.devicePixelRatio || 1;
+    const width = Math.round(size.width * ratio);
+    const height = Math.round(size.height * ratio);
+    if (canvas.width !== width) canvas.width = width;
+    if (canvas.height !== height) canvas.height = height;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, size.width, size.height);
     context.globalAlpha = count > 5000 ? 0.75 : 1;
-    for (const byKind of rounds) {
-      // Rare kinds last, so that the others do not hide them.
-      const kinds = [...byKind].sort((one, other) => other[1].length - one[1].length);
-      for (const [kind, rows] of kinds) drawPoints(rows, kind === "duplicate", colour(kind));
-    }
+    for (const [kind, rows] of groups) drawPoints(rows, kind === "duplicate", colour(kind));
     context.globalAlpha = 1;
-    ring(data.outliers.filter(isShown), RADIUS + 3, 1.5, colour("outlier"));
-    ring(foundRows.filter(isShown), RADIUS + 5, 1.5, colour("mark"));
+    ring(data.outliers, RADIUS + 3, 1.5, colour("outlier"));
+    ring(foundRows, RADIUS + 5, 1.5, colour("mark"));
     if (chosenRow >= 0) ring([chosenRow], RADIUS + 6, 3, colour("strong"));
   }
 
-  const leftOf = (row) => (places[2 * row] - view.x) * view.scale + canvas.clientWidth / 2;
-  const topOf = (row) => (places[2 * row + 1] - view.y) * view.scale + canvas.clientHeight / 2;
+  const leftOf = (row) => (places[2 * row] - view.x) * view.scale + size.width / 2;
+  const topOf = (row) => (places[2 * row + 1] - view.y) * view.scale + size.height / 2;
+  const isOutside = (left, top) =>
+    left < -MARGIN || left > size.width + MARGIN || top < -MARGIN || top > size.height + MARGIN;
 
   function drawPoints(rows, square, colour) {
     context.fillStyle = colour;
-    if (square || count > 5000) {
-      for (const row of rows) {
-        context.fillRect(leftOf(row) - RADIUS, topOf(row) - RADIUS, 2 * RADIUS, 2 * RADIUS);
-      }
-      return;
-    }
     for (const row of rows) {
+      const left = leftOf(row);
+      const top = topOf(row);
+      if (isOutside(left, top)) continue;
+      if (square || count > 5000) {
+        context.fillRect(left - RADIUS, top - RADIUS, 2 * RADIUS, 2 * RADIUS);
+        continue;
+      }
       context.beginPath();
-      context.arc(leftOf(row), topOf(row), RADIUS, 0, 2 * Math.PI);
+      context.arc(left, top, RADIUS, 0, 2 * Math.PI);
       context.fill();
     }
   }
@@ -138,8 +147,11 @@
     context.strokeStyle = colour;
     context.lineWidth = width;
     for (const row of rows) {
+      const left = leftOf(row);
+      const top = topOf(row);
+      if (!isShown(row) || isOutside(left, top)) continue;
       context.beginPath();
-      context.arc(leftOf(row), topOf(row), radius, 0, 2 * Math.PI);
+      context.arc(left, top, radius, 0, 2 * Math.PI);
       context.stroke();
     }
   }
@@ -148,26 +160,32 @@
     if (!drawing) drawing = requestAnimationFrame(draw);
   }
 
-  const wholeScale = () => {
-    const room = Math.min(canvas.clientWidth, canvas.clientHeight) - 2 * MARGIN;
-    return Math.max(50, room);
-  };
+  const wholeScale = () => Math.max(50, Math.min(size.width, size.height) - 2 * MARGIN);
 
   function showAll() {
+    all = true;
     Object.assign(view, { x: 0.5, y: 0.5, scale: wholeScale() });
     redraw();
   }
 
+  function resize() {
+    Object.assign(size, { width: canvas.clientWidth, height: canvas.clientHeight });
+    if (all) showAll();
+    redraw();
+  }
+
   // What is at `left`, `top` stays there.
-  function zoom(factor, left = canvas.clientWidth / 2, top = canvas.clientHeight / 2) {
+  function zoom(factor, left = size.width / 2, top = size.height / 2) {
+    all = false;
     const scale = Math.max(wholeScale() / 4, Math.min(wholeScale() * 5000, view.scale * factor));
-    view.x += (left - canvas.clientWidth / 2) * (1 / view.scale - 1 / scale);
-    view.y += (top - canvas.clientHeight / 2) * (1 / view.scale - 1 / scale);
+    view.x += (left - size.width / 2) * (1 / view.scale - 1 / scale);
+    view.y += (top - size.height / 2) * (1 / view.scale - 1 / scale);
     view.scale = scale;
     redraw();
   }
 
   function move(right, down) {
+    all = false;
     view.x = Math.max(-0.5, Math.min(1.5, view.x + right / view.scale));
     view.y = Math.max(-0.5, Math.min(1.5, view.y + down / view.scale));
     redraw();
@@ -209,6 +227,7 @@
   }
 
   function goTo(row) {
+    all = false;
     if (!isShown(row)) setCluster(-1);
     Object.assign(view, {
       x: places[2 * row],
@@ -226,8 +245,8 @@
     tip.hidden = row < 0;
     if (row < 0) return;
     tip.replaceChildren(...describe(row));
-    const right = Math.max(0, Math.min(left + 14, canvas.clientWidth - tip.offsetWidth));
-    const below = top + 14 + tip.offsetHeight > canvas.clientHeight;
+    const right = Math.max(0, Math.min(left + 14, size.width - tip.offsetWidth));
+    const below = top + 14 + tip.offsetHeight > size.height;
     const down = Math.max(0, below ? top - 14 - tip.offsetHeight : top + 14);
     tip.style.transform = `translate(${right}px, ${down}px)`;
   }
@@ -270,7 +289,7 @@
     for (const element of document.querySelectorAll("button.cluster")) {
       element.setAttribute("aria-pressed", String(Number(element.dataset.cluster) === cluster));
     }
-    redraw();
+    group();
   }
 
   function showLegend() {
@@ -287,8 +306,9 @@
         .sort((one, other) => one - other)
         .map((cluster) => [`colour-${cluster % data.colours}`, `cluster ${cluster}`]),
     }[mode.value];
+    const outlier = [mode.value === "findings" ? "outlier" : "outlier hollow", "outlier"];
     document.getElementById("legend").replaceChildren(
-      ...[...texts, ["outlier", "outlier"]].map(([kind, text]) => {
+      ...[...texts, outlier].map(([kind, text]) => {
         const item = document.createElement("li");
         const swatch = document.createElement("span");
         swatch.className = `swatch ${kind}`;
@@ -296,7 +316,7 @@
         return item;
       }),
     );
-    redraw();
+    group();
   }
 
   // ---- What people do ----
@@ -387,7 +407,7 @@
   });
   mode.addEventListener("change", showLegend);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  new ResizeObserver(redraw).observe(canvas);
+  new ResizeObserver(resize).observe(canvas);
 
   // ---- The beginning ----
 
@@ -396,5 +416,5 @@
     element.prepend(...picture(Number(element.dataset.row)));
   }
   showLegend();
-  showAll();
+  resize();
 })();

@@ -37,7 +37,10 @@ def project(vectors: NDArray[np.float32], neighbours: Neighbours, seed: int) -> 
 
 
 def _umap(vectors: NDArray[np.float32], neighbours: Neighbours, seed: int) -> NDArray[np.float64]:
-    from umap import UMAP  # noqa: PLC0415  takes seconds
+    try:
+        from umap import UMAP  # noqa: PLC0415  takes seconds
+    except ImportError as error:
+        raise ImportError("pixembed.map needs UMAP: pip install 'pixembed[map]'") from error
 
     # Its own neighbours are rows themselves first, and are distances between unit vectors.
     rows = np.arange(len(vectors))[:, None]
