@@ -161,13 +161,15 @@ SHELL
 
 client() {
   local folder="$PIXEMBED_CACHE/client" site
+  # What heavy had put there goes with it.
+  rm -f "$PIXEMBED_CACHE"/stamps/client-*
   "$PYTHON" -m venv --clear "$folder"
   "$folder/bin/python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
     -r deploy/requirements/client.txt
   site=$("$PIXEMBED_REFERENCE_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   echo "import site; site.addsitedir('$site')" > \
     "$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/reference.pth"
-  "$folder/bin/python" -c 'import build, datasets, langchain_core, torch, transformers'
+  "$folder/bin/python" -c 'import build, datasets, langchain_core, llama_index.core, torch, transformers'
 }
 
 client_heavy() {
