@@ -393,6 +393,10 @@ def test_the_command_writes_a_page_and_says_what_it_found(
     assert output.read_text().count("data:image/jpeg;base64,") == 1
     assert main([str(folder), f"--output={output}", f"--against={folder}", "--thumbnails=0"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "centroid distance 0.0000, by chance 0.5443"
+    assert main([str(folder), f"--output={tmp_path}/none/map.html"]) == 1
+    assert capsys.readouterr().err == (
+        f"pixembed-map: {tmp_path}/none/map.html: there is no such folder\n"
+    )
     assert main([str(tmp_path / "none"), f"--output={output}"]) == 1
     assert capsys.readouterr().err == (
         f"pixembed-map: {tmp_path / 'none'}: there is no such file or folder\n"

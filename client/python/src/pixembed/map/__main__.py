@@ -17,6 +17,8 @@ from pixembed.map.thumbnails import rows_to_show
 def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
+        if not parsed.output.parent.is_dir():  # better said now than after the work
+            raise MapError(f"{parsed.output}: there is no such folder")
         found = _survey(parsed)
         rows = rows_to_show(listed_rows(found), len(found.ids), parsed.thumbnails)
         pictures = thumbnails(found.ids, rows, parsed.root, parsed.thumbnail_size)
