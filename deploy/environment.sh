@@ -11,7 +11,7 @@ export PIXEMBED_REFERENCE_PYTHON="$PIXEMBED_CACHE/reference/bin/python"
 # Python with Triton's client, which has the reference's packages too; and Triton's load generator.
 export PIXEMBED_TRITON_PYTHON="$PIXEMBED_CACHE/tritonclient/bin/python"
 export PIXEMBED_PERF_ANALYZER="$PIXEMBED_CACHE/perf-analyzer/perf_analyzer"
-# The same, with what the Python client is tried with: datasets, LangChain, build.
+# The same, with what the Python client is tried with: datasets, LangChain, LlamaIndex, build.
 export PIXEMBED_CLIENT_PYTHON="$PIXEMBED_CACHE/client/bin/python"
 # The default model (DINOv2-S/14) and the sample photos.
 export PIXEMBED_MODEL="$PIXEMBED_CACHE/models/dinov2-s14"

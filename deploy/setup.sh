@@ -8,7 +8,8 @@
 #   assets    the default model (DINOv2-S/14) and sample photos
 #   test      lint tools, the reference (transformers, torchvision, Pillow), Pillow's test pictures, Go, and
 #             Triton's client and load generator
-#   heavy     Ray, Spark and a Java for it: what the Python client's examples are tried with
+#   heavy     Ray, Spark and a Java for it: what the Python client's examples are tried with; UMAP,
+#             scikit-learn and Chromium: what pixembed-map needs and is looked at with
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source deploy/environment.sh
@@ -21,7 +22,7 @@ BUILD_PACKAGES=(ca-certificates build-essential cmake ninja-build ccache pkg-con
   libspdlog-dev libssl-dev libgtest-dev libgmock-dev libbenchmark-dev)
 TEST_PACKAGES=(clang-14 clang-format-14 clang-tidy-14 libfuzzer-14-dev libclang-rt-14-dev llvm-14
   mmdebstrap)
-HEAVY_PACKAGES=(openjdk-17-jre-headless)
+HEAVY_PACKAGES=(openjdk-17-jre-headless chromium)
 
 # Debian's Python, whatever else is on the PATH: the pinned wheels are CPython 3.11's.
 PYTHON=/usr/bin/python3
@@ -160,19 +161,27 @@ SHELL
 
 client() {
   local folder="$PIXEMBED_CACHE/client" site
+  # What heavy had put there goes with it.
+  rm -f "$PIXEMBED_CACHE"/stamps/client-*
   "$PYTHON" -m venv --clear "$folder"
   "$folder/bin/python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
     -r deploy/requirements/client.txt
   site=$("$PIXEMBED_REFERENCE_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   echo "import site; site.addsitedir('$site')" > \
     "$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/reference.pth"
-  "$folder/bin/python" -c 'import build, datasets, langchain_core, torch, transformers'
+  "$folder/bin/python" -c 'import build, datasets, langchain_core, llama_index.core, torch, transformers'
 }
 
 client_heavy() {
   "$PIXEMBED_CLIENT_PYTHON" -m pip install -q --disable-pip-version-check --no-deps \
     --no-build-isolation --require-hashes -r deploy/requirements/client_heavy.txt
   "$PIXEMBED_CLIENT_PYTHON" -c 'import pyspark, ray'
+}
+
+client_map() {
+  "$PIXEMBED_CLIENT_PYTHON" -m pip install -q --disable-pip-version-check --no-deps \
+    --only-binary=:all: --require-hashes -r deploy/requirements/client_map.txt
+  "$PIXEMBED_CLIENT_PYTHON" -c 'import sklearn, umap'
 }
 
 # Unpacked, not built; but pip runs the package's own code to read its metadata.
@@ -231,6 +240,7 @@ heavy() {
   test_tools
   apt_install "${HEAVY_PACKAGES[@]}"
   once client-heavy $requirements/client.txt $requirements/client_heavy.txt -- client_heavy
+  once client-map $requirements/client.txt $requirements/client_map.txt -- client_map
 }
 
 main() {
@@ -249,7 +259,7 @@ main() {
       assets) assets ;;
       test) test_tools ;;
       heavy) heavy ;;
-      *) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+      *) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
     esac
   done
 }

@@ -6,7 +6,8 @@
 #   release   everything with LibTorch: unit, model, golden, rpc, e2e, layering, format, README
 #   asan      every room but model under AddressSanitizer and UBSan, fuzz seeds replayed
 #   tsan      every room but model under ThreadSanitizer
-#   heavy     the Python client's examples, with the real Ray and Spark: half a gigabyte, a few minutes
+#   heavy     the Python client's examples, with the real Ray and Spark, and pixembed-map in a real
+#             Chromium: a gigabyte, a few minutes
 #   tidy      clang-tidy over every source; about 15 minutes on 2 cores when cold, seconds when not
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import io
 import pathlib
 from typing import Any
 
@@ -10,11 +12,15 @@ import datasets
 import numpy as np
 import pytest
 from langchain_core.vectorstores import InMemoryVectorStore
+from llama_index.core import MockEmbedding
+from llama_index.core.indices import MultiModalVectorStoreIndex
+from llama_index.core.schema import ImageNode
 from pixembed_fixtures import Server
 
 from pixembed import Client
 from pixembed.integrations.datasets import embed_column
 from pixembed.integrations.langchain import PixembedEmbeddings
+from pixembed.integrations.llama_index import PixembedEmbedding
 
 
 def dataset_of(images: list[Any], **arguments: Any) -> Any:
@@ -72,3 +78,39 @@ def test_langchain_finds_an_image_by_an_image(client: Client, files: list[str]) 
     )
     with pytest.raises(ValueError, match="not fetched"):
         embeddings.embed_query("https://example.com/a.png")
+
+
+def test_llama_index_finds_an_image_by_an_image(client: Client, files: list[str]) -> None:
+    embedding = PixembedEmbedding(client, normalize=True)
+    # LlamaIndex leaves out what has neither text nor metadata; its readers give a path.
+    nodes = [ImageNode(image_path=file, metadata={"file_path": file}) for file in files]
+    index = MultiModalVectorStoreIndex(
+        nodes, embed_model=MockEmbedding(embed_dim=4), image_embed_model=embedding
+    )
+    retriever = index.as_retriever(image_similarity_top_k=1)
+    file = next(file for file in files if file.endswith("gray.jpg"))
+    (found,) = retriever.image_to_image_retrieve(file)
+    assert found.node.metadata["file_path"] == file
+
+
+def test_llama_index_gets_the_vectors_of_images_and_none_of_texts(
+    client: Client, files: list[str]
+) -> None:
+    embedding = PixembedEmbedding(client, embed_batch_size=2, normalize=True)
+    expected = client.embed(files, normalize=True)
+    for vectors in (
+        embedding.get_image_embedding_batch(files),
+        asyncio.run(embedding.aget_image_embedding_batch(files)),
+        [embedding.get_image_embedding(file) for file in files],
+        [asyncio.run(embedding.aget_image_embedding(file)) for file in files],
+        [
+            embedding.get_image_embedding(io.BytesIO(pathlib.Path(file).read_bytes()))
+            for file in files
+        ],
+    ):
+        np.testing.assert_allclose(np.array(vectors), expected, rtol=0, atol=1e-6)
+    for call in (embedding.get_text_embedding, embedding.get_query_embedding):
+        with pytest.raises(NotImplementedError, match="images, not texts"):
+            call("a cat")
+    with pytest.raises(NotImplementedError, match="images, not texts"):
+        asyncio.run(embedding.aget_query_embedding("a cat"))

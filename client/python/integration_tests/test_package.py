@@ -54,6 +54,7 @@ def test_wheel_and_sdist_are_whole(
 
     modules = {f.relative_to(SOURCE / "src").as_posix() for f in (SOURCE / "src").rglob("*.py*")}
     modules = {name for name in modules if "__pycache__" not in name} | {"pixembed/py.typed"}
+    modules |= {f"pixembed/map/page.{kind}" for kind in ("html", "css", "js")}
     assert "pixembed/v1/embedding_pb2.pyi" in modules
     with zipfile.ZipFile(wheel) as archive:
         assert modules <= set(archive.namelist())

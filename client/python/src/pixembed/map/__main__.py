@@ -1,0 +1,157 @@
+"""pixembed-map: shows a Parquet file of embeddings as one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+
+from pixembed.bulk.parts import write_text
+from pixembed.map import MapError, Options, Survey, page, read, survey, thumbnails
+from pixembed.map.embeddings import describe_left_out
+from pixembed.map.page import listed_rows
+from pixembed.map.thumbnails import rows_to_show
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = _parser().parse_args(arguments)
+    try:
+        if not parsed.output.parent.is_dir():  # better said now than after the work
+            raise MapError(f"{parsed.output}: there is no such folder")
+        found = _survey(parsed)
+        rows = rows_to_show(listed_rows(found), len(found.ids), parsed.thumbnails)
+        pictures = thumbnails(found.ids, rows, parsed.root, parsed.thumbnail_size)
+        write_text(parsed.output, page(found, pictures))
+    except (MapError, OSError) as error:
+        print(f"pixembed-map: {error}", file=sys.stderr)
+        return 1
+    print(_summary(found, len(pictures), parsed.output))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    options = Options()
+    parser = argparse.ArgumentParser(
+        prog="pixembed-map",
+        description="Shows a Parquet file of embeddings, as pixembed-bulk writes it, as one HTML "
+        "page that fetches nothing: a map, near-duplicates, outliers, drift.",
+    )
+    parser.add_argument(
+        "file", type=pathlib.Path, metavar="FILE", help="a Parquet file, or a folder of them"
+    )
+    parser.add_argument("--output", required=True, type=pathlib.Path, help="the page, as map.html")
+    parser.add_argument(
+        "--against",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="another one, of the same fingerprint: how FILE differs from it",
+    )
+    parser.add_argument("--id-column", default="id", help="default: %(default)s")
+    parser.add_argument("--vector-column", default="vector", help="default: %(default)s")
+    parser.add_argument(
+        "--root",
+        type=pathlib.Path,
+        help="folder that the ids are relative to; no image outside of it is read. Default: ids "
+        "are paths as they stand",
+    )
+    parser.add_argument(
+        "--thumbnails", type=_not_negative, default=2000, help="at most; default: %(default)s"
+    )
+    parser.add_argument(
+        "--thumbnail-size", type=_pixels, default=96, help="pixels a side; default: %(default)s"
+    )
+    parser.add_argument(
+        "--duplicates-above",
+        type=_between(-1, 1),
+        default=options.duplicates_above,
+        help="cosine of near-duplicates; default: %(default)s",
+    )
+    parser.add_argument(
+        "--outliers-above",
+        type=_between(0, 1e6),
+        default=options.outliers_above,
+        help="deviations over the median distance to the neighbours; default: %(default)s",
+    )
+    parser.add_argument(
+        "--neighbours", type=_neighbours, default=options.neighbours, help="default: %(default)s"
+    )
+    parser.add_argument("--clusters", type=_positive, help="default: 10, fewer for few rows")
+    parser.add_argument(
+        "--listed",
+        type=_not_negative,
+        default=options.listed,
+        help="pairs and outliers in the lists, at most; default: %(default)s",
+    )
+    parser.add_argument(
+        "--seed", type=_not_negative, default=options.seed, help="default: %(default)s"
+    )
+    return parser
+
+
+def _at_least(least: int, text: str, most: int = 2**32 - 1) -> int:
+    number = int(text)
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{number} is not between {least} and {most}")
+    return number
+
+
+def _not_negative(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _neighbours(text: str) -> int:
+    return _at_least(2, text, 1000)
+
+
+def _pixels(text: str) -> int:
+    return _at_least(16, text, 512)
+
+
+def _between(least: float, most: float) -> Callable[[str], float]:
+    def number_of(text: str) -> float:
+        number = float(text)
+        if not least <= number <= most:  # nor is NaN
+            raise argparse.ArgumentTypeError(f"{text} is not between {least} and {most}")
+        return number
+
+    return number_of
+
+
+def _survey(parsed: argparse.Namespace) -> Survey:
+    columns = {"id_column": parsed.id_column, "vector_column": parsed.vector_column}
+    options = Options(
+        neighbours=parsed.neighbours,
+        duplicates_above=parsed.duplicates_above,
+        outliers_above=parsed.outliers_above,
+        clusters=parsed.clusters,
+        listed=parsed.listed,
+        seed=parsed.seed,
+    )
+    against = None if parsed.against is None else read(parsed.against, **columns)
+    return survey(read(parsed.file, **columns), against, options)
+
+
+def _summary(found: Survey, pictures: int, output: pathlib.Path) -> str:
+    lines = [
+        f"{output}: {len(found.ids)} images, placed by {found.projection.method}",
+        f"pairs of near-duplicates: {found.duplicates.count}; outliers: {len(found.outliers)}; "
+        f"thumbnails: {pictures}",
+    ]
+    lines += [
+        f"{file.name}: {describe_left_out(file.left_out)}" for file in found.files if file.left_out
+    ]
+    if found.drift is not None:
+        lines.append(
+            f"centroid distance {found.drift.centroid_distance:.4f}, "
+            f"by chance {found.drift.by_chance:.4f}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
