@@ -72,9 +72,23 @@ at::Tensor Linear::Forward(const at::Tensor& x) const {
   return product.to(at::kFloat);
 }
 
+namespace {
+
+// Of tensors on the CPU, which may lie in the file's mapping. Packing copies.
+Linear PlaceLinear(const WeightReader& reader, const at::Tensor& weight, const at::Tensor& bias,
+                   Precision precision) {
+  if (!reader.ok()) return {};
+  const bool packs = reader.device().is_cpu() && HasPackedProducts();
+  return Linear(packs ? weight : reader.Place(weight),
+                bias.defined() ? reader.Place(bias) : at::Tensor(), precision);
+}
+
+}  // namespace
+
 Linear ReadLinear(const WeightScope& scope, std::int64_t in, std::int64_t out, bool bias) {
-  const at::Tensor weight = scope.Get("weight", {out, in});
-  return Linear(weight, bias ? scope.Get("bias", {out}) : at::Tensor(), scope.reader().precision());
+  const at::Tensor weight = scope.GetOnCpu("weight", {out, in});
+  return PlaceLinear(scope.reader(), weight, bias ? scope.GetOnCpu("bias", {out}) : at::Tensor(),
+                     scope.reader().precision());
 }
 
 Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> parts,
@@ -90,14 +104,14 @@ Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> p
   }
   const WeightReader& reader = scope.reader();
   if (!reader.ok()) return {};
-  return Linear(reader.Place(at::cat(weights)),
-                any_bias ? reader.Place(at::cat(biases)) : at::Tensor(), reader.precision());
+  return PlaceLinear(reader, at::cat(weights), any_bias ? at::cat(biases) : at::Tensor(),
+                     reader.precision());
 }
 
 Linear ReadPatchProjection(const WeightScope& scope, std::int64_t width, Size patch, bool bias) {
-  const at::Tensor weight = scope.Get("weight", {width, 3, patch.height, patch.width});
-  return Linear(weight.defined() ? weight.view({width, -1}) : weight,
-                bias ? scope.Get("bias", {width}) : at::Tensor());
+  const at::Tensor weight = scope.GetOnCpu("weight", {width, 3, patch.height, patch.width});
+  return PlaceLinear(scope.reader(), weight.defined() ? weight.view({width, -1}) : weight,
+                     bias ? scope.GetOnCpu("bias", {width}) : at::Tensor(), Precision::kFloat32);
 }
 
 }  // namespace pixembed

@@ -115,7 +115,9 @@ WeightScope WeightScope::At(std::string_view path, std::int64_t index) const {
   return At(absl::StrCat(Text(path), ".", index));
 }
 
-at::Tensor WeightReader::Place(const at::Tensor& tensor) const { return tensor.to(device_); }
+at::Tensor WeightReader::Place(const at::Tensor& tensor) const {
+  return tensor.to(at::TensorOptions(device_), /*non_blocking=*/false, /*copy=*/true);
+}
 
 at::Tensor WeightScope::GetOnCpu(std::string_view name,
                                  std::initializer_list<std::int64_t> shape) const {

@@ -32,11 +32,11 @@ class WeightScope;
 // One build's view of the weights. One thread at a time; outlives the scopes that it gave.
 class WeightReader {
  public:
-  // Tensors are given on `device`. On the CPU those of type F32 lie in the mapping itself, which
-  // lives as long as they do; F16 and BF16 are converted.
+  // Tensors are given on `device`.
   // `precision`: see Linear; never kAuto.
   WeightReader(Weights weights, c10::Device device, Precision precision = Precision::kFloat32);
 
+  c10::Device device() const { return device_; }
   Precision precision() const { return precision_; }
 
   // The scope of the first of `prefixes` under which the tensor `probe` exists: files of head
@@ -50,7 +50,8 @@ class WeightReader {
   // tensor that is not F32, F16 or BF16.
   const absl::Status& status() const { return status_; }
 
-  // The tensor on the reader's device; the copy is complete when it returns.
+  // A copy of the tensor on the reader's device, complete when it returns: a model keeps nothing of
+  // the mapping, so that its pages go, and the file may, once it is loaded.
   at::Tensor Place(const at::Tensor& tensor) const;
 
   // What was read, by its path below the root: the same for a file with and without a prefix.
@@ -80,8 +81,8 @@ class WeightScope {
   // The tensor `name` of exactly this shape, float32, on the reader's device.
   at::Tensor Get(std::string_view name, std::initializer_list<std::int64_t> shape) const;
 
-  // The same on the CPU: for what is computed from weights at load, which is then the same for
-  // every device.
+  // The same on the CPU, F32 in the mapping itself, which lives as long as the tensor: for what is
+  // computed from weights at load, which is then the same for every device.
   at::Tensor GetOnCpu(std::string_view name, std::initializer_list<std::int64_t> shape) const;
 
   WeightReader& reader() const { return *reader_; }
