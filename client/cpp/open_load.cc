@@ -88,11 +88,7 @@ class UnaryLoad {
   absl::StatusOr<LoadReport> Run() {
     std::thread receiver([this] { Receive(); });
     for (std::size_t i = 0; const std::optional<Clock::time_point> due = pacer_.Next(); ++i) {
-      if (EmbedCall* const call = TakeSlot(); call != nullptr) {
-        call->since = *due;
-        caller_.Start(*call, i, call);
-        CountSend(Clock::now() - *due);
-      }
+      Send(i, *due);
     }
     queue_.Shutdown();  // after the answers of what was sent
     receiver.join();
@@ -103,20 +99,18 @@ class UnaryLoad {
   }
 
  private:
-  EmbedCall* TakeSlot() {
+  void Send(std::size_t number, Clock::time_point due) {
+    // Held until the call is on its way: the receiver, which takes it too, sees all of the call.
     const std::lock_guard lock(mutex_);
     if (free_.empty()) {
       tally_.CountDropped();
-      return nullptr;
+      return;
     }
-    EmbedCall* const call = free_.back();
+    EmbedCall& call = *free_.back();
     free_.pop_back();
-    return call;
-  }
-
-  void CountSend(std::chrono::nanoseconds delay) {
-    const std::lock_guard lock(mutex_);
-    tally_.CountSend(delay);
+    call.since = due;
+    caller_.Start(call, number, &call);
+    tally_.CountSend(Clock::now() - due);
   }
 
   void Receive() {
