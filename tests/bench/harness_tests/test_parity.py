@@ -24,7 +24,7 @@ def test_others_do_not(change: float) -> None:
 
 def test_a_direction_counts_where_numbers_are_small() -> None:
     vectors = np.full((1, 8), 1e-5, np.float32)
-    assert not compare(vectors * np.float32([1, 1, 1, 1, 1, 1, 1, -1]), vectors).holds()
+    assert not compare(vectors * np.array([1] * 7 + [-1], np.float32), vectors).holds()
 
 
 def test_other_shapes_are_no_comparison() -> None:

@@ -121,7 +121,7 @@ def test_markdown_and_html_hold_the_same_and_html_needs_nothing_else() -> None:
     svg = chart.curves(
         "a < b", "x", "y", [chart.Curve("p50 & more", [(0, 1), (50, 2)], 0, intervals=[(0.5, 3), (1, 4)])]
     )
-    parts = [Heading("Title"), Text("5 < 6 & so on"), Table(["a", "b|c"], [["1", "<2>"]]), Drawing(svg)]
+    parts: list[Part] = [Heading("Title"), Text("5 < 6 & so on"), Table(["a", "b|c"], [["1", "<2>"]]), Drawing(svg)]
     markdown, html = to_markdown(parts), to_html("T & t", parts)
     assert markdown == "## Title\n\n5 < 6 & so on\n\n| a | b\\|c |\n| --- | --- |\n| 1 | <2> |\n"
     assert "<td>&lt;2&gt;</td>" in html
