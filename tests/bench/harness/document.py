@@ -35,7 +35,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: 1em 0; }
 th, td { border: 1px solid #ccc; padding: .25em .6em; text-align: right; }
-th { background: #f4f4f4; } th:first-child, td:first-child { text-align: left; }
+th { background: #f4f4f4; } th:first-child, td:first-child { text-align: left; white-space: nowrap; }
 svg { max-width: 100%; height: auto; }
 """
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -211,61 +212,70 @@ def _milliseconds(value: float | None) -> str:
 def open_loop_parts(what: str, cases: Sequence[Data], cores: int) -> list[Part]:
     """Latency against load: `cases` are rounds of legs.peak_and_open_loop."""
     peak = of(cases, lambda d: d["peak"]["images_per_second"])
-    shares = sorted((share for share in cases[0]["open"]), key=float)
-    # One image on all cores at once, or one on each: the service time follows from the measured peak.
-    lines = sorted({1, cores})
-    service = {servers: 1000 * servers / peak.median for servers in lines}
-    rows, measured50, measured99 = [], [], []
-    for share in shares:
-        reports = [data["open"][share] for data in cases]
-        count, p50, p99 = _pooled(reports)
-        load = float(share)
-        measured50.append((load, p50, estimate([report["latency_ms"]["p50"] for report in reports])))
-        if p99 is not None:
-            measured99.append((load, p99, estimate([report["latency_ms"]["p99"] for report in reports])))
-        rows.append(
-            [
-                f"{100 * load:.0f} %",
-                cell(of(reports, lambda r: r["images_per_second"])),
-                str(count),
-                number(p50),
-                *(number(service[s] * predicted(load, s).p50) for s in lines),
-                _milliseconds(p99),
-                *(number(service[s] * predicted(load, s).p99) for s in lines),
-                str(sum(r["refused"] + r["dropped"] + sum(r["failed_images"].values()) for r in reports)),
-                number(max(r["send_delay_ms"]["p99"] for r in reports)),
-                cell(of(reports, lambda r: r["images_per_cpu_second"])),
-            ]
-        )
-    head = [
-        "load",
-        "images a second",
-        "requests",
-        "p50, ms",
-        *(f"M/D/{s}" for s in lines),
-        "p99, ms",
-    ]
-    head += [*(f"M/D/{s}" for s in lines), "lost", "sent late, p99, ms", "images a CPU second"]
-    drawn = [
-        chart.Curve(
-            f"p{percent} measured",
-            [(100 * load, value) for load, value, _ in points],
-            colour,
-            intervals=[(interval.low, interval.high) for _, _, interval in points],
-        )
-        for percent, points, colour in ((50, measured50, 0), (99, measured99, 1))
-        if points
-    ]
-    for servers in lines:
-        of_grid = [(100 * load, predicted(load, servers)) for load in GRID]
-        for colour, percent in ((0, "p50"), (1, "p99")):
-            points = [(load, service[servers] * getattr(value, percent)) for load, value in of_grid]
-            shade = colour if servers == 1 else colour + 2
-            drawn.append(chart.Curve(f"{percent} M/D/{servers}", points, shade, dashed=True))
+    shares = sorted(cases[0]["open"], key=float)
+    reports = {float(share): [data["open"][share] for data in cases] for share in shares}
+    # All cores on one image, or a core on each: the measured peak says how long one takes, in ms.
+    service = {servers: divide(1000 * servers, peak.median) for servers in sorted({1, cores})}
+
+    def row(load: float) -> list[str]:
+        count, p50, p99 = _pooled(reports[load])
+        return [
+            f"{100 * load:.0f} %",
+            cell(of(reports[load], lambda r: r["images_per_second"])),
+            str(count),
+            number(p50),
+            *(number(predicted_ms(load, c, "p50", time)) for c, time in service.items()),
+            _milliseconds(p99),
+            *(number(predicted_ms(load, c, "p99", time)) for c, time in service.items()),
+            str(sum(r["refused"] + r["dropped"] + sum(r["failed_images"].values()) for r in reports[load])),
+            number(max(r["send_delay_ms"]["p99"] for r in reports[load])),
+            cell(of(reports[load], lambda r: r["images_per_cpu_second"])),
+        ]
+
+    head = ["load", "images a second", "requests"]
+    head += ["p50, ms", *(f"by M/D/{c}" for c in service), "p99, ms", *(f"by M/D/{c}" for c in service)]
+    head += ["lost", "sent late, p99, ms", "images a CPU second"]
+    lines = [*measured_curves(reports), *predicted_curves(service)]
     return [
         Heading(f"{what}: peak {cell(peak)} images a second", 3),
-        Table(head, rows),
-        Drawing(chart.curves(f"{what}: latency against load", "load, % of the own peak", "latency, ms", drawn)),
+        Table(head, [row(load) for load in reports]),
+        Drawing(chart.curves(f"{what}: latency against load", "load, % of the own peak", "latency, ms", lines)),
+    ]
+
+
+def predicted_ms(load: float, servers: int, percent: str, service_ms: float) -> float:
+    """Infinite where the line grows for ever."""
+    return service_ms * float(getattr(predicted(load, servers), percent)) if load < 1 else float("inf")
+
+
+def measured_curves(reports: Mapping[float, Sequence[Data]]) -> list[chart.Curve]:
+    """p50 and p99 by load, pooled over the rounds, with the intervals over the rounds."""
+    lines = []
+    for colour, percent in enumerate(("p50", "p99")):
+        points, intervals = [], []
+        for load, rounds in reports.items():
+            _, p50, p99 = _pooled(rounds)
+            value = p50 if percent == "p50" else p99
+            if value is not None and math.isfinite(value):
+                interval = estimate([report["latency_ms"][percent] for report in rounds])
+                points.append((100 * load, value))
+                intervals.append((interval.low, interval.high))
+        if points:
+            lines.append(chart.Curve(f"{percent} measured", points, colour, intervals=intervals))
+    return lines
+
+
+def predicted_curves(service: Mapping[int, float]) -> list[chart.Curve]:
+    return [
+        chart.Curve(
+            f"{percent} by M/D/{servers}",
+            [(100 * load, predicted_ms(load, servers, percent, time)) for load in GRID],
+            2 * i + colour,
+            dashed=True,
+        )
+        for i, (servers, time) in enumerate(service.items())
+        if math.isfinite(time)
+        for colour, percent in enumerate(("p50", "p99"))
     ]
 
 

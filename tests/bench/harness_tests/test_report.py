@@ -89,6 +89,9 @@ def test_a_leg_without_a_request_is_no_reason_to_fail() -> None:
     none["latency_ms"] = {"p50": 0.0, "p99": 0.0}
     job = {"alone": {"online": none}, "with_bulk": {"online": none, "bulk": load(7.0)}}
     assert "nan" in text_of(report.bulk([{"vit-b16": job}]))
+    assert "nan" in text_of(
+        report.open_loop([{"vit-b16": {"peak": none, "open": {"0.5": none, "1.0": none}}}], cores=2)
+    )
 
 
 def test_peers_show_their_lead_and_what_does_not_run() -> None:
