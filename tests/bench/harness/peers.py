@@ -168,7 +168,7 @@ def served_parts(rounds: Sequence[Data], cores: int) -> list[Part]:
                     report.cell(report.of(mine, lambda d: d["lone"]["latency_ms"]["p50"])),
                     "1" if case == "pixembed" else report.ratio(_lead(cases, case, "images_per_second")),
                     "1" if case == "pixembed" else report.ratio(_lead(cases, case, "images_per_cpu_second")),
-                    f"{gate['largest_difference']:.1e}" if gate else "–",
+                    gate_text(parity.Parity(**gate)) if gate else "–",
                 ]
             )
             curves += report.open_loop_parts(f"{report.name(model)}, {case}", mine, cores)
@@ -190,6 +190,10 @@ def served_parts(rounds: Sequence[Data], cores: int) -> list[Part]:
         Table([*head, "difference"], rows),
         *curves,
     ]
+
+
+def gate_text(gate: parity.Parity) -> str:
+    return f"{gate.largest_difference:.1e}" + ("" if gate.holds() else ", not the same work")
 
 
 def _lead(cases: Sequence[Data], case: str, rate: str) -> Estimate:
