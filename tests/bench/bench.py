@@ -13,6 +13,7 @@ import datetime
 import functools
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("legs", nargs="*", help="of: " + ", ".join(leg.name for leg in LEGS))
     parser.add_argument("--fresh", action="store_true", help="measure again what is there")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers are ended, too
     names = arguments.legs or [leg.name for leg in LEGS if not leg.with_peers]
     if unknown := set(names) - {leg.name for leg in LEGS}:
         parser.error(f"no such leg: {', '.join(sorted(unknown))}; there are {', '.join(leg.name for leg in LEGS)}")

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import parity, programs, report
@@ -65,15 +65,16 @@ def bare_ours(settings: Settings, model: str, shape: str) -> Data:
 
 def forward(settings: Settings, number: int) -> Data:
     """The bare forward of each runtime on all cores, one batch after the other, batches of 1 and 8."""
-    result: Data = {}
-    for model in settings.peer_models:
-        cases: dict[str, Callable[[], Data]] = {
-            backend: lambda model=model, backend=backend: bare_peer(settings, model, backend)  # type: ignore[misc]
-            for backend in BACKENDS
-        }
-        cases["pixembed"] = lambda model=model: bare_ours(settings, model, f"1x{settings.cores}")  # type: ignore[misc]
-        result[model] = {case: cases[case]() for case in in_turn(cases, number)}
-    return result
+
+    def measure(model: str, runtime: str) -> Data:
+        if runtime == "pixembed":
+            return bare_ours(settings, model, f"1x{settings.cores}")
+        return bare_peer(settings, model, runtime)
+
+    return {
+        model: {runtime: measure(model, runtime) for runtime in in_turn(("pixembed", *BACKENDS), number)}
+        for model in settings.peer_models
+    }
 
 
 def peer_server(settings: Settings, model: str, workers: int) -> contextlib.AbstractContextManager[programs.Server]:
@@ -92,26 +93,28 @@ def served(settings: Settings, number: int) -> Data:
 
     Both with Pillow's processor. In the first round the vectors of all are compared with the reference's.
     """
+    cores = settings.cores
+    workers = {f"grpcio, {n} {'worker' if n == 1 else 'workers'} x {cores // n} threads": n for n in sorted({1, cores})}
+
+    def start(model: str, case: str) -> contextlib.AbstractContextManager[programs.Server]:
+        if case == "pixembed":
+            return programs.pixembed_server(settings.model(model), "--backend=pil")
+        return peer_server(settings, model, workers[case])
+
+    def measure(model: str, server: programs.Server) -> Data:
+        data: Data = {}
+        if number == 0:
+            data["parity"] = dataclasses.asdict(parity.check(server, settings.model(model), "pil"))
+        duration = f"--duration={settings.seconds}s"
+        data["lone"] = programs.load(server, "--concurrency=1", duration, programs.picture())
+        return data | peak_and_open_loop(settings, server, number, SERVED_LOADS)
+
     result: Data = {}
     for model in settings.peer_models:
-        cases: dict[str, Callable[[], contextlib.AbstractContextManager[programs.Server]]] = {
-            "pixembed": lambda model=model: programs.pixembed_server(settings.model(model), "--backend=pil"),  # type: ignore[misc]
-            f"grpcio, 1 worker x {settings.cores} threads": lambda model=model: peer_server(settings, model, 1),  # type: ignore[misc]
-        }
-        if settings.cores > 1:
-            cases[f"grpcio, {settings.cores} workers x 1 thread"] = lambda model=model: peer_server(  # type: ignore[misc]
-                settings, model, settings.cores
-            )
         result[model] = {}
-        for case in in_turn(cases, number):
-            with cases[case]() as server:
-                data: Data = {}
-                if number == 0:
-                    data["parity"] = dataclasses.asdict(parity.check(server, settings.model(model), "pil"))
-                data["lone"] = programs.load(
-                    server, "--concurrency=1", f"--duration={settings.seconds}s", programs.picture()
-                )
-                result[model][case] = data | peak_and_open_loop(settings, server, number, SERVED_LOADS)
+        for case in in_turn(("pixembed", *workers), number):
+            with start(model, case) as server:
+                result[model][case] = measure(model, server)
     return result
 
 

@@ -51,8 +51,13 @@ def name(model: str) -> str:
 
 
 def gflop_per_image(model: pathlib.Path) -> float:
-    """Of a plain ViT: patch embedding, four projections and two of the MLP a layer, attention; a multiply-add is 2."""
+    """Of a plain ViT: patch embedding, four projections and two of the MLP a layer, attention; a multiply-add is 2.
+
+    NaN of another architecture.
+    """
     config = json.loads((model / "config.json").read_text())
+    if config["model_type"] != "vit":
+        return float("nan")
     hidden, layers, mlp = (
         config["hidden_size"],
         config["num_hidden_layers"],

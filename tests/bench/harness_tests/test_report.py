@@ -1,6 +1,7 @@
 """Rendering: of made-up results every table has its figures, and the HTML needs nothing else."""
 
 import json
+import math
 import pathlib
 import re
 import xml.etree.ElementTree
@@ -112,6 +113,7 @@ def test_peers_show_their_lead_and_what_does_not_run() -> None:
 
 def test_a_vits_operations(tmp_path: pathlib.Path) -> None:
     config = {
+        "model_type": "vit",
         "hidden_size": 768,
         "num_hidden_layers": 12,
         "intermediate_size": 3072,
@@ -121,6 +123,8 @@ def test_a_vits_operations(tmp_path: pathlib.Path) -> None:
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert report.gflop_per_image(tmp_path) == pytest.approx(35.1, abs=0.05)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "swin"}))
+    assert math.isnan(report.gflop_per_image(tmp_path))
 
 
 def test_markdown_and_html_hold_the_same_and_html_needs_nothing_else() -> None:
