@@ -97,7 +97,7 @@ def test_a_leg_without_a_request_is_no_reason_to_fail() -> None:
 
 def test_peers_show_their_lead_and_what_does_not_run() -> None:
     batches = {"1": line(4.0), "8": line(5.0)}
-    round_: report.Data = {"vit-b16": dict.fromkeys(("pixembed", *peers.BACKENDS), batches)}
+    round_: report.Data = {"vit-b16": dict.fromkeys((peers.OURS, peers.OURS_LOADED, *peers.BACKENDS), batches)}
     round_["vit-b16"]["openvino"] = {"error": "ImportError: openvino"}
     text = text_of(peers.forward_parts([round_], LIMIT, GFLOP))
     assert "| ViT-B/16 | torch | 8 | 5 (5–5) | 2.5 (2.5–2.5) | 0.5 (0.5–0.5) | 1 (1–1) | 1.000000 |" in text
