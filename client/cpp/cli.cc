@@ -34,6 +34,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "client/cpp/arrivals.h"
 #include "client/cpp/client.h"
 #include "client/cpp/embed_files.h"
 #include "client/cpp/explanation_text.h"
@@ -90,7 +91,7 @@ ABSL_FLAG(std::string, backend, "torchvision", "torchvision or pil, as the serve
 ABSL_FLAG(std::string, device, "auto", "where to compute, as the server's flag");
 ABSL_FLAG(std::string, format, "auto", "what to load of the directory, as the server's flag");
 ABSL_FLAG(bool, trust_model_code, false, "lets a model be a program, as the server's flag");
-ABSL_FLAG(int, concurrency, 8, "requests (stream: images) on their way at once");
+ABSL_FLAG(int, concurrency, 8, "closed loop: requests (stream: images) on their way at once");
 ABSL_FLAG(int, images_per_request, 1, "images in each request");
 ABSL_FLAG(bool, stream, false, "EmbedStream instead of Embed, one stream a channel");
 ABSL_FLAG(int, channels, 1, "connections to each address");
@@ -98,7 +99,16 @@ ABSL_FLAG(absl::Duration, duration, absl::Seconds(10), "how long to send");
 ABSL_FLAG(std::uint64_t, requests, 0,
           "send so many requests (stream: images) instead of sending for --duration");
 ABSL_FLAG(absl::Duration, idle_gap, absl::ZeroDuration(),
-          "pause after each answer before the next request");
+          "closed loop: pause after each answer before the next request");
+ABSL_FLAG(
+    double, rate, 0.0,
+    "send so many requests (stream: images) a second, whatever comes back: an open loop; 0 is "
+    "a closed one");
+ABSL_FLAG(std::string, arrivals, "poisson",
+          "open loop: poisson (random gaps, as of independent callers) or uniform (equal gaps)");
+ABSL_FLAG(std::uint64_t, seed, 0, "open loop: of the random gaps");
+ABSL_FLAG(int, max_outstanding, 1024,
+          "open loop: so many may be due and unanswered; what is due above that is dropped");
 
 namespace pixembed::client {
 namespace {
@@ -169,6 +179,17 @@ absl::StatusOr<std::optional<Color>> ParseColor(const std::string& text) {
   }
   return Color{static_cast<std::uint8_t>(value >> 16), static_cast<std::uint8_t>(value >> 8),
                static_cast<std::uint8_t>(value)};
+}
+
+absl::StatusOr<Arrivals> ParseArrivals(const std::string& text) {
+  if (text == "poisson") {
+    return Arrivals::kPoisson;
+  }
+  if (text == "uniform") {
+    return Arrivals::kUniform;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--arrivals=", text, ": there is poisson, uniform"));
 }
 
 absl::StatusOr<EmbedOptions> EmbedOptionsOfFlags() {
@@ -414,6 +435,10 @@ int RunLoadCommand(const std::vector<std::string>& arguments) {
   if (!embed.ok()) {
     return Fail(kUsage, std::string(embed.status().message()));
   }
+  const auto arrivals = ParseArrivals(absl::GetFlag(FLAGS_arrivals));
+  if (!arrivals.ok()) {
+    return Fail(kUsage, std::string(arrivals.status().message()));
+  }
   if (arguments.empty()) {
     return Fail(kUsage, "load: no image named; `pixembed load --help` says how");
   }
@@ -430,7 +455,11 @@ int RunLoadCommand(const std::vector<std::string>& arguments) {
                       .stream = absl::GetFlag(FLAGS_stream),
                       .requests = absl::GetFlag(FLAGS_requests),
                       .duration = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_duration)),
-                      .idle_gap = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_idle_gap))};
+                      .idle_gap = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_idle_gap)),
+                      .rate = absl::GetFlag(FLAGS_rate),
+                      .arrivals = *arrivals,
+                      .seed = absl::GetFlag(FLAGS_seed),
+                      .max_outstanding = absl::GetFlag(FLAGS_max_outstanding)};
   for (const std::string& path : *paths) {
     auto data = ReadImage(path, options.client.max_message_bytes, std::cin);
     if (!data.ok()) {
@@ -488,9 +517,16 @@ const std::vector<Command>& Commands() {
        RunVerify},
       {"load",
        "FILES...",
-       "a closed load for benchmarks: images/s and latencies",
-       "Keeps --concurrency requests on their way, repeats none, and reports images/s and\n"
-       "percentiles of the latency. A server that refuses for a while is asked again when it said.",
+       "a load for benchmarks: images/s and latencies",
+       "Closed loop: keeps --concurrency requests on their way, and asks a server that refuses for "
+       "a\n"
+       "while again when it said. Open loop (--rate): sends each request when it is due, counts "
+       "its\n"
+       "latency from then, and counts what was refused, or dropped above --max_outstanding, as "
+       "lost.\n"
+       "Repeats none. Reports images/s, percentiles of the latency and the CPU time of this "
+       "program;\n"
+       "with --json also a histogram of the latencies: [at most so many ms, how many].",
        {"address",
         "channels",
         "concurrency",
@@ -499,6 +535,10 @@ const std::vector<Command>& Commands() {
         "duration",
         "requests",
         "idle_gap",
+        "rate",
+        "arrivals",
+        "seed",
+        "max_outstanding",
         "json",
         "model",
         "pooling",

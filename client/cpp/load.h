@@ -1,4 +1,5 @@
-// A closed-loop load generator: a fixed number of requests (or images) is always on its way.
+// A load generator. Its closed loop keeps a fixed number of requests (stream: images) on their way;
+// its open loop sends them at a rate of its own, whatever the server does.
 #ifndef PIXEMBED_CLIENT_CPP_LOAD_H_
 #define PIXEMBED_CLIENT_CPP_LOAD_H_
 
@@ -7,12 +8,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "client/cpp/arrivals.h"
 #include "client/cpp/client.h"
 
 namespace pixembed::client {
@@ -24,7 +25,7 @@ struct LoadOptions {
   EmbedOptions embed = {};
   // Sent in turn. Not empty.
   std::vector<Image> images = {};
-  // Unary: requests on their way at once. Stream: images, over all streams.
+  // Closed loop. Unary: requests on their way at once. Stream: images, over all streams.
   int concurrency = 1;
   // Unary only.
   int images_per_request = 1;
@@ -33,29 +34,15 @@ struct LoadOptions {
   // Ends after so many requests (stream: images); 0: after `duration`.
   std::uint64_t requests = 0;
   std::chrono::nanoseconds duration = std::chrono::seconds(10);
-  // Unary only: a pause after each answer before the next request.
+  // Closed loop, unary only: a pause after each answer before the next request.
   std::chrono::nanoseconds idle_gap{0};
-};
-
-// Latencies of any number of requests in bounded memory: all of them up to kCapacity, a uniform
-// sample beyond. One thread at a time.
-class Latencies {
- public:
-  static constexpr std::size_t kCapacity = 1'000'000;
-
-  void Add(std::chrono::nanoseconds latency);
-  std::uint64_t count() const { return count_; }
-  // Of the sample, nearest rank; 0 <= share <= 1; 0 of none.
-  std::chrono::nanoseconds Percentile(double share);
-  // Of all.
-  std::chrono::nanoseconds Mean() const;
-
- private:
-  std::vector<std::chrono::nanoseconds> sample_;
-  bool sorted_ = true;
-  std::uint64_t count_ = 0;
-  double sum_ = 0;  // nanoseconds
-  std::mt19937_64 random_{0x9E3779B97F4A7C15};
+  // Above 0: an open loop of so many requests (stream: images) a second on average. Channels take
+  // turns.
+  double rate = 0;
+  Arrivals arrivals = Arrivals::kPoisson;
+  std::uint64_t seed = 0;
+  // Open loop: so many may be due and unanswered; what comes due above that is dropped.
+  int max_outstanding = 1024;
 };
 
 inline constexpr std::array<std::pair<const char*, double>, 7> kPercentiles = {{{"min", 0.0},
@@ -68,20 +55,33 @@ inline constexpr std::array<std::pair<const char*, double>, 7> kPercentiles = {{
 
 struct LoadReport {
   std::uint64_t requests = 0;  // answered (stream: images)
-  std::uint64_t refused = 0;   // RESOURCE_EXHAUSTED with a time to come back; tried again then
-  std::uint64_t images = 0;    // with a vector
+  // RESOURCE_EXHAUSTED with a time to come back: tried again then; in an open loop lost.
+  std::uint64_t refused = 0;
+  std::uint64_t dropped = 0;  // open loop: due while max_outstanding were unanswered; never sent
+  std::uint64_t images = 0;   // with a vector
   std::map<std::string, std::uint64_t> failed_images = {};  // by reason
   std::chrono::nanoseconds elapsed{0};
-  // Of requests (stream: of images).
+  // CPU time of the whole process meanwhile.
+  std::chrono::nanoseconds client_cpu{0};
+  // Latency of requests (stream: of images) that were answered, from when they were sent; in an
+  // open loop from when they were due.
   std::chrono::nanoseconds mean{0};
   std::array<std::chrono::nanoseconds, kPercentiles.size()> percentiles = {};
+  // As Latencies::Histogram.
+  std::vector<std::pair<std::chrono::nanoseconds, std::uint64_t>> histogram = {};
+  // Open loop: from when a request was due to when it was given to gRPC. The generator itself is
+  // late if these are not far below the latencies.
+  std::chrono::nanoseconds send_delay_p99{0};
+  std::chrono::nanoseconds send_delay_max{0};
 
   double ImagesPerSecond() const;
+  std::chrono::nanoseconds ClientCpuPerImage() const;
 };
 
 // Runs the load and returns when everything that was sent is answered.
-// Errors: INVALID_ARGUMENT for an option out of range; the first error of a call other than
-// overload, which ends the run; DEADLINE_EXCEEDED when no connection comes about in time.
+// Errors: INVALID_ARGUMENT for an option out of range; DEADLINE_EXCEEDED when no connection comes
+// about in time; the first error of a call, which ends the run, other than overload, and in an open
+// loop other than DEADLINE_EXCEEDED, which then counts among the failed images.
 absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options);
 
 std::string ToText(const LoadReport& report);

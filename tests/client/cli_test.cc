@@ -78,6 +78,7 @@ TEST_F(Cli, WrongCommandLinesAreOneLineAndExitCodeTwo) {
       {{"models", "x"}, "takes no argument"},
       {{"health", "a", "b"}, "takes one service"},
       {{"load"}, "no image named"},
+      {{"load", "--arrivals=often", "x"}, "poisson, uniform"},
   };
   for (const auto& [arguments, text] : cases) {
     const Outcome outcome = Run(arguments);
@@ -196,6 +197,19 @@ TEST_F(Cli, LoadReportsJson) {
   const auto json = nlohmann::json::parse(outcome.output);
   EXPECT_EQ(json["requests"], 20);
   EXPECT_EQ(json["images"], 40);
+}
+
+TEST_F(Cli, LoadTakesARateForAnOpenLoop) {
+  const std::string image = Write("a.png", "A");
+  Outcome outcome = Run({"load", Address(), "--rate=10000", "--arrivals=uniform", "--seed=1",
+                         "--max_outstanding=1000", "--requests=20", "--json", image});
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  const auto json = nlohmann::json::parse(outcome.output);
+  EXPECT_EQ(json["requests"], 20);
+  EXPECT_GT(json["send_delay_ms"]["max"], 0);
+  outcome = Run({"load", Address(), "--rate=-1", image});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.output, IsOneLineWith("rate is -1"));
 }
 
 }  // namespace

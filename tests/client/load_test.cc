@@ -2,8 +2,11 @@
 
 #include <chrono>
 #include <string>
+#include <thread>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/cpp/arrivals.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -15,6 +18,7 @@ namespace {
 using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::Pair;
 
 LoadOptions Load(const FakeServer& server) {
@@ -22,34 +26,6 @@ LoadOptions Load(const FakeServer& server) {
           .images = {{.data = "A"}, {.data = "BB"}, {.data = "bad"}},
           .concurrency = 4,
           .requests = 30};
-}
-
-TEST(Latencies, PercentilesAreNearestRanksAndTheMeanIsOfAll) {
-  Latencies latencies;
-  EXPECT_EQ(latencies.Percentile(0.5), milliseconds(0));
-  EXPECT_EQ(latencies.Mean(), milliseconds(0));
-  for (int i = 100; i >= 1; --i) {
-    latencies.Add(milliseconds(i));
-  }
-  EXPECT_EQ(latencies.Percentile(0), milliseconds(1));
-  EXPECT_EQ(latencies.Percentile(0.5), milliseconds(50));
-  EXPECT_EQ(latencies.Percentile(0.99), milliseconds(99));
-  EXPECT_EQ(latencies.Percentile(1), milliseconds(100));
-  EXPECT_EQ(latencies.Mean(), std::chrono::microseconds(50'500));
-}
-
-TEST(Latencies, BeyondTheCapacityASampleStaysAndTheCountGoesOn) {
-  Latencies latencies;
-  for (std::size_t i = 0; i < Latencies::kCapacity; ++i) {
-    latencies.Add(milliseconds(1));
-  }
-  for (std::size_t i = 0; i < Latencies::kCapacity; ++i) {
-    latencies.Add(milliseconds(3));
-  }
-  EXPECT_EQ(latencies.count(), 2 * Latencies::kCapacity);
-  EXPECT_EQ(latencies.Mean(), milliseconds(2));
-  EXPECT_EQ(latencies.Percentile(0.4), milliseconds(1));
-  EXPECT_EQ(latencies.Percentile(0.6), milliseconds(3));
 }
 
 TEST(RunLoad, SendsSoManyUnaryRequestsAndCountsWhatBecameOfTheImages) {
@@ -119,6 +95,115 @@ TEST(RunLoad, AnotherErrorEndsIt) {
   }
 }
 
+// Uniform, faster than anything can be answered.
+LoadOptions OpenLoad(const FakeServer& server) {
+  LoadOptions options = Load(server);
+  options.rate = 100'000;
+  options.arrivals = Arrivals::kUniform;
+  return options;
+}
+
+TEST(RunLoad, AnOpenLoopSendsSoMany) {
+  const FakeServer server;
+  for (const bool stream : {false, true}) {
+    for (const Arrivals arrivals : {Arrivals::kPoisson, Arrivals::kUniform}) {
+      LoadOptions options = OpenLoad(server);
+      options.arrivals = arrivals;
+      options.stream = stream;
+      options.client.channels_per_address = 2;
+      const auto report = RunLoad(options);
+      ASSERT_TRUE(report.ok()) << report.status();
+      EXPECT_EQ(report->requests, 30);
+      EXPECT_EQ(report->dropped, 0);
+      EXPECT_EQ(report->images, 20);
+      EXPECT_THAT(report->failed_images, ElementsAre(Pair("TRUNCATED_IMAGE", 10)));
+      EXPECT_GT(report->send_delay_max, milliseconds(0));
+      EXPECT_LE(report->send_delay_p99, report->percentiles.back());
+    }
+  }
+}
+
+TEST(RunLoad, AnOpenLoopEndsWithTheLastArrivalOfItsDuration) {
+  const FakeServer server;
+  LoadOptions options = OpenLoad(server);
+  options.requests = 0;
+  options.rate = 1000;
+  options.duration = std::chrono::microseconds(20'500);
+  options.images_per_request = 3;
+  const auto report = RunLoad(options);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->requests, 20);
+  EXPECT_EQ(report->images, 40);
+  EXPECT_GE(report->elapsed, milliseconds(20));
+}
+
+TEST(RunLoad, AnOpenLoopIsNotBlockedByAnswersAndCountsLatencyFromWhenItIsDue) {
+  FakeServer server;
+  server.embedding.Set({.hold_after = 10});
+  LoadOptions options = OpenLoad(server);
+  options.stream = true;
+  options.requests = 10;
+  options.rate = 1000;
+  absl::StatusOr<LoadReport> report;
+  std::thread load([&] { report = RunLoad(options); });
+  server.embedding.WaitUntilRead(10);  // all of them, and none is answered
+  server.embedding.Release();
+  load.join();
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->requests, 10);
+  // The first was due 9 ms before the last.
+  EXPECT_GE(report->percentiles.back(), milliseconds(9));
+}
+
+TEST(RunLoad, AnOpenLoopDropsWhatIsOverItsBound) {
+  FakeServer server;
+  server.embedding.Set({.hold_after = 4});
+  LoadOptions options = OpenLoad(server);
+  options.stream = true;
+  options.requests = 10'000;
+  options.rate = 1e9;
+  options.max_outstanding = 4;
+  absl::StatusOr<LoadReport> report;
+  std::thread load([&] { report = RunLoad(options); });
+  server.embedding.WaitUntilRead(4);
+  server.embedding.Release();
+  load.join();
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GT(report->dropped, 0);
+  EXPECT_EQ(report->requests + report->dropped, 10'000);
+  options.stream = false;
+  report = RunLoad(options);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->requests + report->dropped, 10'000);
+}
+
+TEST(RunLoad, WhatAServerRefusesAnOpenLoopIsLost) {
+  FakeServer server;
+  server.embedding.Set({.refusals = 5, .refusal = Overloaded(milliseconds(1))});
+  auto report = RunLoad(OpenLoad(server));
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->requests, 25);
+  EXPECT_EQ(report->refused, 5);
+  server.embedding.Set({.refusals = 5, .refusal = {grpc::DEADLINE_EXCEEDED, "late"}});
+  report = RunLoad(OpenLoad(server));
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->requests, 25);
+  EXPECT_EQ(report->failed_images["DEADLINE_EXCEEDED"], 5);
+}
+
+TEST(RunLoad, AnotherErrorEndsAnOpenLoopAtOnce) {
+  FakeServer server;
+  server.embedding.Set({.refusals = 1'000'000, .refusal = {grpc::UNAVAILABLE, "draining"}});
+  for (const bool stream : {false, true}) {
+    LoadOptions options = OpenLoad(server);
+    options.stream = stream;
+    options.requests = 0;
+    options.rate = 100;
+    options.duration = std::chrono::hours(1);
+    EXPECT_TRUE(absl::IsUnavailable(RunLoad(options).status()));
+  }
+}
+
 TEST(RunLoad, OptionsOutOfRangeAreRefused) {
   const FakeServer server;
   LoadOptions no_images = Load(server);
@@ -131,23 +216,45 @@ TEST(RunLoad, OptionsOutOfRangeAreRefused) {
   paused_stream.stream = true;
   paused_stream.idle_gap = milliseconds(1);
   EXPECT_TRUE(absl::IsInvalidArgument(RunLoad(paused_stream).status()));
+  LoadOptions backwards = Load(server);
+  backwards.rate = -1;
+  EXPECT_TRUE(absl::IsInvalidArgument(RunLoad(backwards).status()));
+  LoadOptions paused_open_loop = OpenLoad(server);
+  paused_open_loop.idle_gap = milliseconds(1);
+  EXPECT_TRUE(absl::IsInvalidArgument(RunLoad(paused_open_loop).status()));
+  LoadOptions none_outstanding = OpenLoad(server);
+  none_outstanding.max_outstanding = 0;
+  EXPECT_TRUE(absl::IsInvalidArgument(RunLoad(none_outstanding).status()));
 }
 
 TEST(LoadReportText, SaysTheSameInWordsAndInJson) {
   LoadReport report{.requests = 4,
                     .refused = 1,
+                    .dropped = 3,
                     .images = 8,
                     .failed_images = {{"CORRUPT_IMAGE", 2}},
                     .elapsed = std::chrono::seconds(2),
-                    .mean = milliseconds(5)};
+                    .client_cpu = milliseconds(4),
+                    .mean = milliseconds(5),
+                    .histogram = {{milliseconds(6), 1}, {milliseconds(7), 3}}};
   report.percentiles.fill(milliseconds(7));
-  const std::string text = ToText(report);
-  EXPECT_THAT(text, HasSubstr("4.0 images/s: 8 images in 2.00 s; 4 requests, 1 refused"));
+  std::string text = ToText(report);
+  EXPECT_THAT(text, HasSubstr("4.0 images/s: 8 images in 2.00 s; 4 requests, 1 refused, 3 dropped; "
+                              "client's CPU time 500 us an image"));
   EXPECT_THAT(text, HasSubstr("mean 5.00, min 7.00, p50 7.00"));
   EXPECT_THAT(text, HasSubstr("failed: 2 images, CORRUPT_IMAGE"));
+  EXPECT_THAT(text, Not(HasSubstr("before sending")));
+  report.send_delay_p99 = milliseconds(1);
+  report.send_delay_max = milliseconds(2);
+  text = ToText(report);
+  EXPECT_THAT(text, HasSubstr("\nof these spent before sending: p99 1.00, max 2.00\n"));
   const auto json = nlohmann::json::parse(ToJson(report));
   EXPECT_EQ(json["images_per_second"], 4.0);
+  EXPECT_EQ(json["dropped"], 3);
+  EXPECT_EQ(json["client_cpu_us_per_image"], 500.0);
   EXPECT_EQ(json["latency_ms"]["p99"], 7.0);
+  EXPECT_EQ(json["send_delay_ms"]["max"], 2.0);
+  EXPECT_EQ(json["latency_histogram_ms"], nlohmann::json::parse("[[6.0, 1], [7.0, 3]]"));
   EXPECT_EQ(json["failed_images"]["CORRUPT_IMAGE"], 2);
 }
 

@@ -1,0 +1,19 @@
+// The closed loop of load.h: a fixed number of requests (stream: images) is always on its way.
+#ifndef PIXEMBED_CLIENT_CPP_CLOSED_LOAD_H_
+#define PIXEMBED_CLIENT_CPP_CLOSED_LOAD_H_
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/cpp/channel.h"
+#include "client/cpp/load.h"
+
+namespace pixembed::client {
+
+// REQUIRES: the options are in range, the channels connected. Errors: the first one of a call.
+absl::StatusOr<LoadReport> RunClosedLoad(const std::vector<NamedChannel>& channels,
+                                         const LoadOptions& options);
+
+}  // namespace pixembed::client
+
+#endif  // PIXEMBED_CLIENT_CPP_CLOSED_LOAD_H_

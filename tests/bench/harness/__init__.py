@@ -1,0 +1,1 @@
+"""The parts of the benchmark that tests/bench/run.sh runs."""
