@@ -91,6 +91,9 @@ ABSL_FLAG(std::string, backend, "torchvision", "torchvision or pil, as the serve
 ABSL_FLAG(std::string, device, "auto", "where to compute, as the server's flag");
 ABSL_FLAG(std::string, format, "auto", "what to load of the directory, as the server's flag");
 ABSL_FLAG(bool, trust_model_code, false, "lets a model be a program, as the server's flag");
+ABSL_FLAG(std::string, precision, "float32", "what products are computed in, as the server's flag");
+ABSL_FLAG(double, precision_min_cosine, 0.999,
+          "the smallest cosine where that is less than float32, as the server's flag");
 ABSL_FLAG(int, concurrency, 8, "closed loop: requests (stream: images) on their way at once");
 ABSL_FLAG(int, images_per_request, 1, "images in each request");
 ABSL_FLAG(bool, stream, false, "EmbedStream instead of Embed, one stream a channel");
@@ -411,12 +414,15 @@ int RunVerify(const std::vector<std::string>& arguments) {
     const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
     server = (self.parent_path() / "pixembed-server").string();
   }
-  std::vector<std::string> command = {server,
-                                      absl::StrCat("--model=model=", arguments[0]),
-                                      "--verify=only",
-                                      absl::StrCat("--backend=", absl::GetFlag(FLAGS_backend)),
-                                      absl::StrCat("--device=", absl::GetFlag(FLAGS_device)),
-                                      absl::StrCat("--format=", absl::GetFlag(FLAGS_format))};
+  std::vector<std::string> command = {
+      server,
+      absl::StrCat("--model=model=", arguments[0]),
+      "--verify=only",
+      absl::StrCat("--backend=", absl::GetFlag(FLAGS_backend)),
+      absl::StrCat("--device=", absl::GetFlag(FLAGS_device)),
+      absl::StrCat("--format=", absl::GetFlag(FLAGS_format)),
+      absl::StrCat("--precision=", absl::GetFlag(FLAGS_precision)),
+      absl::StrCat("--precision_min_cosine=", absl::GetFlag(FLAGS_precision_min_cosine))};
   if (absl::GetFlag(FLAGS_trust_model_code)) {
     command.emplace_back("--trust_model_code");
   }
@@ -513,7 +519,8 @@ const std::vector<Command>& Commands() {
        "Runs pixembed-server --verify=only on a model directory that holds\n"
        "pixembed_golden.safetensors (deploy/make_golden.py writes one). Exit codes: 0 pixels and\n"
        "vectors agree; 3 they do not; 1 it could not be found out.",
-       {"server", "backend", "device", "format", "trust_model_code"},
+       {"server", "backend", "device", "format", "trust_model_code", "precision",
+        "precision_min_cosine"},
        RunVerify},
       {"load",
        "FILES...",
