@@ -15,8 +15,6 @@
 #include <limits>
 #include <vector>
 
-#include "src/model/attention_kernel.h"
-
 namespace pixembed {
 namespace {
 
@@ -116,39 +114,6 @@ TEST(Attention, BearsScoresOfAnySize) {
   const at::Tensor value = at::randn({1, 2, 21, 8});
   EXPECT_TRUE(at::allclose(ScaledDotProductAttention(query, key, value, {}, 1.0),
                            Expected(query, key, value, {}, 1.0), kTolerance, kTolerance));
-}
-
-// The product of the two kernels, whichever one this CPU would choose.
-TEST(AttentionKernels, AgreeWithTheDefinition) {
-  for (const AttentionKernel* kernel : {Avx2AttentionKernel(), Avx512AttentionKernel()}) {
-    if (kernel == nullptr) continue;
-    constexpr std::int64_t kQueries = 13;
-    constexpr std::int64_t kTokens = 37;
-    constexpr std::int64_t kDim = 20;
-    const at::Tensor query = at::randn({1, 1, kQueries, kDim});
-    const at::Tensor key = at::randn({1, 1, kTokens, kDim});
-    const at::Tensor value = at::randn({1, 1, kTokens, kDim});
-    const at::Tensor bias = at::randn({1, 1, kQueries, kTokens});
-    const at::Tensor out = at::zeros({1, kQueries, kDim});
-    const at::Tensor scratch =
-        at::zeros({static_cast<std::int64_t>(kernel->scratch_floats(kTokens, kDim))});
-    const auto rows = [](const at::Tensor& tensor) {
-      return HeadRows{tensor.const_data_ptr<float>(), tensor.stride(2)};
-    };
-    kernel->run({.queries = rows(query),
-                 .keys = rows(key),
-                 .values = rows(value),
-                 .added = rows(bias),
-                 .first = 0,
-                 .last = kQueries,
-                 .tokens = kTokens,
-                 .head_dim = kDim,
-                 .scale = 0.25F,
-                 .out = out.mutable_data_ptr<float>(),
-                 .out_stride = kDim},
-                scratch.mutable_data_ptr<float>());
-    EXPECT_TRUE(at::allclose(out, Expected(query, key, value, bias, 0.25), kTolerance, kTolerance));
-  }
 }
 
 }  // namespace

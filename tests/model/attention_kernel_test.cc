@@ -1,0 +1,132 @@
+#include "src/model/attention_kernel.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace pixembed {
+namespace {
+
+// Of sums of products of normal numbers, against the same in float64.
+constexpr float kTolerance = 5e-6F;
+
+struct Case {
+  std::size_t queries;
+  std::size_t tokens;
+  std::size_t head_dim;
+  bool added;
+};
+
+// Rows with nothing between and nothing behind them: AddressSanitizer sees a step too far.
+std::vector<float> Noise(std::size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<float> values(count);
+  for (float& value : values) {
+    value = static_cast<float>(random()) / static_cast<float>(std::mt19937::max()) * 4.0F - 2.0F;
+  }
+  return values;
+}
+
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
+};
+
+std::vector<float> Expected(const Case& shape, const std::vector<float>& queries,
+                            const std::vector<float>& keys, const std::vector<float>& values,
+                            const std::vector<float>& added, double scale) {
+  std::vector<float> out(shape.queries * shape.head_dim);
+  for (std::size_t q = 0; q < shape.queries; ++q) {
+    std::vector<double> weights(shape.tokens);
+    double sum = 0.0;
+    for (std::size_t t = 0; t < shape.tokens; ++t) {
+      double score = shape.added ? added[q * shape.tokens + t] : 0.0;
+      for (std::size_t d = 0; d < shape.head_dim; ++d) {
+        score += scale * queries[q * shape.head_dim + d] * keys[t * shape.head_dim + d];
+      }
+      sum += weights[t] = std::exp(score);
+    }
+    for (std::size_t d = 0; d < shape.head_dim; ++d) {
+      double mixed = 0.0;
+      for (std::size_t t = 0; t < shape.tokens; ++t) {
+        mixed += weights[t] * values[t * shape.head_dim + d];
+      }
+      out[q * shape.head_dim + d] = static_cast<float>(mixed / sum);
+    }
+  }
+  return out;
+}
+
+void ExpectTheDefinition(const AttentionKernel& kernel, const Case& shape) {
+  const auto dim = static_cast<std::ptrdiff_t>(shape.head_dim);
+  const std::vector<float> queries = Noise(shape.queries * shape.head_dim, 1);
+  const std::vector<float> keys = Noise(shape.tokens * shape.head_dim, 2);
+  const std::vector<float> values = Noise(shape.tokens * shape.head_dim, 3);
+  const std::vector<float> added = Noise(shape.added ? shape.queries * shape.tokens : 0, 4);
+  std::vector<float> out(queries.size());
+  constexpr std::size_t kAlignment = 64;
+  const std::size_t bytes = sizeof(float) * kernel.scratch_floats(shape.tokens, shape.head_dim);
+  const std::unique_ptr<float, Free> scratch(static_cast<float*>(
+      std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment)));
+  HeadAttention head{.queries = {queries.data(), dim},
+                     .keys = {keys.data(), dim},
+                     .values = {values.data(), dim},
+                     .added = {},
+                     .first = 0,
+                     .last = shape.queries,
+                     .tokens = shape.tokens,
+                     .head_dim = shape.head_dim,
+                     .scale = 0.25F,
+                     .out = out.data(),
+                     .out_stride = dim};
+  if (shape.added) head.added = {added.data(), static_cast<std::ptrdiff_t>(shape.tokens)};
+  kernel.run(head, scratch.get());
+  const std::vector<float> expected = Expected(shape, queries, keys, values, added, head.scale);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    ASSERT_NEAR(out[i], expected[i], kTolerance) << "number " << i;
+  }
+
+  // In two parts, from another row on: the same bits.
+  std::vector<float> parts(out.size());
+  head.out = parts.data();
+  head.last = std::min<std::size_t>(shape.queries, 4);
+  kernel.run(head, scratch.get());
+  head.first = head.last;
+  head.last = shape.queries;
+  kernel.run(head, scratch.get());
+  EXPECT_EQ(parts, out);
+}
+
+void ExpectTheDefinitionOfAllShapes(const AttentionKernel* kernel) {
+  if (kernel == nullptr) GTEST_SKIP() << "this CPU cannot run it";
+  // Whole and broken registers and blocks of rows, in every direction.
+  for (const std::size_t queries : {1, 5, 6, 7, 13}) {
+    for (const std::size_t tokens : {1, 7, 8, 15, 16, 17, 33, 64, 65, 197}) {
+      for (const std::size_t head_dim : {1, 5, 8, 16, 20, 32, 64, 72, 80}) {
+        for (const bool added : {false, true}) {
+          SCOPED_TRACE(std::to_string(queries) + " x " + std::to_string(tokens) + " x " +
+                       std::to_string(head_dim));
+          ExpectTheDefinition(*kernel, {queries, tokens, head_dim, added});
+          if (testing::Test::HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+TEST(AttentionKernel, OfAvx2GivesWhatTheDefinitionGives) {
+  ExpectTheDefinitionOfAllShapes(Avx2AttentionKernel());
+}
+
+TEST(AttentionKernel, OfAvx512GivesWhatTheDefinitionGives) {
+  ExpectTheDefinitionOfAllShapes(Avx512AttentionKernel());
+}
+
+}  // namespace
+}  // namespace pixembed
