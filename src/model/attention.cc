@@ -20,9 +20,9 @@ namespace {
 constexpr std::int64_t kMaxTokens = 4096;
 
 const AttentionKernel* Kernel() {
-  static const AttentionKernel* const kKernel =
+  static const AttentionKernel* const kernel =
       Avx512AttentionKernel() != nullptr ? Avx512AttentionKernel() : Avx2AttentionKernel();
-  return kKernel;
+  return kernel;
 }
 
 // A view of `tensor` whose rows are contiguous.

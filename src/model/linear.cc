@@ -54,8 +54,8 @@ at::Tensor PackedProduct(const at::Tensor& x, const at::Tensor& weight, const at
 
 bool HasPackedProducts() { return at::hasMKLDNN(); }
 
-Linear::Linear(const at::Tensor& weight, at::Tensor bias, Precision precision)
-    : weight_(weight), bias_(std::move(bias)) {
+Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision)
+    : weight_(std::move(weight)), bias_(std::move(bias)) {
   if (!weight_.defined()) return;
   if (precision == Precision::kBFloat16) type_ = at::kBFloat16;
   weight_ = weight_.to(type_);

@@ -26,7 +26,7 @@ class Linear {
   // `weight`: [out, in]; undefined: so is the Linear. `bias`: [out]; undefined: none. Both float32,
   // on one device. The weight is copied on a CPU or in another precision, else shared. REQUIRES:
   // CheckNative(precision, device).ok().
-  explicit Linear(const at::Tensor& weight, at::Tensor bias = {},
+  explicit Linear(at::Tensor weight, at::Tensor bias = {},
                   Precision precision = Precision::kFloat32);
 
   bool defined() const { return weight_.defined(); }
