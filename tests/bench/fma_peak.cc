@@ -43,6 +43,7 @@ __attribute__((target("avx2,fma"))) float RunAvx2() {
   __m256 sums[kAvx2Chains];
   for (__m256& sum : sums) sum = summand;
   for (int i = 0; i < kSteps; ++i) {
+#pragma GCC unroll 12
     for (__m256& sum : sums) sum = _mm256_fmadd_ps(sum, factor, summand);
   }
   __m256 total = sums[0];
@@ -56,6 +57,7 @@ __attribute__((target("avx512f"))) float RunAvx512() {
   __m512 sums[kAvx512Chains];
   for (__m512& sum : sums) sum = summand;
   for (int i = 0; i < kSteps; ++i) {
+#pragma GCC unroll 24
     for (__m512& sum : sums) sum = _mm512_fmadd_ps(sum, factor, summand);
   }
   __m512 total = sums[0];
