@@ -169,10 +169,18 @@ absl::StatusOr<Size> InputSize(const Processor& processor) {
                    "size); batches need one size"));
 }
 
-absl::StatusOr<std::string> KernelsOf(const Device& device) {
+// Where the model is read from.
+struct Source {
+  ModelFormat format = ModelFormat::kSafetensors;  // never kAuto
+  std::filesystem::path program;                   // its file; empty for safetensors
+};
+
+// What computes, for the log. A program brings its own products.
+absl::StatusOr<std::string> KernelsOf(const Device& device, const Source& source) {
   if (device.kind == Device::Kind::kCpu) {
+    const bool packed = source.format == ModelFormat::kSafetensors && HasPackedProducts();
     return absl::StrCat("cpu: ATen ", at::get_cpu_capability(),
-                        HasPackedProducts() ? ", oneDNN matrix products" : "");
+                        packed ? ", oneDNN matrix products" : "");
   }
   const absl::StatusOr<std::vector<std::string>> names = CudaDevices();
   if (!names.ok()) return names.status();
@@ -184,12 +192,6 @@ absl::StatusOr<std::string> KernelsOf(const Device& device) {
   }
   return absl::StrCat(DeviceName(device), ": ", (*names)[ordinal], ", cuBLAS without TF32");
 }
-
-// Where the model is read from.
-struct Source {
-  ModelFormat format = ModelFormat::kSafetensors;  // never kAuto
-  std::filesystem::path program;                   // its file; empty for safetensors
-};
 
 struct ProgramRow {
   ModelFormat format;
@@ -342,7 +344,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
   FingerprintParts fingerprint;
   std::int64_t parameters = 0;
   for (const Device& device : options.devices) {
-    const absl::StatusOr<std::string> kernel = KernelsOf(device);
+    const absl::StatusOr<std::string> kernel = KernelsOf(device, source);
     if (!kernel.ok()) return kernel.status();
     const bool first = replicas.empty();
     absl::StatusOr<BuiltNetwork> built =
