@@ -358,12 +358,24 @@ absl::StatusOr<std::vector<ModelSource>> ReadModels() {
   return models;
 }
 
-absl::StatusOr<Backend> ReadBackend() {
-  const std::string text = absl::GetFlag(FLAGS_backend);
-  for (const Backend backend : {Backend::kTorchvision, Backend::kPil}) {
-    if (text == BackendName(backend)) return backend;
+// The value that a flag names. `name` gives the name of each.
+template <typename T, std::size_t N>
+absl::StatusOr<T> ReadChoice(std::string_view flag, const std::string& text,
+                             const std::array<T, N>& values, std::string_view (*name)(T)) {
+  std::vector<std::string> names;
+  for (const T value : values) {
+    if (text == name(value)) return value;
+    names.emplace_back(name(value));
   }
-  return Invalid(absl::StrCat("--backend is \"", text, "\"; possible are torchvision and pil"));
+  const std::string last = names.back();
+  names.pop_back();
+  return Invalid(absl::StrCat("--", View(flag), " is \"", text, "\"; possible are ",
+                              absl::StrJoin(names, ", "), " and ", last));
+}
+
+absl::StatusOr<Backend> ReadBackend() {
+  return ReadChoice("backend", absl::GetFlag(FLAGS_backend),
+                    std::array{Backend::kTorchvision, Backend::kPil}, BackendName);
 }
 
 absl::StatusOr<VerifyMode> ReadVerifyMode() {
@@ -377,13 +389,10 @@ absl::StatusOr<VerifyMode> ReadVerifyMode() {
 }
 
 absl::StatusOr<ModelFormat> ReadFormat() {
-  const std::string text = absl::GetFlag(FLAGS_format);
-  for (const ModelFormat format : {ModelFormat::kAuto, ModelFormat::kSafetensors,
-                                   ModelFormat::kTorchScript, ModelFormat::kAotInductor}) {
-    if (text == ModelFormatName(format)) return format;
-  }
-  return Invalid(absl::StrCat("--format is \"", text,
-                              "\"; possible are auto, safetensors, torchscript and aotinductor"));
+  return ReadChoice("format", absl::GetFlag(FLAGS_format),
+                    std::array{ModelFormat::kAuto, ModelFormat::kSafetensors,
+                               ModelFormat::kTorchScript, ModelFormat::kAotInductor},
+                    ModelFormatName);
 }
 
 absl::StatusOr<Precision> ReadPrecision() {
@@ -391,12 +400,9 @@ absl::StatusOr<Precision> ReadPrecision() {
   if (!(cosine >= 0.0 && cosine <= 1.0)) {
     return Invalid(absl::StrCat("--precision_min_cosine is ", cosine, "; possible are 0.0 to 1.0"));
   }
-  const std::string text = absl::GetFlag(FLAGS_precision);
-  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16, Precision::kAuto}) {
-    if (text == PrecisionName(precision)) return precision;
-  }
-  return Invalid(
-      absl::StrCat("--precision is \"", text, "\"; possible are float32, bfloat16 and auto"));
+  return ReadChoice("precision", absl::GetFlag(FLAGS_precision),
+                    std::array{Precision::kFloat32, Precision::kBFloat16, Precision::kAuto},
+                    PrecisionName);
 }
 
 EngineOptions ReadEngineOptions() {

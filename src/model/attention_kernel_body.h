@@ -47,7 +47,7 @@ class AttentionBody {
           queries[r * head.head_dim + d] = query[d] * head.scale;
         }
       }
-      Multiply(queries, head.head_dim, keys, padded, scores);
+      Multiply(queries, head.head_dim, head.head_dim, keys, padded, scores);
       float scales[kRows];
       for (std::size_t r = 0; r < kRows; ++r) {
         const float* added =
@@ -129,7 +129,8 @@ class AttentionBody {
     }
   }
 
-  // [kRows, depth] x [depth, columns] -> [kRows, columns]; `columns` is whole registers.
+  // [kRows, depth], whose rows begin a_stride apart, x [depth, columns] -> [kRows, columns];
+  // `columns` is whole registers.
   PIXEMBED_VECTOR_CODE static void Multiply(const float* a, std::size_t depth, std::size_t a_stride,
                                             const float* b, std::size_t columns, float* out) {
     std::size_t column = 0;
@@ -139,10 +140,6 @@ class AttentionBody {
     for (; column < columns; column += kLanes) {
       MultiplyBlock<1>(a, a_stride, depth, b + column, columns, out + column);
     }
-  }
-  PIXEMBED_VECTOR_CODE static void Multiply(const float* a, std::size_t depth, const float* b,
-                                            std::size_t columns, float* out) {
-    Multiply(a, depth, depth, b, columns, out);
   }
 
   // scores -> exp(scores + added - their maximum), 0 beyond `tokens`; returns 1 / the sum of them.

@@ -72,18 +72,14 @@ at::Tensor Linear::Forward(const at::Tensor& x) const {
   return product.to(at::kFloat);
 }
 
-namespace {
-
-// Of tensors on the CPU, which may lie in the file's mapping. Packing copies.
 Linear PlaceLinear(const WeightReader& reader, const at::Tensor& weight, const at::Tensor& bias,
                    Precision precision) {
   if (!reader.ok()) return {};
+  // Packing copies.
   const bool packs = reader.device().is_cpu() && HasPackedProducts();
   return Linear(packs ? weight : reader.Place(weight),
                 bias.defined() ? reader.Place(bias) : at::Tensor(), precision);
 }
-
-}  // namespace
 
 Linear ReadLinear(const WeightScope& scope, std::int64_t in, std::int64_t out, bool bias) {
   const at::Tensor weight = scope.GetOnCpu("weight", {out, in});

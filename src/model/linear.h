@@ -43,6 +43,11 @@ class Linear {
 // Whether products on a CPU are oneDNN's.
 bool HasPackedProducts();
 
+// The Linear of tensors on the CPU, which may lie in the file's mapping, on the reader's device.
+// Undefined after an error of the reader.
+Linear PlaceLinear(const WeightReader& reader, const at::Tensor& weight, const at::Tensor& bias,
+                   Precision precision);
+
 // Reads scope.weight and, where `bias` is true, scope.bias. Computes in the reader's precision.
 Linear ReadLinear(const WeightScope& scope, std::int64_t in, std::int64_t out, bool bias = true);
 

@@ -73,12 +73,6 @@ class TorchModel final : public Model {
 
   const ModelInfo& info() const override { return info_; }
 
-  // Before the model is shared.
-  void SetPrecisionCosine(double cosine, double min_cosine) {
-    info_.precision_cosine = cosine;
-    info_.precision_min_cosine = min_cosine;
-  }
-
   std::string Fingerprint(const VectorSpace& space) const override {
     FingerprintParts parts = fingerprint_;
     parts.space = space;
@@ -291,27 +285,38 @@ absl::Status CheckPrecision(Precision precision, const Source& source,
                                 "in"));
 }
 
-// The smallest cosine between the vectors of `model` and those of float32, on its first device.
-absl::StatusOr<double> CosineToFloat32(const Checkpoint& checkpoint, const Model& model) {
-  const Device& device = model.devices().front();
-  const ModelInfo& info = model.info();
-  absl::StatusOr<BuiltNetwork> exact =
-      BuildFromWeights(checkpoint, info.input, device, Precision::kFloat32, /*first=*/false);
+// The smallest cosine between the vectors of `replica` and those of float32.
+absl::StatusOr<double> CosineToFloat32(const Checkpoint& checkpoint, const ModelInfo& info,
+                                       const Replica& replica) {
+  absl::StatusOr<BuiltNetwork> exact = BuildFromWeights(checkpoint, info.input, replica.device,
+                                                        Precision::kFloat32, /*first=*/false);
   if (!exact.ok()) return exact.status();
-  RunnerParts parts{std::move(exact->network), std::make_shared<const PixelTable>(info.preprocess)};
-  const absl::StatusOr<std::unique_ptr<Runner>> reference = NewRunnerOn(device, std::move(parts));
+  const auto pixels = std::make_shared<const PixelTable>(info.preprocess);
+  const absl::StatusOr<std::unique_ptr<Runner>> reference =
+      NewRunnerOn(replica.device, {std::move(exact->network), pixels});
   if (!reference.ok()) return reference.status();
-  const absl::StatusOr<std::unique_ptr<Runner>> runner = model.NewRunner(device);
+  const absl::StatusOr<std::unique_ptr<Runner>> runner =
+      NewRunnerOn(replica.device, {replica.network, pixels});
   if (!runner.ok()) return runner.status();
   return WorstCosine(**runner, **reference, CalibrationImages(info.preprocess, info.input),
                      /*threads=*/1);
 }
 
-// The same, with the memory that it took given back to the kernel: it will not be needed again.
-absl::StatusOr<double> MeasurePrecision(const Checkpoint& checkpoint, const Model& model) {
-  absl::StatusOr<double> cosine = CosineToFloat32(checkpoint, model);
+// Fills in what ModelInfo says of the precision. Errors: PRECISION_LOSS.
+absl::Status MeasurePrecision(const Checkpoint& checkpoint, double min_cosine,
+                              const Replica& replica, ModelInfo& info) {
+  const absl::StatusOr<double> cosine = CosineToFloat32(checkpoint, info, replica);
+  // What that took goes back to the kernel: it will not be needed again.
   malloc_trim(0);
-  return cosine;
+  if (!cosine.ok()) return cosine.status();
+  info.precision_cosine = *cosine;
+  info.precision_min_cosine = min_cosine;
+  if (*cosine >= min_cosine) return absl::OkStatus();
+  return MakeError(
+      Reason::kPrecisionLoss,
+      absl::StrFormat("in %s the smallest cosine of a vector with that of float32 is %.9f, "
+                      "below the %.9f of --precision_min_cosine; serve with --precision=float32",
+                      std::string(PrecisionName(info.precision)), *cosine, min_cosine));
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
@@ -378,21 +383,13 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
   fingerprint.architecture = network.architecture;
   fingerprint.preprocess = info.preprocess;
   fingerprint.precision = PrecisionName(precision);
-  auto model =
-      std::make_shared<TorchModel>(std::move(info), std::move(fingerprint), std::move(replicas));
-  if (precision == Precision::kFloat32) return model;
-  const absl::StatusOr<double> cosine = MeasurePrecision(checkpoint, *model);
-  if (!cosine.ok()) return cosine.status();
-  if (!(*cosine >= options.precision_min_cosine)) {
-    return MakeError(
-        Reason::kPrecisionLoss,
-        absl::StrFormat("in %s the smallest cosine of a vector with that of float32 is %.9f, "
-                        "below the %.9f of --precision_min_cosine; serve with --precision=float32",
-                        std::string(PrecisionName(precision)), *cosine,
-                        options.precision_min_cosine));
+  if (precision != Precision::kFloat32) {
+    absl::Status status =
+        MeasurePrecision(checkpoint, options.precision_min_cosine, replicas.front(), info);
+    if (!status.ok()) return status;
   }
-  model->SetPrecisionCosine(*cosine, options.precision_min_cosine);
-  return model;
+  return std::make_shared<const TorchModel>(std::move(info), std::move(fingerprint),
+                                            std::move(replicas));
 }
 
 // As Build, in the precision that `options` asks for.

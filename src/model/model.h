@@ -73,6 +73,12 @@ struct Embedding {
   std::string values;
 };
 
+// The numbers of a vector. REQUIRES: embedding.data_type == DataType::kFloat32.
+std::vector<float> FloatValues(const Embedding& embedding);
+
+// Of two vectors of one size: 1 where both are 0, -1 where a number is none.
+double CosineSimilarity(std::span<const float> first, std::span<const float> second);
+
 // Where a runner computes.
 struct Device {
   enum class Kind { kCpu, kCuda };

@@ -117,4 +117,24 @@ Embedding MakeEmbedding(std::span<const float> pooled, const OutputSpec& spec) {
   return embedding;
 }
 
+std::vector<float> FloatValues(const Embedding& embedding) {
+  std::vector<float> values(embedding.values.size() / sizeof(float));
+  std::memcpy(values.data(), embedding.values.data(), values.size() * sizeof(float));
+  return values;
+}
+
+double CosineSimilarity(std::span<const float> first, std::span<const float> second) {
+  double product = 0.0;
+  double first_square = 0.0;
+  double second_square = 0.0;
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    product += double{first[i]} * second[i];
+    first_square += double{first[i]} * first[i];
+    second_square += double{second[i]} * second[i];
+  }
+  if (first_square == 0.0 && second_square == 0.0) return 1.0;
+  const double cosine = product / std::sqrt(first_square * second_square);
+  return std::isfinite(cosine) ? cosine : -1.0;
+}
+
 }  // namespace pixembed

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <functional>
 #include <random>
 #include <span>
@@ -56,40 +55,6 @@ Image Paint(Size size, const Picture& picture) {
   return image;
 }
 
-// What Resize gives of a picture that has the right size.
-Image Finish(Image image, const PreprocessSpec& spec) {
-  if (!spec.rescale_first) return image;
-  Image finished(image.width(), image.height(), Sample::kFloat32);
-  PreprocessSpec values = spec;
-  values.rescale_first = false;
-  std::vector<float> chw(image.samples());
-  Normalize(image, values, chw);
-  const std::size_t plane = chw.size() / 3;
-  for (std::size_t i = 0; i < chw.size(); ++i) {
-    finished.values()[i] = chw[i % 3 * plane + i / 3];
-  }
-  return finished;
-}
-
-double Cosine(const Embedding& first, const Embedding& second) {
-  const auto at = [](const Embedding& embedding, int i) {
-    float value = 0.0F;
-    std::memcpy(&value, embedding.values.data() + sizeof(value) * static_cast<std::size_t>(i),
-                sizeof(value));
-    return static_cast<double>(value);
-  };
-  double ab = 0.0;
-  double aa = 0.0;
-  double bb = 0.0;
-  for (int i = 0; i < first.dimensions; ++i) {
-    ab += at(first, i) * at(second, i);
-    aa += at(first, i) * at(first, i);
-    bb += at(second, i) * at(second, i);
-  }
-  if (aa == 0.0 && bb == 0.0) return 1.0;
-  return ab / std::sqrt(aa * bb);
-}
-
 absl::Status Refuse(Precision precision, const Device& device, std::string_view lacks) {
   return MakeError(Reason::kUnsupportedPrecision,
                    absl::StrCat("--precision=", std::string(PrecisionName(precision)), ": ",
@@ -123,7 +88,7 @@ std::vector<Image> CalibrationImages(const PreprocessSpec& spec, Size input) {
   };
   std::vector<Image> images;
   for (const Picture& picture : {Picture(Shades), Picture(Edges), Picture(Blobs), noise}) {
-    images.push_back(Finish(Paint(input, picture), spec));
+    images.push_back(Resize(Paint(input, picture), spec));
   }
   return images;
 }
@@ -138,9 +103,7 @@ absl::StatusOr<double> WorstCosine(Runner& first, Runner& second, std::span<cons
     if (!a.ok()) return a.status();
     const absl::StatusOr<std::vector<Embedding>> b = second.Embed(one, specs, threads);
     if (!b.ok()) return b.status();
-    const double cosine = Cosine(a->front(), b->front());
-    // Not std::min: a number that is none is the worst.
-    if (!(cosine >= worst)) worst = cosine;
+    worst = std::min(worst, CosineSimilarity(FloatValues(a->front()), FloatValues(b->front())));
   }
   return worst;
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
 #include <limits>
 #include <memory>
 #include <new>
@@ -32,26 +31,6 @@ float LargestDifference(std::span<const float> a, std::span<const float> b) {
     largest = std::max(largest, difference);
   }
   return largest;
-}
-
-double Cosine(std::span<const float> a, std::span<const float> b) {
-  double ab = 0.0;
-  double aa = 0.0;
-  double bb = 0.0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    ab += double{a[i]} * b[i];
-    aa += double{a[i]} * a[i];
-    bb += double{b[i]} * b[i];
-  }
-  if (aa == 0.0 && bb == 0.0) return 1.0;
-  const double cosine = ab / std::sqrt(aa * bb);
-  return std::isfinite(cosine) ? cosine : -1.0;
-}
-
-std::vector<float> Floats(const Embedding& embedding) {
-  std::vector<float> values(embedding.values.size() / sizeof(float));
-  std::memcpy(values.data(), embedding.values.data(), values.size() * sizeof(float));
-  return values;
 }
 
 Sha256Digest PixelValuesDigest(const Image& image, const PreprocessSpec& spec) {
@@ -94,14 +73,14 @@ absl::StatusOr<Agreement> Check(const Model& model, Runner& runner, const Golden
   const OutputSpec specs[] = {OutputSpec{}};
   const absl::StatusOr<std::vector<Embedding>> embeddings = runner.Embed(images, specs, threads);
   if (!embeddings.ok()) return embeddings.status();
-  const std::vector<float> vector = Floats(embeddings->front());
+  const std::vector<float> vector = FloatValues(embeddings->front());
   if (vector.size() != golden.vector.size()) {
     return MakeError(Reason::kDeviceFailure,
                      absl::StrCat("the model gave ", vector.size(), " numbers for ", golden.name,
                                   ", not ", golden.vector.size()));
   }
   agreement.max_abs = LargestDifference(vector, golden.vector);
-  agreement.cosine = Cosine(vector, golden.vector);
+  agreement.cosine = CosineSimilarity(vector, golden.vector);
   return agreement;
 }
 

@@ -312,6 +312,19 @@ TEST_P(EmbeddingsGolden, AVectorDoesNotDependOnItsNeighbours) {
   }
 }
 
+// Mean-pooled vectors, image by image.
+void ExpectTheReferencesDirection(const Model& model, const std::string& folder, double cosine) {
+  const auto runner = model.NewRunner(TestDevice());
+  ASSERT_TRUE(runner.ok()) << runner.status();
+  const Weights expected = GoldenTensors(folder + "/expected.safetensors");
+  const auto means = Rows<float>(expected, "mean");
+  const auto actual = EmbedAll(**runner, GoldenImages(expected, model.info().preprocess), {});
+  ASSERT_EQ(actual.size(), means.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    EXPECT_GE(Cosine(actual[i], means[i]), cosine) << "image " << i;
+  }
+}
+
 // Where the device multiplies it; elsewhere, and for programs, the refusal is tested instead.
 TEST_P(EmbeddingsGolden, BFloat16HasTheReferencesDirection) {
   const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
@@ -326,15 +339,7 @@ TEST_P(EmbeddingsGolden, BFloat16HasTheReferencesDirection) {
   }
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ((*model)->info().precision, Precision::kBFloat16);
-  const auto runner = (*model)->NewRunner(TestDevice());
-  ASSERT_TRUE(runner.ok()) << runner.status();
-  const Weights expected = GoldenTensors(folder + "/expected.safetensors");
-  const auto means = Rows<float>(expected, "mean");
-  const auto actual = EmbedAll(**runner, GoldenImages(expected, (*model)->info().preprocess), {});
-  ASSERT_EQ(actual.size(), means.size());
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    EXPECT_GE(Cosine(actual[i], means[i]), cosine) << "image " << i;
-  }
+  ExpectTheReferencesDirection(**model, folder, cosine);
 }
 
 // The mean over the tokens of each layer, and of all layers at once; and without padding.
@@ -451,15 +456,7 @@ TEST(RealModelBFloat16, PhotosHaveTheReferencesDirection) {
   }
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_GE((*model)->info().precision_cosine, kRealBFloat16Cosine);
-  const auto runner = (*model)->NewRunner(TestDevice());
-  ASSERT_TRUE(runner.ok()) << runner.status();
-  const Weights expected = GoldenTensors(folder + "/expected.safetensors");
-  const auto means = Rows<float>(expected, "mean");
-  const auto actual = EmbedAll(**runner, GoldenImages(expected, (*model)->info().preprocess), {});
-  ASSERT_EQ(actual.size(), means.size());
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    EXPECT_GE(Cosine(actual[i], means[i]), kRealBFloat16Cosine) << "image " << i;
-  }
+  ExpectTheReferencesDirection(**model, folder, kRealBFloat16Cosine);
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, RealModelGolden,

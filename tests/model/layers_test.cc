@@ -13,16 +13,12 @@
 #include <vector>
 
 #include "src/model/linear.h"
+#include "tests/model/tensor_values.h"
 
 namespace pixembed {
 namespace {
 
 constexpr float kTolerance = 1e-6F;
-
-std::vector<float> Values(const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.contiguous();
-  return {flat.const_data_ptr<float>(), flat.const_data_ptr<float>() + flat.numel()};
-}
 
 auto Near(const std::vector<float>& expected) {
   return testing::Pointwise(testing::FloatNear(kTolerance), expected);

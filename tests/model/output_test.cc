@@ -111,5 +111,21 @@ TEST(Output, NotANumberIsNoUndefinedInteger) {
   EXPECT_THAT(Values<std::int8_t>(embedding), testing::ElementsAre(0, 0, 0));
 }
 
+TEST(FloatValues, AreTheNumbersOfTheVector) {
+  const std::vector<float> values = {1.5F, -2.0F, 0.0F};
+  EXPECT_EQ(FloatValues(MakeEmbedding(values, {})), values);
+}
+
+TEST(CosineSimilarity, IsOfDirectionsAndMinusOneWhereANumberIsNone) {
+  const std::vector<float> right = {2.0F, 0.0F};
+  const std::vector<float> zero = {0.0F, 0.0F};
+  EXPECT_DOUBLE_EQ(CosineSimilarity(right, std::vector<float>{5.0F, 0.0F}), 1.0);
+  EXPECT_DOUBLE_EQ(CosineSimilarity(right, std::vector<float>{0.0F, 3.0F}), 0.0);
+  EXPECT_DOUBLE_EQ(CosineSimilarity(right, std::vector<float>{-1.0F, 0.0F}), -1.0);
+  EXPECT_DOUBLE_EQ(CosineSimilarity(zero, zero), 1.0);
+  EXPECT_DOUBLE_EQ(CosineSimilarity(right, zero), -1.0);
+  EXPECT_DOUBLE_EQ(CosineSimilarity(right, std::vector<float>{std::nanf(""), 1.0F}), -1.0);
+}
+
 }  // namespace
 }  // namespace pixembed

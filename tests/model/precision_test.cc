@@ -111,12 +111,9 @@ TEST(CalibrationImages, AreFinishedWhereTheProcessorRescalesFirst) {
   ASSERT_EQ(finished.size(), levels.size());
   for (std::size_t i = 0; i < levels.size(); ++i) {
     ASSERT_EQ(finished[i].sample(), Sample::kFloat32);
-    std::vector<float> expected(levels[i].samples());
-    PreprocessSpec values = spec;
-    values.rescale_first = false;
-    Normalize(levels[i], values, expected);
-    std::vector<float> actual(expected.size());
-    Normalize(finished[i], spec, actual);
+    const Image resized = Resize(levels[i], spec);
+    const std::vector<float> expected(resized.values().begin(), resized.values().end());
+    const std::vector<float> actual(finished[i].values().begin(), finished[i].values().end());
     EXPECT_EQ(actual, expected);
   }
 }

@@ -11,17 +11,13 @@
 
 #include "src/checkpoint/checkpoint.h"
 #include "src/model/weights.h"
+#include "tests/model/tensor_values.h"
 
 namespace pixembed {
 namespace {
 
 constexpr float kTolerance = 1e-6F;
 constexpr float kQuarter = std::numbers::pi_v<float> / 2;
-
-std::vector<float> Values(const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.contiguous();
-  return {flat.const_data_ptr<float>(), flat.const_data_ptr<float>() + flat.numel()};
-}
 
 auto Near(const std::vector<float>& expected) {
   return testing::Pointwise(testing::FloatNear(kTolerance), expected);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "src/image/image.h"
+#include "tests/model/tensor_values.h"
 
 namespace pixembed {
 namespace {
@@ -22,11 +23,6 @@ using testing::ElementsAre;
 using testing::ElementsAreArray;
 
 constexpr float kTolerance = 1e-6F;
-
-std::vector<float> Values(const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.contiguous();
-  return {flat.const_data_ptr<float>(), flat.const_data_ptr<float>() + flat.numel()};
-}
 
 // One image whose tokens are 1, 2, 3, ...: [1, count, 1].
 at::Tensor Numbered(std::int64_t count) {

@@ -12,6 +12,8 @@
 #include "src/model/families.h"
 #include "src/model/families/clip.h"
 #include "src/model/layers.h"
+#include "src/model/linear.h"
+#include "src/model/model.h"
 #include "src/model/network.h"
 #include "src/model/transformer.h"
 #include "src/model/weights.h"
@@ -69,7 +71,7 @@ std::unique_ptr<Network> BuildSiglip2(const FamilyInput& input) {
   const WeightScope projection = embeddings.At("patch_embedding");
   const std::int64_t values = std::int64_t{3} * patch.height * patch.width;
   const at::Tensor projection_weight = projection.GetOnCpu("weight", {width, values});
-  const at::Tensor projection_bias = projection.Get("bias", {width});
+  const at::Tensor projection_bias = projection.GetOnCpu("bias", {width});
   const at::Tensor positions =
       embeddings.GetOnCpu("position_embedding.weight", {side * side, width});
   TransformerParts parts;
@@ -79,8 +81,8 @@ std::unique_ptr<Network> BuildSiglip2(const FamilyInput& input) {
   parts.norm_after = ReadLayerNorm(root.At("post_layernorm"), width, architecture.epsilon);
   if (!input.weights.ok()) return nullptr;
 
-  parts.projection =
-      Linear(input.weights.Place(InOrderOfPatches(projection_weight, patch)), projection_bias);
+  parts.projection = PlaceLinear(input.weights, InOrderOfPatches(projection_weight, patch),
+                                 projection_bias, Precision::kFloat32);
   parts.position_map =
       input.weights.Place(positions).view({side, side, width}).permute({2, 0, 1}).unsqueeze(0);
   return std::make_unique<VisionTransformer>(
