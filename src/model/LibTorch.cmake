@@ -24,6 +24,9 @@ endif()
 
 add_library(LibTorch::c10 SHARED IMPORTED GLOBAL)
 set_target_properties(LibTorch::c10 PROPERTIES IMPORTED_LOCATION ${LIBTORCH_LIB}/libc10.so)
+# OpenMP's threads, which LibTorch and oneDNN run on: GCC's library, as the wheel brings it.
+add_library(LibTorch::gomp SHARED IMPORTED GLOBAL)
+set_target_properties(LibTorch::gomp PROPERTIES IMPORTED_LOCATION ${LIBTORCH_LIB}/libgomp.so.1)
 add_library(LibTorch::LibTorch SHARED IMPORTED GLOBAL)
 set_target_properties(LibTorch::LibTorch PROPERTIES IMPORTED_LOCATION ${LIBTORCH_LIB}/libtorch_cpu.so)
 # Imported targets are SYSTEM includes: LibTorch's warnings are not ours. CMake gives users of an

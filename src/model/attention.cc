@@ -1,6 +1,5 @@
 #include "src/model/attention.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
@@ -11,6 +10,7 @@
 #include <optional>
 
 #include "src/model/attention_kernel.h"
+#include "src/model/thread_team.h"
 
 namespace pixembed {
 namespace {
@@ -47,7 +47,7 @@ at::Tensor OnCpu(const AttentionKernel& kernel, const at::Tensor& query, const a
   if (added.defined()) spread = WithRows(added.expand({added.size(0), heads, queries, tokens}));
 
   // More parts than heads where these do not fill the threads evenly; each packs the keys anew.
-  const std::int64_t threads = at::get_num_threads();
+  const std::int64_t threads = TeamThreads();
   const std::int64_t all_heads = batch * heads;
   const std::int64_t parts =
       threads == 1 || all_heads % threads == 0 || all_heads >= 8 * threads ? 1 : threads;
@@ -57,26 +57,23 @@ at::Tensor OnCpu(const AttentionKernel& kernel, const at::Tensor& query, const a
   const at::Tensor scratch = at::empty({threads, scratch_floats}, query.options());
   auto* const first_scratch = scratch.mutable_data_ptr<float>();
   auto* const first_out = out.mutable_data_ptr<float>();
-  at::parallel_for(0, all_heads * parts, 1, [&](std::int64_t begin, std::int64_t end) {
-    float* const own = first_scratch + at::get_thread_num() * scratch_floats;
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t image = i / parts / heads;
-      const std::int64_t head = i / parts % heads;
-      const std::int64_t first = i % parts * part_queries;
-      kernel.run(
-          {.queries = RowsOf(query, image, head),
-           .keys = RowsOf(key, image, head),
-           .values = RowsOf(value, image, head),
-           .added = spread.defined() ? RowsOf(spread, image % spread.size(0), head) : HeadRows{},
-           .first = static_cast<std::size_t>(first),
-           .last = static_cast<std::size_t>(std::min(first + part_queries, queries)),
-           .tokens = static_cast<std::size_t>(tokens),
-           .head_dim = static_cast<std::size_t>(head_dim),
-           .scale = static_cast<float>(scale),
-           .out = first_out + image * queries * heads * head_dim + head * head_dim,
-           .out_stride = heads * head_dim},
-          own);
-    }
+  InParallel(all_heads * parts, [&](std::int64_t i, int thread) {
+    const std::int64_t image = i / parts / heads;
+    const std::int64_t head = i / parts % heads;
+    const std::int64_t first = i % parts * part_queries;
+    kernel.run(
+        {.queries = RowsOf(query, image, head),
+         .keys = RowsOf(key, image, head),
+         .values = RowsOf(value, image, head),
+         .added = spread.defined() ? RowsOf(spread, image % spread.size(0), head) : HeadRows{},
+         .first = static_cast<std::size_t>(first),
+         .last = static_cast<std::size_t>(std::min(first + part_queries, queries)),
+         .tokens = static_cast<std::size_t>(tokens),
+         .head_dim = static_cast<std::size_t>(head_dim),
+         .scale = static_cast<float>(scale),
+         .out = first_out + image * queries * heads * head_dim + head * head_dim,
+         .out_stride = heads * head_dim},
+        first_scratch + thread * scratch_floats);
   });
   return out;
 }

@@ -1,4 +1,3 @@
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
@@ -20,19 +19,17 @@
 #include "src/model/network.h"
 #include "src/model/pixels.h"
 #include "src/model/runner.h"
+#include "src/model/thread_team.h"
 
 namespace pixembed {
 namespace {
 
-// The number of threads belongs to the calling thread, and LibTorch sets it up when it first asks:
-// that has to happen before it is set here, or it would be set back in the middle of a pass.
-void UseThreads(int threads) {
-  if (at::get_num_threads() != threads) at::set_num_threads(threads);
-}
-
 class CpuRunner final : public Runner {
  public:
   explicit CpuRunner(RunnerParts parts) : parts_(std::move(parts)) {}
+  CpuRunner(const CpuRunner&) = delete;
+  CpuRunner& operator=(const CpuRunner&) = delete;
+  ~CpuRunner() override { ThreadTeam::SendHome(); }
 
   absl::StatusOr<std::vector<Embedding>> Embed(std::span<const Image* const> images,
                                                std::span<const OutputSpec> specs,
@@ -40,7 +37,7 @@ class CpuRunner final : public Runner {
     assert(!images.empty() && images.size() == specs.size());
     return Guarded([&]() -> absl::StatusOr<std::vector<Embedding>> {
       const c10::InferenceMode inference;
-      UseThreads(threads);
+      const ThreadTeam team(threads);
       const ActivationCache::Use use(cache_);
       return RunNetwork(*parts_.network, Cut(images), specs);
     });
@@ -70,13 +67,10 @@ class CpuRunner final : public Runner {
       }
       std::fill(first + grids[i].height * row_values, first + count * values, 0.0F);
     }
-    at::parallel_for(0, static_cast<std::int64_t>(rows.size()), 1,
-                     [&](std::int64_t begin, std::int64_t end) {
-                       for (std::int64_t i = begin; i < end; ++i) {
-                         const Row& row = rows[static_cast<std::size_t>(i)];
-                         FillPatchRow(*row.image, *parts_.pixels, patch, row.index, row.patches);
-                       }
-                     });
+    InParallel(static_cast<std::int64_t>(rows.size()), [&](std::int64_t i, int /*thread*/) {
+      const Row& row = rows[static_cast<std::size_t>(i)];
+      FillPatchRow(*row.image, *parts_.pixels, patch, row.index, row.patches);
+    });
     return {std::move(patches), std::move(grids)};
   }
 

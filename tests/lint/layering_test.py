@@ -26,6 +26,8 @@ PUBLIC_HEADER = {room: f"{room}/{pathlib.Path(room).name}.h" for room in ROOMS i
 # Third-party headers that belong to one world: pattern -> the only places that may include them.
 WORLDS = {
     r"(torch|ATen|c10|caffe2)/": {"src/model"},
+    # at::parallel_for, in a header, is serial without -fopenmp: InParallel is not.
+    r"ATen/Parallel": {"src/model/thread_team", "src/model/runtime"},
     r"(grpc|grpcpp|grpc\+\+|google/(protobuf|rpc))/": {"server", "client/cpp"},
     r"(jpeglib|jerror|png|gif_lib|tiff|tiffio|zlib)\.h|(webp|avif)/": {"src/image"},
     r"nlohmann/": {"src/checkpoint", "server", "client/cpp"},
