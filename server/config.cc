@@ -80,8 +80,8 @@ ABSL_FLAG(int, max_batch_size, 0,
           "Images that run through a model at once. 0: 4 on a CPU, 32 on a GPU, 1 with "
           "--deterministic");
 ABSL_FLAG(absl::Duration, max_queue_delay, absl::Milliseconds(2),
-          "How long an idle worker waits for images that are being decoded. A lone image never "
-          "waits");
+          "On a GPU: how long an idle worker waits for images that are being decoded. A lone image "
+          "never waits");
 ABSL_FLAG(std::int64_t, max_queued_images, 1024,
           "Images that may be inside the engine at once; more are refused with OVERLOADED");
 ABSL_FLAG(ByteSize, max_queued_bytes, ByteSize{std::size_t{1} << 30},

@@ -4,14 +4,20 @@
 // queues, just as purely. BatchScheduler<T> is the threads around them.
 //
 // The rules, in one place:
-//  - An idle worker takes a lone item at once. It waits, at most max_delay after the item's
-//  arrival,
-//    only while the owner has said that more items are about to land (Expect).
+//  - An idle worker takes a lone item at once.
 //  - While all workers are busy the batch grows, up to max_batch_size.
-//  - Where a batch's time grows with every item (BatchCost::kPerItem, a CPU) several idle workers
-//    share what is ready, since two with half a batch each beat one with all of it, and a batch is
-//    of one lane, since no online item shall pay for a bulk one. Where it hardly grows
-//    (BatchCost::kPerBatch, a GPU) one worker takes all, and bulk fills the room that is left.
+//  - Where a batch's time hardly grows with its items (BatchCost::kPerBatch, a GPU) one worker
+//  takes
+//    all that is ready, and bulk fills the room that is left. It waits, at most max_delay after the
+//    first item's arrival, only while the owner has said that more items are about to land
+//    (Expect).
+//  - Where each item adds its time (BatchCost::kPerItem, a CPU) nobody waits for company. The
+//    workers, busy ones too, share what is ready, each its share in two turns, since all items of a
+//    batch are done when its last one is; and a batch is of one lane, since no online item shall
+//    pay for a bulk one. While online items come, bulk is taken one by one, and no worker that one
+//    about to land will need.
+//  - Cores (BatchSchedulerOptions::cores) are shared out among what is ready or about to land; how
+//    many of its share a batch takes is ThreadPolicy's choice.
 //  - A free worker serves the queue whose oldest item has waited longest; online before bulk.
 //  - No queued bulk item goes ahead of a queued online item.
 //  - Cancelled and expired items never reach a worker; they are handed back promptly, also while
@@ -41,6 +47,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "src/batching/thread_policy.h"
 
 namespace pixembed {
 
@@ -79,7 +86,7 @@ enum class BatchCost {
 struct BatchQueueOptions {
   // Items per batch. >= 1.
   std::size_t max_batch_size = 1;
-  // How long an item may be held back for items that are about to land. >= 0.
+  // kPerBatch: how long an item may be held back for items that are about to land. >= 0.
   std::chrono::nanoseconds max_delay{0};
   BatchCost cost = BatchCost::kPerBatch;
 };
@@ -88,9 +95,13 @@ struct BatchQueueOptions {
 template <Batchable T>
 class BatchQueue {
  public:
+  // How long after an online item more are to be reckoned with.
+  static constexpr std::chrono::seconds kOnlineTraffic{1};
+
   explicit BatchQueue(const BatchQueueOptions& options) : options_(options) {}
 
   void Push(T item, TimePoint now) {
+    if (!item.bulk()) last_online_ = now;
     earliest_deadline_ = std::min(earliest_deadline_, item.deadline());
     Lane& lane = LaneOf(item.bulk());
     lane.entries.push_back(Entry{std::move(item), now});
@@ -107,6 +118,12 @@ class BatchQueue {
   // Items, queued or expected, that will want a worker; of the online lane, or of both.
   std::size_t online_demand() const { return online_.entries.size() + online_.expected; }
   std::size_t demand() const { return size() + expected(); }
+  // Online items that are about to land.
+  std::size_t online_expected() const { return online_.expected; }
+  // Whether an online item came less than kOnlineTraffic ago.
+  bool online_traffic(TimePoint now) const {
+    return last_online_.has_value() && now - *last_online_ < kOnlineTraffic;
+  }
   BatchCost cost() const { return options_.cost; }
   // Whether the next batch begins with an online item.
   bool online() const { return !online_.entries.empty(); }
@@ -120,11 +137,12 @@ class BatchQueue {
   // The arrival of the first item of the next batch. REQUIRES: !empty().
   TimePoint oldest() const { return (online() ? online_ : bulk_).entries.front().arrival; }
 
-  // From when on an idle worker shall take a batch: the arrival of its first item, or max_delay
-  // later while the batch is not full and more items are about to land. Online items wait for
-  // online items only. Nothing where the queue is empty.
+  // From when on an idle worker shall take a batch: the arrival of its first item, or, kPerBatch,
+  // max_delay later while the batch is not full and more items are about to land. Online items wait
+  // for online items only. Nothing where the queue is empty.
   std::optional<TimePoint> ReadyAt() const {
     if (empty()) return std::nullopt;
+    if (options_.cost == BatchCost::kPerItem) return oldest();
     const bool more_to_come = online() ? online_.expected > 0 : expected() > 0;
     if (!more_to_come || candidates() >= options_.max_batch_size) return oldest();
     return oldest() + options_.max_delay;
@@ -196,11 +214,13 @@ class BatchQueue {
   Lane online_;
   Lane bulk_;
   TimePoint earliest_deadline_ = TimePoint::max();
+  std::optional<TimePoint> last_online_;
 };
 
 // Who could run a batch.
 struct BatchCapacity {
   int idle_workers = 1;  // with the one that asks
+  int busy_workers = 0;
   // Cores that no running batch holds; nothing where cores are not counted.
   std::optional<int> free_cores;
   // The owner is closing: nothing more will land, nobody waits.
@@ -211,13 +231,21 @@ struct BatchCapacity {
 struct BatchPlan {
   // The queue to take from; absent: nothing to do yet.
   std::optional<std::size_t> queue;
-  // Items to take, and cores to run them on.
+  // Items to take, and the cores that are their share.
   std::size_t limit = 0;
   int threads = 1;
   // Where `queue` is absent: when to ask again even if nothing happens until then. max(): only
   // when something happens.
   TimePoint ask_again = TimePoint::max();
 };
+
+// Online items of a worker's share are taken in so many turns where each adds its time: the first
+// ones need not wait for the last ones, and only a long line is worth larger batches.
+inline constexpr std::size_t kTurns = 2;
+
+inline std::size_t DivideUp(std::size_t value, std::size_t divisor) {
+  return (value + divisor - 1) / divisor;
+}
 
 // Decides for one idle worker. Pure. REQUIRES: capacity.idle_workers >= 1.
 template <Batchable T>
@@ -229,7 +257,11 @@ BatchPlan PlanBatch(std::span<const BatchQueue<T>> queues, const BatchCapacity& 
   const BatchQueue<T>* best = nullptr;
   std::size_t rivals = 0;  // ready queues of the best one's lane, with it
   bool online_held_back = false;
+  bool online_traffic = false;
+  std::size_t online_landing = 0;
   for (const BatchQueue<T>& queue : queues) {
+    online_traffic = online_traffic || queue.online_traffic(now);
+    online_landing += queue.online_expected();
     const std::optional<TimePoint> ready_at = queue.ReadyAt();
     if (!ready_at.has_value()) continue;
     if (*ready_at > now && !capacity.closing) {
@@ -251,11 +283,20 @@ BatchPlan PlanBatch(std::span<const BatchQueue<T>> queues, const BatchCapacity& 
 
   const std::size_t runners = static_cast<std::size_t>(
       std::min(capacity.idle_workers, capacity.free_cores.value_or(capacity.idle_workers)));
-  // The other ready queues deserve a worker each before this one deserves a second.
-  const std::size_t sharers =
-      best->cost() == BatchCost::kPerItem ? runners - std::min(rivals, runners) + 1 : 1;
+  plan.limit = best->candidates();
+  if (best->cost() == BatchCost::kPerItem) {
+    // Nor, where its batch takes long, one that an online item will need in a moment.
+    if (!best->online() && !capacity.closing && runners <= online_landing) return {};
+    // The other ready queues deserve a worker each before this one deserves a second.
+    const std::size_t workers = runners + static_cast<std::size_t>(capacity.busy_workers);
+    const std::size_t sharers = workers - std::min(rivals, workers) + 1;
+    if (best->online()) {
+      plan.limit = DivideUp(plan.limit, kTurns * sharers);
+    } else {
+      plan.limit = online_traffic ? 1 : DivideUp(plan.limit, sharers);
+    }
+  }
   plan.queue = static_cast<std::size_t>(best - queues.data());
-  plan.limit = (best->candidates() + sharers - 1) / sharers;
   plan.ask_again = TimePoint::max();
   if (capacity.free_cores.has_value()) {
     std::size_t demand = 0;
@@ -278,6 +319,9 @@ class BatchWorker {
   // `items` is not empty and of one queue. `threads`: cores that the call may use, >= 1. Must not
   // throw. May call Schedule, Expect, Land, Unexpect.
   virtual void Run(std::size_t queue, std::vector<T> items, int threads) = 0;
+  // Called after Run, when its cores are given back and its time is taken: hands out what Run made.
+  // Whoever gets it and comes again at once finds the house empty. As Run otherwise.
+  virtual void Deliver() {}
 };
 
 struct BatchSchedulerOptions {
@@ -336,6 +380,7 @@ class BatchScheduler {
   void Schedule(std::size_t queue, std::vector<T> items) {
     const std::lock_guard lock(mutex_);
     const TimePoint now = Clock::now();
+    thread_policy_.Enter(items.size(), now);
     for (T& item : items) Push(queue, std::move(item), now);
     WakeWorker(now);
   }
@@ -344,6 +389,7 @@ class BatchScheduler {
   // back.
   void Expect(std::size_t queue, std::size_t online, std::size_t bulk) {
     const std::lock_guard lock(mutex_);
+    thread_policy_.Enter(online + bulk, Clock::now());
     queues_[queue].Expect(false, online);
     queues_[queue].Expect(true, bulk);
   }
@@ -360,8 +406,10 @@ class BatchScheduler {
   // An expected item will not come.
   void Unexpect(std::size_t queue, bool bulk) {
     const std::lock_guard lock(mutex_);
+    const TimePoint now = Clock::now();
     queues_[queue].Unexpect(bulk, 1);
-    WakeWorker(Clock::now());
+    thread_policy_.Leave(1, now);
+    WakeWorker(now);
   }
 
   // To be called after an item's `cancelled` turned true. Never blocks for long; safe inside a
@@ -388,6 +436,7 @@ class BatchScheduler {
         make_worker_(std::move(make_worker)),
         abandon_(std::move(abandon)),
         queues_(options.queues, BatchQueue<T>(options.queue)),
+        thread_policy_(options.queues, std::max(options.cores, 1)),
         free_cores_(options.cores),
         bells_(static_cast<std::size_t>(std::max(options.workers, 0))) {}
 
@@ -437,16 +486,31 @@ class BatchScheduler {
 
   void TakeAndRun(BatchWorker<T>& worker, const BatchPlan& plan, TimePoint now,
                   std::unique_lock<std::mutex>& lock) {
-    const int cores = options_.cores > 0 ? plan.threads : 0;
-    Batch<T> batch = queues_[*plan.queue].Take(plan.limit, now);
+    const std::size_t queue = *plan.queue;
+    Batch<T> batch = queues_[queue].Take(plan.limit, now);
+    const std::size_t ready = batch.ready.size();
+    const std::size_t leaving = ready + batch.abandoned.size();
+    const int threads = ready > 0 ? thread_policy_.Choose(queue, plan.threads) : 1;
+    const int cores = options_.cores > 0 && ready > 0 ? threads : 0;
     --idle_;
     free_cores_ -= cores;
     WakeWorker(now);  // what is left is for another worker
     lock.unlock();
     HandBack(std::move(batch.abandoned));
-    if (!batch.ready.empty()) worker.Run(*plan.queue, std::move(batch.ready), plan.threads);
+    if (ready > 0) worker.Run(queue, std::move(batch.ready), threads);
     lock.lock();
-    free_cores_ += cores;
+    const TimePoint end = Clock::now();
+    if (ready > 0) thread_policy_.Ran(queue, ready, threads, end - now);
+    thread_policy_.Leave(leaving, end);
+    if (ready > 0) {
+      if (cores > 0) {
+        free_cores_ += cores;
+        WakeWorker(end);
+      }
+      lock.unlock();
+      worker.Deliver();
+      lock.lock();
+    }
     ++idle_;
   }
 
@@ -485,6 +549,7 @@ class BatchScheduler {
   BatchPlan Plan(TimePoint now) const {
     BatchCapacity capacity;
     capacity.idle_workers = idle_;
+    capacity.busy_workers = options_.workers - idle_;
     if (options_.cores > 0) capacity.free_cores = free_cores_;
     capacity.closing = closing_;
     return PlanBatch<T>(queues_, capacity, now);
@@ -517,6 +582,7 @@ class BatchScheduler {
       for (BatchQueue<T>& queue : queues_) {
         std::ranges::move(queue.TakeAbandoned(now), std::back_inserter(abandoned));
       }
+      thread_policy_.Leave(abandoned.size(), now);
       lock.unlock();
       HandBack(std::move(abandoned));
       lock.lock();
@@ -552,6 +618,7 @@ class BatchScheduler {
   std::condition_variable started_;    // for Start
   // All below are guarded by mutex_.
   std::vector<BatchQueue<T>> queues_;
+  ThreadPolicy thread_policy_;
   int idle_ = 0;
   int free_cores_ = 0;
   std::vector<Bell> bells_;                     // by worker

@@ -243,6 +243,15 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
       pending->timings.queue += begin - pending->decoded;
     }
     Embed(queue, items, threads);
+    items_ = std::move(items);
+  }
+
+  void Deliver() override {
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+      engine_.roster_.Finish(*items_[i], std::move(outcomes_[i]));
+    }
+    items_.clear();
+    outcomes_.clear();
   }
 
  private:
@@ -256,6 +265,7 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
     return runner.Embed(images, specs, threads).status();
   }
 
+  // Appends an outcome for each item.
   void Embed(std::size_t model, std::span<const Pending> items, int threads) {
     std::vector<const Image*> images;
     std::vector<OutputSpec> specs;
@@ -276,28 +286,31 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
     }
     if (embeddings.ok()) {
       engine_.traffic_[model]->rate.Record(items.size(), compute * threads);
-      Deliver(items, *std::move(embeddings), compute);
+      Keep(items, *std::move(embeddings), compute);
     } else if (ReasonOf(embeddings.status()) == Reason::kOutOfMemory && items.size() > 1) {
       // Half of it may fit.
       Embed(model, items.first(items.size() / 2), threads);
       Embed(model, items.subspan(items.size() / 2), threads);
     } else {
-      for (const Pending& pending : items) engine_.roster_.Finish(*pending, embeddings.status());
+      outcomes_.resize(outcomes_.size() + items.size(), embeddings.status());
     }
   }
 
-  void Deliver(std::span<const Pending> items, std::vector<Embedding> embeddings,
-               nanoseconds compute) {
+  void Keep(std::span<const Pending> items, std::vector<Embedding> embeddings,
+            nanoseconds compute) {
     for (std::size_t i = 0; i < items.size(); ++i) {
       Outcome outcome{std::move(embeddings[i]), items[i]->timings, std::nullopt};
       outcome.timings.compute = compute;
       outcome.timings.batch_size = static_cast<int>(items.size());
-      engine_.roster_.Finish(*items[i], std::move(outcome));
+      outcomes_.emplace_back(std::move(outcome));
     }
   }
 
   EngineImpl& engine_;
   std::vector<std::unique_ptr<Runner>> runners_;  // by model
+  // From Run to Deliver.
+  std::vector<Pending> items_;
+  std::vector<absl::StatusOr<Outcome>> outcomes_;  // by item
 };
 
 EngineImpl::EngineImpl(std::vector<std::shared_ptr<const Model>> models, EngineShape shape,

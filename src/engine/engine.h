@@ -80,8 +80,8 @@ struct EngineOptions {
   // Images per batch. 0: 4 on a CPU (more only adds latency there), 32 on a GPU, 1 for models that
   // take images one by one (ModelInfo::deterministic).
   int max_batch_size = 0;
-  // How long an idle worker may wait for images that the decode stage is about to deliver. It never
-  // waits when none are on their way.
+  // On a GPU: how long an idle worker may wait for images that the decode stage is about to
+  // deliver. It never waits when none are on their way, and on a CPU not at all.
   std::chrono::nanoseconds max_queue_delay = std::chrono::milliseconds(2);
   // Admission: images, and encoded bytes, that may be inside the engine at once.
   std::size_t max_queued_images = 1024;

@@ -70,6 +70,13 @@ TEST(BatchQueue, TheDelayCountsFromTheOldestItem) {
   EXPECT_EQ(queue.ReadyAt(), At(5) + kDelay);
 }
 
+TEST(BatchQueue, NothingWaitsForCompanyWhereEachItemCosts) {
+  BatchQueue<FakeItem> queue = PerItemQueue();
+  queue.Expect(false, 2);
+  queue.Push(FakeItem("a"), At(5));
+  EXPECT_EQ(queue.ReadyAt(), At(5));
+}
+
 TEST(BatchQueue, AFullBatchWaitsForNothing) {
   BatchQueue<FakeItem> queue = FlatQueue(2);
   queue.Expect(false, 10);
@@ -229,18 +236,63 @@ TEST(PlanBatch, ItemsAboutToLandCountWhenCoresAreGiven) {
   EXPECT_EQ(Plan(queues, Idle(2, 2), At(100)).threads, 1);
 }
 
-TEST(PlanBatch, IdleWorkersShareWhatIsReady) {
+TEST(PlanBatch, WorkersShareWhatIsReadyEachInTwoTurns) {
   std::vector<BatchQueue<FakeItem>> queues = {PerItemQueue()};
-  Fill(queues[0], 3, At(0));
-  EXPECT_EQ(Plan(queues, Idle(2, 2), At(0)).limit, 2U);
-  EXPECT_EQ(Plan(queues, Idle(3, 3), At(0)).limit, 1U);
-  EXPECT_EQ(Plan(queues, Idle(1, 1), At(0)).limit, 3U);
+  Fill(queues[0], 12, At(0));
+  EXPECT_EQ(Plan(queues, Idle(1, 1), At(0)).limit, 6U);
+  EXPECT_EQ(Plan(queues, Idle(2, 2), At(0)).limit, 3U);
+  EXPECT_EQ(Plan(queues, Idle(3, 3), At(0)).limit, 2U);
+}
+
+TEST(PlanBatch, BusyWorkersHaveTheirShareToo) {
+  std::vector<BatchQueue<FakeItem>> queues = {PerItemQueue()};
+  Fill(queues[0], 12, At(0));
+  BatchCapacity capacity = Idle(1, 1);
+  capacity.busy_workers = 2;
+  EXPECT_EQ(Plan(queues, capacity, At(0)).limit, 2U);
+}
+
+// Two items before one free worker of two: the second one starts sooner beside than behind.
+TEST(PlanBatch, AShortLineIsTakenOneByOne) {
+  std::vector<BatchQueue<FakeItem>> queues = {PerItemQueue()};
+  Fill(queues[0], 2, At(0));
+  EXPECT_EQ(Plan(queues, Idle(1, 1), At(0)).limit, 1U);
 }
 
 TEST(PlanBatch, WorkersWithoutACoreDoNotShare) {
   std::vector<BatchQueue<FakeItem>> queues = {PerItemQueue()};
   Fill(queues[0], 4, At(0));
-  EXPECT_EQ(Plan(queues, Idle(3, 1), At(0)).limit, 4U);
+  EXPECT_EQ(Plan(queues, Idle(3, 1), At(0)).limit, 2U);
+}
+
+TEST(PlanBatch, BulkIsTakenAsALoadAndOneByOneWhileOnlineItemsCome) {
+  std::vector<BatchQueue<FakeItem>> queues = {PerItemQueue(), PerItemQueue()};
+  FillBulk(queues[0], 6, At(0));
+  EXPECT_EQ(Plan(queues, Idle(2, 2), At(0)).limit, 3U);
+  Fill(queues[1], 1, At(10));
+  queues[1].Take(kAll, At(10));
+  const TimePoint over = At(10) + BatchQueue<FakeItem>::kOnlineTraffic;
+  EXPECT_EQ(Plan(queues, Idle(2, 2), over - milliseconds(1)).limit, 1U);
+  EXPECT_EQ(Plan(queues, Idle(2, 2), over).limit, 3U);
+}
+
+TEST(PlanBatch, BulkLeavesAWorkerForEachOnlineItemThatIsAboutToLand) {
+  std::vector<BatchQueue<FakeItem>> queues = {PerItemQueue(), PerItemQueue()};
+  FillBulk(queues[0], 6, At(0));
+  queues[1].Expect(false, 2);
+  EXPECT_EQ(Plan(queues, Idle(3, 3), At(5)).queue, 0U);
+  EXPECT_EQ(Plan(queues, Idle(2, 2), At(5)).queue, std::nullopt);
+  queues[1].Unexpect(false, 1);
+  EXPECT_EQ(Plan(queues, Idle(2, 2), At(5)).queue, 0U);
+}
+
+TEST(PlanBatch, BulkWaitsForNothingWhileClosing) {
+  std::vector<BatchQueue<FakeItem>> queues = {PerItemQueue()};
+  FillBulk(queues[0], 1, At(0));
+  queues[0].Expect(false, 2);
+  BatchCapacity capacity = Idle(1, 1);
+  capacity.closing = true;
+  EXPECT_EQ(Plan(queues, capacity, At(5)).queue, 0U);
 }
 
 TEST(PlanBatch, OneWorkerTakesAllWhereRoomInABatchIsFree) {
@@ -269,8 +321,8 @@ TEST(PlanBatch, OtherQueuesGetAWorkerEachBeforeOneGetsTwo) {
   std::vector<BatchQueue<FakeItem>> queues = {PerItemQueue(), PerItemQueue()};
   Fill(queues[0], 4, At(0));
   Fill(queues[1], 1, At(1));
-  EXPECT_EQ(Plan(queues, Idle(2, 2), At(1)).limit, 4U);
-  EXPECT_EQ(Plan(queues, Idle(3, 3), At(1)).limit, 2U);
+  EXPECT_EQ(Plan(queues, Idle(2, 2), At(1)).limit, 2U);
+  EXPECT_EQ(Plan(queues, Idle(3, 3), At(1)).limit, 1U);
 }
 
 TEST(PlanBatch, BulkNeverDelaysOnline) {
@@ -290,7 +342,7 @@ TEST(PlanBatch, BulkTakesNoCoreFromALoneOnlineItem) {
 }
 
 TEST(PlanBatch, BulkDoesNotTakeTheWorkerOfAnOnlineItemThatIsHeldBack) {
-  std::vector<BatchQueue<FakeItem>> queues = {PerItemQueue(), PerItemQueue()};
+  std::vector<BatchQueue<FakeItem>> queues = {FlatQueue(), FlatQueue()};
   FillBulk(queues[0], 4, At(0));
   queues[1].Expect(false, 1);
   Fill(queues[1], 1, At(9));
@@ -301,7 +353,7 @@ TEST(PlanBatch, BulkDoesNotTakeTheWorkerOfAnOnlineItemThatIsHeldBack) {
 }
 
 TEST(PlanBatch, SaysWhenToAskAgain) {
-  std::vector<BatchQueue<FakeItem>> queues = {PerItemQueue(), PerItemQueue()};
+  std::vector<BatchQueue<FakeItem>> queues = {FlatQueue(), FlatQueue()};
   for (BatchQueue<FakeItem>& queue : queues) queue.Expect(false, 1);
   Fill(queues[0], 1, At(4));
   Fill(queues[1], 1, At(3));
@@ -311,7 +363,7 @@ TEST(PlanBatch, SaysWhenToAskAgain) {
 }
 
 TEST(PlanBatch, NobodyWaitsWhileClosing) {
-  std::vector<BatchQueue<FakeItem>> queues = {PerItemQueue()};
+  std::vector<BatchQueue<FakeItem>> queues = {FlatQueue()};
   queues[0].Expect(false, 5);
   Fill(queues[0], 1, At(4));
   BatchCapacity capacity = Idle(1, 1);

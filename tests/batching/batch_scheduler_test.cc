@@ -106,6 +106,12 @@ class Harness {
     for (const Abandoned<FakeItem>& abandoned : abandoned_) why.push_back(abandoned.why);
     return why;
   }
+  // Calls `answer` whenever a worker hands out what it has made, `times` times.
+  void AnswerWith(std::function<void()> answer, int times) {
+    const std::lock_guard lock(mutex_);
+    answer_ = std::move(answer);
+    answers_ = times;
+  }
   int max_threads_at_once() {
     const std::lock_guard lock(mutex_);
     return max_threads_;
@@ -118,6 +124,7 @@ class Harness {
     void Run(std::size_t queue, std::vector<FakeItem> items, int threads) override {
       harness_.OnRun({queue, Names(items), threads, index_});
     }
+    void Deliver() override { harness_.OnDeliver(); }
 
    private:
     Harness& harness_;
@@ -136,8 +143,18 @@ class Harness {
     threads_ -= threads;
   }
 
+  void OnDeliver() {
+    std::unique_lock lock(mutex_);
+    if (answers_ == 0) return;
+    --answers_;
+    lock.unlock();
+    answer_();
+  }
+
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::function<void()> answer_;
+  int answers_ = 0;
   bool holding_ = false;
   int passes_ = 0;
   int threads_ = 0;
@@ -176,7 +193,7 @@ TEST(BatchScheduler, LoneItemsStayWithTheFirstWorkers) {
 }
 
 TEST(BatchScheduler, WaitsOnlyWhileItemsAreAboutToLand) {
-  Harness harness(Options(1));
+  Harness harness(Options(1, 4, BatchCost::kPerBatch));
   harness->Expect(0, 2, 0);
   harness->Land(0, FakeItem("a"));
   harness->Land(0, FakeItem("b"));
@@ -184,7 +201,7 @@ TEST(BatchScheduler, WaitsOnlyWhileItemsAreAboutToLand) {
 }
 
 TEST(BatchScheduler, AnItemThatWillNotComeIsNotWaitedFor) {
-  Harness harness(Options(1));
+  Harness harness(Options(1, 4, BatchCost::kPerBatch));
   harness->Expect(0, 2, 0);
   harness->Land(0, FakeItem("a"));
   harness->Unexpect(0, false);
@@ -192,7 +209,7 @@ TEST(BatchScheduler, AnItemThatWillNotComeIsNotWaitedFor) {
 }
 
 TEST(BatchScheduler, WaitsNoLongerThanTheDelay) {
-  BatchSchedulerOptions options = Options(2);
+  BatchSchedulerOptions options = Options(2, 4, BatchCost::kPerBatch);
   options.queue.max_delay = std::chrono::milliseconds(1);
   Harness harness(options);
   harness->Expect(0, 2, 0);
@@ -201,8 +218,27 @@ TEST(BatchScheduler, WaitsNoLongerThanTheDelay) {
   harness->Unexpect(0, false);
 }
 
+TEST(BatchScheduler, NobodyWaitsForCompanyWhereEachItemCosts) {
+  Harness harness(Options(1));
+  harness->Expect(0, 2, 0);
+  harness->Land(0, FakeItem("a"));
+  EXPECT_THAT(harness.AwaitRuns(1)[0].items, ElementsAre("a"));
+  harness->Unexpect(0, false);
+}
+
+// The next item of a caller that waits for each answer finds every core free: it gets them all, as
+// often as it comes.
+TEST(BatchScheduler, ACallerThatWaitsForEachAnswerIsAloneEachTime) {
+  BatchSchedulerOptions options = Options(2);
+  options.cores = 2;
+  Harness harness(options);
+  harness.AnswerWith([&harness] { harness.Schedule(0, {"next"}); }, 100);
+  harness.Schedule(0, {"first"});
+  for (const Ran& run : harness.AwaitRuns(100)) EXPECT_EQ(run.threads, 2);
+}
+
 TEST(BatchScheduler, TheBatchGrowsWhileAllWorkersAreBusy) {
-  Harness harness(Options(1, 3));
+  Harness harness(Options(1, 3, BatchCost::kPerBatch));
   harness.Hold();
   harness.Schedule(0, {"first"});
   harness.AwaitRuns(1);
@@ -213,13 +249,13 @@ TEST(BatchScheduler, TheBatchGrowsWhileAllWorkersAreBusy) {
   EXPECT_THAT(runs[2].items, ElementsAre("d"));
 }
 
-TEST(BatchScheduler, IdleWorkersShareWhatIsReady) {
+TEST(BatchScheduler, WorkersShareWhatIsReady) {
   Harness harness(Options(2));
   harness.Hold();
-  harness.Schedule(0, {"a", "b", "c", "d"});
+  harness.Schedule(0, {"a", "b", "c", "d", "e", "f", "g", "h"});
   const std::vector<Ran> runs = harness.AwaitRuns(2);
-  EXPECT_THAT(runs[0].items, SizeIs(2));
-  EXPECT_THAT(runs[1].items, SizeIs(2));
+  EXPECT_THAT(runs[0].items, ElementsAre("a", "b"));  // its half in two turns
+  EXPECT_THAT(runs[1].items, ElementsAre("c", "d"));  // the half of the rest, in two turns
 }
 
 TEST(BatchScheduler, OneWorkerTakesAllWhereRoomInABatchIsFree) {

@@ -193,14 +193,14 @@ TEST_F(EngineTest, TheBatchGrowsWhileTheWorkersAreBusy) {
   Start(options);
   OccupyWorkers();
   std::vector<Item> items;
-  items.reserve(4);
-  for (int i = 0; i < 4; ++i) items.push_back(inbox_.Expect(std::to_string(i)));
+  items.reserve(8);
+  for (int i = 0; i < 8; ++i) items.push_back(inbox_.Expect(std::to_string(i)));
   ASSERT_TRUE(engine_->Submit(0, std::move(items)).ok());
-  // The decode thread, which is one, has done the four when it comes to this.
+  // The decode thread, which is one, has done the eight when it comes to this.
   ASSERT_TRUE(engine_->Submit(0, Call(inbox_.Expect("broken"))).ok());
   EXPECT_FALSE(inbox_.Await("broken").ok());
   model().LetGoOne();
-  model().AwaitHeld(2);  // the two workers, idle now, share them
+  model().AwaitHeld(2);  // the two workers, idle now, share them, each its half in two turns
   EXPECT_EQ(Calls().at(1).first_means.size(), 2U);
   EXPECT_EQ(Calls().at(2).first_means.size(), 2U);
 }

@@ -1,0 +1,103 @@
+// On how many cores a batch runs. Internal to the room.
+#ifndef PIXEMBED_SRC_BATCHING_THREAD_POLICY_H_
+#define PIXEMBED_SRC_BATCHING_THREAD_POLICY_H_
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+namespace pixembed {
+
+// Chooses so that on average an item is done soonest.
+//
+// Several cores make a batch shorter, but seldom by as much as they are: two cores that share an
+// image do less than two that have one each. While a batch holds every core, what arrives waits. So
+// a lone item is best spread over all cores, and with the load there comes a point from which each
+// is best on one. Where that point lies is the model's and the machine's: it is learnt from how
+// long batches take on how many cores, and from how often items arrive while others are inside.
+// For each number of threads t that is at hand, cores / t batches run side by side, and the time
+// in the house is taken to be that of a line before so many servers of constant service time under
+// random arrivals (M/D/k); the shortest is chosen.
+//
+// A caller that sends its next item only after the last one's answer is alone however fast it is:
+// only items that arrive while others are inside count as load.
+//
+// Pure: time is an argument. One thread at a time. Durations are seconds.
+class ThreadPolicy {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  // How long the past counts: its weight falls by e in this time.
+  static constexpr std::chrono::seconds kMemory{2};
+  // After so many choices a number of threads that was not chosen is taken to be as good as it
+  // could be, so that it is tried again: what it took may have been another process's fault. Sooner
+  // while it ran only a few times: after so many for each.
+  static constexpr int kTryAgainAfter = 8;
+  static constexpr int kTryAgainPerRun = 2;
+
+  // `cores`: what all batches share. >= 1.
+  ThreadPolicy(std::size_t queues, int cores) : cores_(cores), queues_(queues) {}
+
+  // `items` came into the house: announced, or queued without having been.
+  void Enter(std::size_t items, TimePoint now);
+  // `items` left it, run or not. REQUIRES: no more than entered.
+  void Leave(std::size_t items, TimePoint now);
+  // `items` items of a queue took `duration` on `threads` threads. REQUIRES: all >= 1 or > 0.
+  void Ran(std::size_t queue, std::size_t items, int threads, std::chrono::nanoseconds duration);
+
+  // The number of threads for the next batch of a queue: `most`, or a half, a quarter ... of it.
+  // `most`: cores that it could have, >= 1.
+  int Choose(std::size_t queue, int most);
+
+ private:
+  // What an item takes on a number of threads: the second shortest of the last runs, since what
+  // makes one longer is most often none of its own (a core shared with others, threads that start).
+  class Service {
+   public:
+    void Record(double seconds);
+    // REQUIRES: runs() > 0.
+    double seconds() const;
+    int runs() const { return runs_; }
+    void PassOver() { ++passed_over_; }
+    // Whether it is time to try again.
+    bool doubtful() const {
+      return passed_over_ > std::min(runs_ * kTryAgainPerRun, kTryAgainAfter);
+    }
+
+   private:
+    static constexpr std::size_t kRemembered = 5;
+    std::array<double, kRemembered> last_{};  // a ring
+    int runs_ = 0;
+    int passed_over_ = 0;  // choices since the last run
+  };
+
+  // Brings what is counted over time up to `now`.
+  void Advance(TimePoint now);
+  // Items a second that arrive while others are inside. 0 before anything was.
+  double ArrivalRate() const;
+  // The time of an item on `threads` threads; where it is not known, the best that it could be: a
+  // known one of fewer threads, by so much shorter as these are more, or else the one of the next
+  // larger number. Nothing where nothing is known.
+  static std::optional<double> ServiceTime(const std::vector<Service>& services, int threads);
+
+  const int cores_;
+  std::vector<std::vector<Service>> queues_;  // by queue and number of threads
+  std::size_t inside_ = 0;
+  TimePoint counted_until_;
+  // Of the past, fading: seconds in which anything was inside, and items that came during these.
+  double busy_seconds_ = 0;
+  double arrivals_ = 0;
+};
+
+// The mean time that an item waits before `servers` servers of constant `service_time` seconds, at
+// `rate` random arrivals a second. Infinite where they cannot keep up. Half of what exponential
+// service times give (Erlang C): exact for one server, within a few percent for more.
+// REQUIRES: servers >= 1.
+double MeanWait(double rate, double service_time, int servers);
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_BATCHING_THREAD_POLICY_H_
