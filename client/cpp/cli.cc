@@ -48,8 +48,10 @@
 
 ABSL_FLAG(std::string, address, "localhost:50051",
           "the server: HOST:PORT, unix:PATH, or several separated by commas");
-ABSL_FLAG(absl::Duration, timeout, absl::Seconds(60),
-          "time limit of a call, its repetitions included; 0 is none. A stream has none");
+ABSL_FLAG(
+    absl::Duration, timeout, absl::Seconds(60),
+    "time limit of a call, its repetitions included; 0 is none. A stream has none: for so long it "
+    "waits for a server that went away");
 ABSL_FLAG(std::string, model, "", "name of the model; empty is the server's first");
 ABSL_FLAG(std::string, pooling, "mean",
           "mean, cls, max, or masked_mean (without padding, where the model pads)");
