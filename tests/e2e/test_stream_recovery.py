@@ -66,9 +66,9 @@ def test_a_restart_in_mid_stream_loses_and_repeats_nothing(
         assert "360 embedded, 40 failed" in process.stderr.read()
     whole = [path for i, path in enumerate(paths) if i % 10 != 7]
     assert [pathlib.Path(line[0]) for line in printed] == whole
-    for line in printed:
-        head = expected[int(pathlib.Path(line[0]).stem) % 10][:4]
-        np.testing.assert_allclose([float(word) for word in line[2:]], head, rtol=0, atol=1e-4)
+    for path, _, *head in printed:
+        vector = expected[int(pathlib.Path(path).stem) % 10]
+        np.testing.assert_allclose([float(word) for word in head], vector[:4], rtol=0, atol=1e-4)
 
 
 def test_another_address_goes_on_with_it(
