@@ -160,8 +160,8 @@ absl::StatusOr<Decoder> Parse(Bytes bytes, const DecodeLimits& limits, std::int6
   // libavif has no result of its own for this.
   if (result != AVIF_RESULT_OK &&
       std::string_view(decoder->diag.error).find("imageCountLimit") != std::string_view::npos) {
-    return MakeError(Reason::kUnsupportedFormat,
-                     absl::StrCat("AVIF: more than ", kMaxFrames, " frames, of which none is read"));
+    return MakeError(Reason::kUnsupportedFormat, absl::StrCat("AVIF: more than ", kMaxFrames,
+                                                              " frames, of which none is read"));
   }
   if (result != AVIF_RESULT_OK) return Failure(result, bytes);
   return decoder;
