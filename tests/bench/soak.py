@@ -33,7 +33,7 @@ from harness.store import Raw
 
 MIB = 1 << 20
 # What the server may hold beside its weights; small, so that the bound means something.
-BUDGETS = {"max_decoded_bytes": 256 * MIB, "max_queued_bytes": 64 * MIB, "max_receive_bytes": 128 * MIB}
+BUDGETS = {"max_decoded_bytes": 256 * MIB, "max_queued_bytes": 128 * MIB, "max_receive_bytes": 128 * MIB}
 LIBRARIES_MB = 400
 FORMATS = ("jpg", "png", "webp", "gif", "bmp", "tiff", "avif")
 SCALES = (0.1, 0.5, 1.0)
