@@ -19,7 +19,8 @@ namespace {
 // gRPC accepts at most 5 attempts.
 constexpr int kMaxServiceConfigAttempts = 5;
 
-// EmbedStream is not listed: a stream whose images were sent cannot be sent again from a buffer.
+// EmbedStream is not listed: a stream is sent again by RunEmbedStream; gRPC could do it only until
+// the first result.
 std::string ServiceConfig(int max_attempts) {
   constexpr char kBalancing[] = R"("loadBalancingConfig": [{"round_robin": {}}])";
   if (max_attempts <= 1) {
@@ -29,9 +30,9 @@ std::string ServiceConfig(int max_attempts) {
       "name": [
         {"service": "pixembed.v1.EmbeddingService", "method": "Embed"},
         {"service": "pixembed.v1.EmbeddingService", "method": "EmbedBatch"},
-        {"service": "pixembed.v1.EmbeddingService", "method": "EmbedStream"},
         {"service": "pixembed.v1.EmbeddingService", "method": "ListModels"},
         {"service": "pixembed.v1.EmbeddingService", "method": "GetModel"},
+        {"service": "pixembed.v1.EmbeddingService", "method": "ExplainImage"},
         {"service": "grpc.health.v1.Health", "method": "Check"}],
       "retryPolicy": {
         "maxAttempts": )",

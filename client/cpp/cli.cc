@@ -48,8 +48,10 @@
 
 ABSL_FLAG(std::string, address, "localhost:50051",
           "the server: HOST:PORT, unix:PATH, or several separated by commas");
-ABSL_FLAG(absl::Duration, timeout, absl::Seconds(60),
-          "time limit of a call, its repetitions included; 0 is none. A stream has none");
+ABSL_FLAG(
+    absl::Duration, timeout, absl::Seconds(60),
+    "time limit of a call, its repetitions included; 0 is none. A stream has none: for so long it "
+    "waits for a server that went away");
 ABSL_FLAG(std::string, model, "", "name of the model; empty is the server's first");
 ABSL_FLAG(std::string, pooling, "mean",
           "mean, cls, max, or masked_mean (without padding, where the model pads)");
@@ -76,7 +78,7 @@ ABSL_FLAG(bool, neighbours, false,
           "print for each image its nearest neighbour among the others, by cosine");
 ABSL_FLAG(
     std::vector<std::string>, extensions,
-    std::vector<std::string>({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"}),
+    std::vector<std::string>({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"}),
     "which files of a directory are images; * takes every file. A file named itself is always "
     "sent: the server looks at its content");
 ABSL_FLAG(std::string, files_from, "",
@@ -574,6 +576,51 @@ std::string Overview() {
   return text + "\n`pixembed COMMAND --help` lists the flags; `pixembed --version` the version.\n";
 }
 
+// Every flag that this file defines, in the order of the commands that have it.
+std::vector<std::string> FlagNames() {
+  std::vector<std::string> names;
+  const auto add = [&names](const std::string& name) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      names.push_back(name);
+    }
+  };
+  for (const Command& command : Commands()) {
+    std::for_each(command.flags.begin(), command.flags.end(), add);
+  }
+  for (const auto& [name, flag] : absl::GetAllFlags()) {
+    if (absl::EndsWith(flag->Filename(), "client/cpp/cli.cc")) {
+      add(std::string(name));
+    }
+  }
+  return names;
+}
+
+std::string CommandsWith(const std::string& flag) {
+  std::vector<std::string> names;
+  for (const Command& command : Commands()) {
+    if (std::find(command.flags.begin(), command.flags.end(), flag) != command.flags.end()) {
+      names.push_back(absl::StrCat("`", command.name, "`"));
+    }
+  }
+  return absl::StrJoin(names, ", ");
+}
+
+// The table of client/cpp/README.md.
+std::string FlagsMarkdown() {
+  std::string text = "| flag | default | of | meaning |\n| --- | --- | --- | --- |\n";
+  for (const std::string& name : FlagNames()) {
+    const absl::CommandLineFlag& flag = *absl::FindCommandLineFlag(name);
+    const std::string value = flag.DefaultValue();
+    absl::StrAppend(&text, "| `--", name, "` | ",
+                    value.empty() ? "" : absl::StrCat("`", value, "`"), " | ", CommandsWith(name),
+                    " | ", flag.Help(), " |\n");
+  }
+  return text +
+         "| `--help` | | all | prints the flags of a command, without one the commands |\n"
+         "| `--help_markdown` | | | prints this table |\n"
+         "| `--version` | | | prints the version |\n";
+}
+
 std::string HelpOf(const Command& command) {
   std::string text = absl::StrFormat("usage: pixembed %s %s [--FLAG=VALUE]\n\n%s.\n", command.name,
                                      command.arguments, command.summary);
@@ -625,6 +672,10 @@ int Main(int argc, char** argv) {
   }
   if (arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help") {
     std::cout << Overview();
+    return kSuccess;
+  }
+  if (arguments[0] == "--help_markdown") {
+    std::cout << FlagsMarkdown();
     return kSuccess;
   }
   if (arguments[0] == "--version") {

@@ -1,7 +1,6 @@
 #include "client/cpp/client.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -10,64 +9,26 @@
 #include <utility>
 #include <vector>
 
-#include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/cpp/channel.h"
+#include "client/cpp/connections.h"
 #include "client/cpp/result.h"
+#include "client/cpp/retry.h"
 #include "client/cpp/status.h"
 #include "client/cpp/stream.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpcpp/client_context.h"
-#include "grpcpp/completion_queue.h"
 #include "grpcpp/support/sync_stream.h"
 #include "pixembed/v1/embedding.grpc.pb.h"
 
 namespace pixembed::client {
 namespace {
 
-using Clock = std::chrono::system_clock;
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
-
-struct Connection {
-  std::string address;
-  std::unique_ptr<v1::EmbeddingService::Stub> embedding;
-  std::unique_ptr<grpc::health::v1::Health::Stub> health;
-};
-
-Clock::time_point DeadlineAfter(std::chrono::milliseconds timeout) {
-  return timeout.count() == 0 ? Clock::time_point::max() : Clock::now() + timeout;
-}
-
-// Up to half longer, at random, so that callers who were refused together do not come back
-// together.
-std::chrono::nanoseconds Jittered(std::chrono::nanoseconds delay) {
-  absl::BitGen random;
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(delay *
-                                                              absl::Uniform(random, 1.0, 1.5));
-}
-
-// Blocks until `time`, on gRPC's timer.
-void WaitUntil(Clock::time_point time) {
-  grpc::CompletionQueue timer;
-  void* tag = nullptr;
-  bool ok = false;
-  timer.AsyncNext(&tag, &ok, time);
-  timer.Shutdown();
-  while (timer.Next(&tag, &ok)) {
-  }
-}
-
-// gRPC's own words about a connection do not always name the address that was asked for.
-absl::Status WithAddress(const absl::Status& status, const std::string& address) {
-  if (status.code() != absl::StatusCode::kUnavailable || !ErrorReason(status).empty()) {
-    return status;
-  }
-  return absl::UnavailableError(absl::StrCat(address, ": ", status.message()));
-}
 
 absl::Status CheckOptions(const std::vector<std::string>& addresses, const ClientOptions& options) {
   if (addresses.empty() || std::any_of(addresses.begin(), addresses.end(),
@@ -92,12 +53,11 @@ absl::Status CheckOptions(const std::vector<std::string>& addresses, const Clien
 }  // namespace
 
 struct Client::Rep {
-  ClientOptions options;
-  std::size_t addresses = 0;
-  std::vector<Connection> connections;
-  std::atomic<std::size_t> turn = 0;
+  Rep(const ClientOptions& client_options, const std::vector<NamedChannel>& channels)
+      : options(client_options), connections(channels) {}
 
-  const Connection& Next() { return connections[turn++ % connections.size()]; }
+  const ClientOptions options;
+  Connections connections;
 
   // How long to wait before a call that failed is tried again; nothing: it is not.
   std::optional<std::chrono::nanoseconds> Backoff(const absl::Status& status, int attempt) const {
@@ -117,11 +77,12 @@ struct Client::Rep {
   // With one address gRPC has tried it several times (MakeChannels). With several the next one is
   // tried at once; after a round of them there is a pause.
   std::optional<std::chrono::nanoseconds> UnavailableBackoff(int attempt) const {
-    if (addresses == 1) {
+    if (connections.addresses() == 1) {
       return std::nullopt;
     }
-    const int rounds = attempt / static_cast<int>(addresses);
-    return attempt % static_cast<int>(addresses) == 0
+    const int addresses = static_cast<int>(connections.addresses());
+    const int rounds = attempt / addresses;
+    return attempt % addresses == 0
                ? Jittered(std::chrono::milliseconds(25) * (1 << std::min(rounds, 5)))
                : std::chrono::nanoseconds(0);
   }
@@ -129,9 +90,9 @@ struct Client::Rep {
   // Runs call(connection, context) until it succeeds or may not be tried again.
   template <typename Call>
   absl::Status Unary(Call call) {
-    const Clock::time_point deadline = DeadlineAfter(options.timeout);
+    const RetryClock::time_point deadline = DeadlineAfter(options.timeout);
     for (int attempt = 1;; ++attempt) {
-      const Connection& connection = Next();
+      const Connection& connection = connections.Next();
       grpc::ClientContext context;
       context.set_deadline(deadline);
       absl::Status status = FromGrpc(call(connection, context));
@@ -139,10 +100,10 @@ struct Client::Rep {
         return status;
       }
       const auto backoff = Backoff(status, attempt);
-      if (!backoff || *backoff >= deadline - Clock::now()) {
+      if (!backoff || *backoff >= deadline - RetryClock::now()) {
         return WithAddress(status, connection.address);
       }
-      WaitUntil(Clock::now() + *backoff);
+      WaitUntil(RetryClock::now() + *backoff);
     }
   }
 };
@@ -155,15 +116,8 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::vector<std::s
   if (absl::Status status = CheckOptions(addresses, options); !status.ok()) {
     return status;
   }
-  auto rep = std::make_unique<Rep>();
-  rep->options = options;
-  rep->addresses = addresses.size();
-  for (const NamedChannel& named : MakeChannels(addresses, options)) {
-    rep->connections.push_back({.address = named.address,
-                                .embedding = v1::EmbeddingService::NewStub(named.channel),
-                                .health = grpc::health::v1::Health::NewStub(named.channel)});
-  }
-  return std::unique_ptr<Client>(new Client(std::move(rep)));
+  return std::unique_ptr<Client>(
+      new Client(std::make_unique<Rep>(options, MakeChannels(addresses, options))));
 }
 
 absl::StatusOr<std::vector<Result>> Client::Embed(std::vector<Image> images,
@@ -208,10 +162,7 @@ absl::Status Client::EmbedStream(const EmbedOptions& options, const StreamOption
                                                    stream_options.max_in_flight_images,
                                                    "; it must be at least 1"));
   }
-  const Connection& connection = rep_->Next();
-  return WithAddress(RunEmbedStream(*connection.embedding, rep_->options.max_message_bytes, options,
-                                    stream_options, next, on_result),
-                     connection.address);
+  return RunEmbedStream(rep_->connections, rep_->options, options, stream_options, next, on_result);
 }
 
 absl::StatusOr<std::vector<v1::Model>> Client::ListModels() {
@@ -274,8 +225,8 @@ absl::StatusOr<Health> Client::CheckHealth(const std::string& service) {
 
 absl::Status Client::WaitUntilServing(const std::string& service,
                                       std::chrono::milliseconds timeout) {
-  const Clock::time_point deadline = Clock::now() + timeout;
-  const Connection& connection = rep_->Next();
+  const RetryClock::time_point deadline = RetryClock::now() + timeout;
+  const Connection& connection = rep_->connections.Next();
   HealthCheckRequest request;
   request.set_service(service);
   for (;;) {
@@ -308,7 +259,7 @@ absl::Status Client::WaitUntilServing(const std::string& service,
     }
     // The server went away: a breath, so that one which takes connections and drops them is not
     // asked without a pause.
-    WaitUntil(std::min(deadline, Clock::now() + std::chrono::milliseconds(50)));
+    WaitUntil(std::min(deadline, RetryClock::now() + std::chrono::milliseconds(50)));
   }
 }
 

@@ -104,16 +104,18 @@ struct StreamOptions {
 };
 
 struct ClientOptions {
-  // Time of one call other than EmbedStream, all of its attempts together. Zero: no limit.
+  // Time of one call, all of its attempts together. Zero: no limit. A stream may take as long as it
+  // likes; for so long it waits for a server that went away.
   std::chrono::milliseconds timeout = std::chrono::seconds(60);
   // Largest message to send and to receive. The server has a limit of its own
   // (Model.limits.max_message_bytes).
   std::size_t max_message_bytes = std::size_t{64} << 20;
-  // Attempts of one call, the first included; 1 switches retries off. For a stream see EmbedStream.
-  // UNAVAILABLE is tried again at the next address, or, with one address, with exponential backoff
-  // (50 ms to 1 s, with jitter; gRPC's own, at most 5 attempts); RESOURCE_EXHAUSTED only where the
-  // server said when (RetryInfo), after that time and up to half of it again at random. Nothing is
-  // tried again after `timeout`.
+  // Attempts of one call, the first included, and of a stream, since its last result; 1 switches
+  // retries off. UNAVAILABLE is tried again at the next address, or, with one address, with
+  // exponential backoff (50 ms to 1 s, with jitter; of calls other than streams gRPC's own, at most
+  // 5 attempts); RESOURCE_EXHAUSTED only where the server said when (RetryInfo), after that time
+  // and up to half of it again at random. Nothing is tried again after `timeout`. A stream does not
+  // count how often a server says that it is DRAINING.
   int max_attempts = 5;
   // Connections to each address, used in turn.
   int channels_per_address = 1;
@@ -145,10 +147,14 @@ class Client {
   // failures included: an image that the stream left unanswered gets the stream's own status. An
   // image that failed before it was sent keeps its place in the count.
   //
+  // When the server goes away (UNAVAILABLE: a restart, a drain, a lost connection) what it has not
+  // answered is sent again, to the same server once it is back (within `timeout`) or to another
+  // address. No image is lost or answered twice, and `ordered` holds. A server that would give
+  // vectors of another space does not go on with it: FINGERPRINT_MISMATCH. For this an image is
+  // held until it is answered.
+  //
   // `next` runs on a thread of its own; `on_result` on that thread or the caller's, never on two at
   // once. When the stream fails, `next` is not called again, but a call under way is waited for.
-  // UNAVAILABLE before the first result is tried again as `max_attempts` says, if there is one
-  // address and what was sent is no more than `max_message_bytes`; after that nothing is.
   // Errors: those of the server, for the stream as a whole.
   absl::Status EmbedStream(const EmbedOptions& options, const StreamOptions& stream_options,
                            const ImageSource& next, const ResultSink& on_result);

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "client/cpp/channel.h"
 #include "client/cpp/client.h"
+#include "client/cpp/connections.h"
 #include "client/cpp/embed_call.h"
 #include "client/cpp/load.h"
 #include "client/cpp/load_tally.h"
@@ -170,7 +171,9 @@ class StreamLoad {
 
  private:
   void RunStream(const NamedChannel& named) {
-    const auto stub = v1::EmbeddingService::NewStub(named.channel);
+    ClientOptions client = options_.client;
+    client.max_attempts = 1;
+    Connections connection({named});
     std::uint64_t count = 0;
     std::map<std::uint64_t, Clock::time_point> waiting;
     const auto next = [&]() -> std::optional<absl::StatusOr<Image>> {
@@ -189,7 +192,7 @@ class StreamLoad {
     };
     const int streams = static_cast<int>(channels_.size());
     const absl::Status status = RunEmbedStream(
-        *stub, options_.client.max_message_bytes, options_.embed,
+        connection, client, options_.embed,
         {.max_in_flight_images = (options_.concurrency + streams - 1) / streams}, next, on_result);
     const std::lock_guard lock(mutex_);
     status_.Update(status);

@@ -17,6 +17,7 @@
 #include "client/cpp/arrivals.h"
 #include "client/cpp/channel.h"
 #include "client/cpp/client.h"
+#include "client/cpp/connections.h"
 #include "client/cpp/embed_call.h"
 #include "client/cpp/load.h"
 #include "client/cpp/load_tally.h"
@@ -231,11 +232,12 @@ class StreamLoad {
   }
 
   void RunStream(Line& line) {
-    const auto stub = v1::EmbeddingService::NewStub(line.channel->channel);
+    ClientOptions client = options_.client;
+    client.max_attempts = 1;
+    Connections connection({*line.channel});
     const absl::Status status = RunEmbedStream(
-        *stub, options_.client.max_message_bytes, options_.embed,
-        {.max_in_flight_images = options_.max_outstanding}, [&] { return Next(line); },
-        [&](const Result& result) { OnResult(line, result); });
+        connection, client, options_.embed, {.max_in_flight_images = options_.max_outstanding},
+        [&] { return Next(line); }, [&](const Result& result) { OnResult(line, result); });
     const std::lock_guard lock(mutex_);
     status_.Update(status);
     if (!status_.ok()) {

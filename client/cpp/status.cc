@@ -86,4 +86,11 @@ std::string ErrorText(const absl::Status& status) {
   return absl::StrCat(reason, ": ", status.message());
 }
 
+absl::Status WithAddress(const absl::Status& status, const std::string& address) {
+  if (status.code() != absl::StatusCode::kUnavailable || !ErrorReason(status).empty()) {
+    return status;
+  }
+  return absl::UnavailableError(absl::StrCat(address, ": ", status.message()));
+}
+
 }  // namespace pixembed::client

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "google/rpc/status.pb.h"
@@ -19,6 +20,9 @@ absl::Status FromGrpc(const grpc::Status& status);
 
 // The delay of the status's google.rpc.RetryInfo: after it the call may be tried again.
 std::optional<std::chrono::nanoseconds> RetryDelay(const absl::Status& status);
+
+// gRPC's own words about a connection do not always name the address that was asked for; these do.
+absl::Status WithAddress(const absl::Status& status, const std::string& address);
 
 }  // namespace pixembed::client
 

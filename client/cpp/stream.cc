@@ -1,12 +1,12 @@
 #include "client/cpp/stream.h"
 
-#include <condition_variable>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -16,7 +16,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "client/cpp/client.h"
+#include "client/cpp/connections.h"
+#include "client/cpp/flight.h"
 #include "client/cpp/result.h"
+#include "client/cpp/retry.h"
 #include "client/cpp/status.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/sync_stream.h"
@@ -25,180 +28,171 @@
 namespace pixembed::client {
 namespace {
 
-// The images that were sent and not yet answered, by the server's count. Thread-safe.
-class Window {
+using GrpcStream = grpc::ClientReaderWriter<v1::EmbedRequest, v1::EmbedResult>;
+
+class Stream {
  public:
-  struct Sent {
-    std::uint64_t index = 0;  // by the caller's count
-    std::string id;
-    std::size_t bytes = 0;
-  };
-
-  explicit Window(const StreamOptions& options) : options_(options) {}
-
-  // Waits until one more image may be on its way. False after Close.
-  bool WaitForRoom() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] {
-      return closed_ || sent_.size() < static_cast<std::size_t>(options_.max_in_flight_images);
-    });
-    return !closed_;
-  }
-
-  // Waits until its bytes have room, then adds. After Close it does not wait: the image is then
-  // among those that TakeAll gives.
-  void Add(std::uint64_t number, Sent sent) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] {
-      return closed_ || sent_.empty() || bytes_ + sent.bytes <= options_.max_in_flight_bytes;
-    });
-    bytes_ += sent.bytes;
-    sent_.emplace(number, std::move(sent));
-  }
-
-  // The caller's index of the image; nothing if it is not there.
-  std::optional<std::uint64_t> Find(std::uint64_t number) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = sent_.find(number);
-    return found == sent_.end() ? std::nullopt : std::optional(found->second.index);
-  }
-
-  // REQUIRES: Find found it.
-  void Remove(std::uint64_t number) {
-    const std::lock_guard lock(mutex_);
-    const auto found = sent_.find(number);
-    bytes_ -= found->second.bytes;
-    sent_.erase(found);
-    changed_.notify_all();
-  }
-
-  // Until all that was added has been removed, or Close.
-  void WaitUntilEmpty() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return closed_ || sent_.empty(); });
-  }
-
-  // Nobody waits any more.
-  void Close() {
-    const std::lock_guard lock(mutex_);
-    closed_ = true;
-    changed_.notify_all();
-  }
-
-  // What was not removed, in the order of the images.
-  std::map<std::uint64_t, Sent> TakeAll() {
-    const std::lock_guard lock(mutex_);
-    return std::exchange(sent_, {});
-  }
-
- private:
-  const StreamOptions& options_;
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::map<std::uint64_t, Sent> sent_;
-  std::size_t bytes_ = 0;
-  bool closed_ = false;
-};
-
-class StreamCall {
- public:
-  StreamCall(v1::EmbeddingService::Stub& stub, std::size_t max_message_bytes,
-             const EmbedOptions& options, const StreamOptions& stream_options,
-             const ImageSource& next, const ResultSink& on_result)
-      : max_message_bytes_(max_message_bytes),
-        options_(options),
+  Stream(Connections& connections, const ClientOptions& client, const EmbedOptions& options,
+         const StreamOptions& stream_options, const ImageSource& next, const ResultSink& on_result)
+      : connections_(connections),
+        max_message_bytes_(client.max_message_bytes),
         ordered_(stream_options.ordered),
+        stop_(stream_options.stop),
         next_(next),
         on_result_(on_result),
-        window_(stream_options),
-        stream_(stub.EmbedStream(&context_)) {}
+        attempts_(client),
+        flight_(options, stream_options) {}
 
-  absl::Status Run(const std::stop_token& stop) {
-    const std::stop_callback cancel(stop, [this] { context_.TryCancel(); });
-    std::thread writer([this] { Write(); });
-    absl::Status status = Read();
-    window_.Close();
-    writer.join();
-    // A server that answered nonsense is the reason, not the cancellation that followed.
-    const absl::Status finished = FromGrpc(stream_->Finish());
-    status.Update(finished);
-    return FailUnanswered(std::move(status));
+  absl::Status Run() {
+    std::thread taker([this] { Take(); });
+    absl::Status status = RunCalls();
+    flight_.Close();
+    taker.join();
+    FailUnanswered(status);
+    return status;
   }
 
  private:
-  // The writer's thread: takes images until there are no more, or the stream is over.
-  void Write() {
-    for (std::uint64_t index = 0; window_.WaitForRoom(); ++index) {
+  // The taker's thread: takes images until there are no more, or the stream is over.
+  void Take() {
+    for (std::uint64_t index = 0; flight_.WaitForRoom(); ++index) {
       std::optional<absl::StatusOr<Image>> image = next_();
-      if (!image || !Send(index, *std::move(image))) {
-        break;
+      if (!image) {
+        flight_.Complete();
+        return;
       }
+      Add(index, *std::move(image));
     }
-    stream_->WritesDone();
   }
 
-  // False when the stream takes no more.
-  bool Send(std::uint64_t index, absl::StatusOr<Image> image) {
+  void Add(std::uint64_t index, absl::StatusOr<Image> image) {
     if (!image.ok()) {
       DeliverUnsent(index, std::string(), image.status());
-      return true;
+      return;
     }
-    Window::Sent sent{.index = index, .id = image->id, .bytes = image->data.size()};
-    v1::EmbedRequest request;
-    if (sent_count_ == 0) {
-      SetOptions(options_, ordered_, request);
-    }
-    v1::Image& message = *request.add_images();
+    Flight::Item item{.index = index, .id = image->id, .bytes = image->data.size(), .request = {}};
+    v1::Image& message = *item.request.add_images();
     message.set_data(std::move(image->data));
     message.set_id(std::move(image->id));
-    if (const std::size_t size = request.ByteSizeLong(); size > max_message_bytes_) {
-      DeliverUnsent(index, std::move(sent.id),
+    const std::size_t size = item.request.ByteSizeLong() + flight_.header_bytes();
+    if (size > max_message_bytes_) {
+      DeliverUnsent(index, std::move(item.id),
                     absl::InvalidArgumentError(absl::StrCat(
                         "the image makes a message of ", size,
                         " bytes; max_message_bytes of the client is ", max_message_bytes_)));
-      return true;
+      return;
     }
-    window_.Add(sent_count_++, std::move(sent));
-    return stream_->Write(request);
+    flight_.Add(std::move(item));
   }
 
-  // The caller's thread: until the server sends no more.
-  absl::Status Read() {
+  // The caller's thread, as all that follows: call after call until the stream is over.
+  absl::Status RunCalls() {
+    const Connection* connection = &connections_.Next();
+    for (;;) {
+      const absl::Status status = RunCall(*connection);
+      const bool away = IsAway(status);
+      if (status.ok() || (away && flight_.IsFinished())) {
+        return absl::OkStatus();
+      }
+      if (away) {
+        failed_.insert(connection->address);
+      }
+      const bool elsewhere = failed_.size() < connections_.addresses();
+      const auto pause = attempts_.Pause(status, elsewhere);
+      if (!pause) {
+        return WithAddress(status, connection->address);
+      }
+      WaitUntil(RetryClock::now() + *pause, stop_);
+      connection = Another(away && !elsewhere);
+      if (stop_.stop_requested()) {
+        return absl::CancelledError("the stream was stopped");
+      }
+      flight_.Restart();
+    }
+  }
+
+  bool IsAway(const absl::Status& status) const {
+    return absl::IsUnavailable(status) || (absl::IsCancelled(status) && !stop_.stop_requested());
+  }
+
+  // The connection of the next call. `all_away`: every address has failed since the last result.
+  const Connection* Another(bool all_away) {
+    if (all_away) {
+      failed_.clear();
+      // A server that was never there is not waited for.
+      const Connection* const back =
+          flight_.AnyAnswered() ? connections_.WaitUntilAnswered(attempts_.deadline(), stop_)
+                                : nullptr;
+      if (back != nullptr) {
+        return back;
+      }
+    }
+    return &connections_.NextBut(failed_);
+  }
+
+  // One EmbedStream. OK only if all images are answered.
+  absl::Status RunCall(const Connection& connection) {
+    grpc::ClientContext context;
+    const std::unique_ptr<GrpcStream> call = connection.embedding->EmbedStream(&context);
+    const std::stop_callback cancel(stop_, [&] { context.TryCancel(); });
+    std::thread writer([&] { WriteAll(*call); });
+    absl::Status status = ReadAll(*call, context);
+    flight_.EndCall();
+    writer.join();
+    // A server that answered nonsense is the reason, not the cancellation that followed.
+    status.Update(FromGrpc(call->Finish()));
+    if (status.ok() && !flight_.IsFinished()) {
+      status = absl::DataLossError(absl::StrCat("the server ended the stream with ",
+                                                flight_.unanswered(), " images unanswered"));
+    }
+    return status;
+  }
+
+  // The writer's thread, of one call.
+  void WriteAll(GrpcStream& call) {
+    while (const std::shared_ptr<const Flight::Item> item = flight_.Next()) {
+      if (!call.Write(item->request)) {
+        return;
+      }
+    }
+    call.WritesDone();
+  }
+
+  // Until the server sends no more.
+  absl::Status ReadAll(GrpcStream& call, grpc::ClientContext& context) {
     v1::EmbedResult message;
-    while (stream_->Read(&message)) {
+    while (call.Read(&message)) {
       const std::uint64_t number = message.index();
-      const std::optional<std::uint64_t> index = window_.Find(number);
-      if (!index) {
-        context_.TryCancel();
+      const std::shared_ptr<const Flight::Item> item = flight_.Find(number);
+      if (item == nullptr) {
+        context.TryCancel();
         return absl::DataLossError(
             absl::StrCat("the server answered image ", number, ", which waits for no answer"));
       }
+      attempts_.BeginAnew();
+      failed_.clear();
       Result result = ToResult(std::move(message));
-      result.index = *index;
+      result.index = item->index;
+      // Should another server go on with the stream, its vectors must be of the same space.
+      const std::string fingerprint = result.embedding.ok() ? result.fingerprint : std::string();
       Deliver(std::move(result));
       // Only now, so that an image which fails unsent is not delivered before its predecessors.
-      window_.Remove(number);
+      flight_.Remove(number, fingerprint);
     }
     return absl::OkStatus();
   }
 
   void DeliverUnsent(std::uint64_t index, std::string id, absl::Status status) {
     if (ordered_) {
-      window_.WaitUntilEmpty();
+      flight_.WaitUntilEmpty();
     }
     Deliver(Failed(index, std::move(id), std::move(status)));
   }
 
-  absl::Status FailUnanswered(absl::Status status) {
-    std::map<std::uint64_t, Window::Sent> unanswered = window_.TakeAll();
-    if (status.ok() && !unanswered.empty()) {
-      status = absl::DataLossError(absl::StrCat("the server ended the stream with ",
-                                                unanswered.size(), " images unanswered"));
+  void FailUnanswered(const absl::Status& status) {
+    for (const std::shared_ptr<const Flight::Item>& item : flight_.TakeAll()) {
+      Deliver(Failed(item->index, item->id, status));
     }
-    for (auto& [number, sent] : unanswered) {
-      Deliver(Failed(sent.index, std::move(sent.id), status));
-    }
-    return status;
   }
 
   static Result Failed(std::uint64_t index, std::string id, absl::Status status) {
@@ -210,25 +204,24 @@ class StreamCall {
     on_result_(std::move(result));
   }
 
+  Connections& connections_;
   const std::size_t max_message_bytes_;
-  const EmbedOptions& options_;
   const bool ordered_;
+  const std::stop_token stop_;
   const ImageSource& next_;
   const ResultSink& on_result_;
-  std::uint64_t sent_count_ = 0;  // the writer's thread only
-  Window window_;
+  StreamAttempts attempts_;
+  std::set<std::string> failed_;  // addresses, since the last result
+  Flight flight_;
   std::mutex delivery_;
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::EmbedRequest, v1::EmbedResult>> stream_;
 };
 
 }  // namespace
 
-absl::Status RunEmbedStream(v1::EmbeddingService::Stub& stub, std::size_t max_message_bytes,
+absl::Status RunEmbedStream(Connections& connections, const ClientOptions& client,
                             const EmbedOptions& options, const StreamOptions& stream_options,
                             const ImageSource& next, const ResultSink& on_result) {
-  return StreamCall(stub, max_message_bytes, options, stream_options, next, on_result)
-      .Run(stream_options.stop);
+  return Stream(connections, client, options, stream_options, next, on_result).Run();
 }
 
 }  // namespace pixembed::client

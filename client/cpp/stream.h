@@ -1,19 +1,17 @@
-// One EmbedStream call: two threads, a bounded window, each image answered exactly once.
+// A stream of images over one EmbedStream call, or several where servers go away: a bounded window,
+// each image answered exactly once.
 #ifndef PIXEMBED_CLIENT_CPP_STREAM_H_
 #define PIXEMBED_CLIENT_CPP_STREAM_H_
 
-#include <optional>
-
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "client/cpp/client.h"
-#include "pixembed/v1/embedding.grpc.pb.h"
+#include "client/cpp/connections.h"
 
 namespace pixembed::client {
 
-// What Client::EmbedStream promises, on a stub. `max_message_bytes`: an image above it fails alone,
-// unsent.
-absl::Status RunEmbedStream(v1::EmbeddingService::Stub& stub, std::size_t max_message_bytes,
+// What Client::EmbedStream promises. Of the client's options: `max_message_bytes` (an image above
+// it fails alone, unsent), `max_attempts` and `timeout`.
+absl::Status RunEmbedStream(Connections& connections, const ClientOptions& client,
                             const EmbedOptions& options, const StreamOptions& stream_options,
                             const ImageSource& next, const ResultSink& on_result);
 

@@ -11,13 +11,10 @@ package pixembed
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	pixembedv1 "pixembed/v1"
@@ -30,6 +27,8 @@ type Client struct {
 	connections []*grpc.ClientConn
 	turn        atomic.Uint64
 	models      sync.Map // name to *pixembedv1.Model
+	closing     sync.Once
+	closed      chan struct{} // closed by Close
 }
 
 // New makes a client; it connects at the first call. The target is one of gRPC's ("host:port",
@@ -45,7 +44,7 @@ func New(target string, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := &Client{config: config}
+	client := &Client{config: config, closed: make(chan struct{})}
 	for range config.channels {
 		connection, err := config.connect(target)
 		if err != nil {
@@ -58,6 +57,7 @@ func New(target string, options ...Option) (*Client, error) {
 
 // Close ends the connections and every call on them, with CANCELLED.
 func (c *Client) Close() error {
+	c.closing.Do(func() { close(c.closed) })
 	var problems []error
 	for _, connection := range c.connections {
 		problems = append(problems, connection.Close())
@@ -118,41 +118,4 @@ func (c *Client) check(ctx context.Context, service string) (*healthv1.HealthChe
 	return retry(ctx, c, func(connection *grpc.ClientConn) (*healthv1.HealthCheckResponse, error) {
 		return healthv1.NewHealthClient(connection).Check(ctx, &healthv1.HealthCheckRequest{Service: service})
 	})
-}
-
-// retry makes a call, and again where the server said when. UNAVAILABLE is gRPC's own (serviceConfig).
-func retry[Response any](
-	ctx context.Context, c *Client, call func(*grpc.ClientConn) (*Response, error),
-) (*Response, error) {
-	for attempt := 1; ; attempt++ {
-		response, err := call(c.next())
-		if err == nil {
-			return response, nil
-		}
-		failure := serviceError(err)
-		if failure.Code != codes.ResourceExhausted || !failure.Retryable || attempt == c.config.maxAttempts {
-			return nil, failure
-		}
-		// Up to half longer, at random, so that callers who were refused together do not come back
-		// together.
-		delay := time.Duration(float64(failure.RetryDelay) * (1 + rand.Float64()/2))
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= delay {
-			return nil, failure
-		}
-		if err := pause(ctx, delay); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// pause ends after a time, or with the context, which is then the error.
-func pause(ctx context.Context, duration time.Duration) error {
-	timer := time.NewTimer(duration)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return contextError(ctx)
-	}
 }

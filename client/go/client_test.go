@@ -500,6 +500,7 @@ func TestWhatMakesNoSenseIsRefusedByNew(t *testing.T) {
 		"a socket in a list":    {"a:1,unix:/b", []pixembed.Option{plaintext}},
 		"an empty one":          {"a:1,", []pixembed.Option{plaintext}},
 		"no attempts":           {"a:1", []pixembed.Option{plaintext, pixembed.WithMaxAttempts(0)}},
+		"time runs backwards":   {"a:1", []pixembed.Option{plaintext, pixembed.WithReconnectTimeout(-1)}},
 		"no channels":           {"a:1", []pixembed.Option{plaintext, pixembed.WithChannels(0)}},
 		"no bytes":              {"a:1", []pixembed.Option{plaintext, pixembed.WithMaxMessageBytes(0)}},
 		"no keepalive":          {"a:1", []pixembed.Option{plaintext, pixembed.WithKeepalive(0, 1)}},

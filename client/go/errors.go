@@ -10,7 +10,6 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 )
 
 // Reason says in a word that never changes what went wrong. It is an error, so that
@@ -207,10 +206,10 @@ func unreadable(cause error) *ImageError {
 }
 
 // tooLarge is the error of an image that no message of the client may hold.
-func tooLarge(message proto.Message, limit int) *ImageError {
+func tooLarge(bytes, limit int) *ImageError {
 	return &ImageError{
 		Code: codes.InvalidArgument, Reason: ReasonTooManyBytes,
 		Message: fmt.Sprintf("the image makes a message of %d bytes; the client's limit (WithMaxMessageBytes) is %d",
-			proto.Size(message), limit),
+			bytes, limit),
 	}
 }

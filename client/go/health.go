@@ -42,7 +42,7 @@ func (c *Client) WaitUntilServing(ctx context.Context, service string) error {
 		last = "; " + err.Message
 		// A server that takes connections and drops them is not asked without a pause. Where the context
 		// ends it, the next round says so.
-		_ = pause(ctx, 50*time.Millisecond)
+		_ = c.pause(ctx, 50*time.Millisecond)
 	}
 }
 

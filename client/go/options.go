@@ -25,25 +25,27 @@ import (
 )
 
 const (
-	defaultMaxMessageBytes = 64 << 20
-	defaultMaxAttempts     = 5
+	defaultMaxMessageBytes  = 64 << 20
+	defaultMaxAttempts      = 5
+	defaultReconnectTimeout = time.Minute
 )
 
 // Option configures a Client.
 type Option func(*config) error
 
 type config struct {
-	tls             *tls.Config
-	asksForTLS      bool
-	plaintext       bool
-	token           func(context.Context) (string, error)
-	exposeToken     bool
-	keepalive       *keepalive.ClientParameters
-	maxMessageBytes int
-	maxAttempts     int
-	channels        int
-	healthChecking  bool
-	dialOptions     []grpc.DialOption
+	tls              *tls.Config
+	asksForTLS       bool
+	plaintext        bool
+	token            func(context.Context) (string, error)
+	exposeToken      bool
+	keepalive        *keepalive.ClientParameters
+	maxMessageBytes  int
+	maxAttempts      int
+	reconnectTimeout time.Duration
+	channels         int
+	healthChecking   bool
+	dialOptions      []grpc.DialOption
 }
 
 // WithPlaintext connects without TLS: whoever can read the network can read images and vectors. For
@@ -147,18 +149,30 @@ func WithMaxMessageBytes(bytes int) Option {
 	}
 }
 
-// WithMaxAttempts says how often one call is tried, the first time included; 5 by default, 1 is never
-// again. UNAVAILABLE is tried again with exponential backoff (50 ms to 1 s, with jitter), at the next
-// server where there are several; a stream only until its first result, and only where what was sent is
-// no more than the largest message. RESOURCE_EXHAUSTED is tried again where the server said when
-// (RetryInfo), after that time and up to half of it more at random; streams are not. Nothing is tried
-// again after the context's deadline.
+// WithMaxAttempts says how often one call is tried, the first time included, and a stream since its last
+// result; 5 by default, 1 is never again. UNAVAILABLE is tried again with exponential backoff (50 ms to 1 s,
+// with jitter), at the next server where there are several. RESOURCE_EXHAUSTED is tried again where the
+// server said when (RetryInfo), after that time and up to half of it more at random. Nothing is tried again
+// after the context's deadline. A stream does not count how often a server says that it is DRAINING.
 func WithMaxAttempts(attempts int) Option {
 	return func(c *config) error {
 		if attempts < 1 {
 			return fmt.Errorf("calls are tried %d times; it must be at least once", attempts)
 		}
 		c.maxAttempts = attempts
+		return nil
+	}
+}
+
+// WithReconnectTimeout says how long a stream waits for a server that went away, since its last result; a
+// minute by default, 0 is without a limit. A stream whose server was never there does not wait: see
+// WithMaxAttempts.
+func WithReconnectTimeout(timeout time.Duration) Option {
+	return func(c *config) error {
+		if timeout < 0 {
+			return fmt.Errorf("a stream waits %v for its server; it must not be negative", timeout)
+		}
+		c.reconnectTimeout = timeout
 		return nil
 	}
 }
@@ -195,10 +209,11 @@ func WithDialOptions(options ...grpc.DialOption) Option {
 
 func newConfig(options []Option) (*config, error) {
 	c := &config{
-		tls:             &tls.Config{},
-		maxMessageBytes: defaultMaxMessageBytes,
-		maxAttempts:     defaultMaxAttempts,
-		channels:        1,
+		tls:              &tls.Config{},
+		maxMessageBytes:  defaultMaxMessageBytes,
+		maxAttempts:      defaultMaxAttempts,
+		reconnectTimeout: defaultReconnectTimeout,
+		channels:         1,
 	}
 	for _, option := range options {
 		if err := option(c); err != nil {
@@ -260,15 +275,19 @@ func (c *config) serviceConfig() string {
 		result["healthCheckConfig"] = object{"serviceName": ""}
 	}
 	if c.maxAttempts > 1 {
+		names := []object{{"service": "grpc.health.v1.Health", "method": "Check"}}
+		// Streams are tried again by themselves: gRPC could only do it until their first result.
+		for _, method := range pixembedv1.EmbeddingService_ServiceDesc.Methods {
+			names = append(names, object{
+				"service": pixembedv1.EmbeddingService_ServiceDesc.ServiceName, "method": method.MethodName,
+			})
+		}
 		result["methodConfig"] = []object{{
-			"name": []object{
-				{"service": pixembedv1.EmbeddingService_ServiceDesc.ServiceName},
-				{"service": "grpc.health.v1.Health", "method": "Check"},
-			},
+			"name": names,
 			"retryPolicy": object{
 				"maxAttempts":          c.maxAttempts,
-				"initialBackoff":       "0.05s",
-				"maxBackoff":           "1s",
+				"initialBackoff":       fmt.Sprintf("%gs", firstBackoff.Seconds()),
+				"maxBackoff":           fmt.Sprintf("%gs", longestBackoff.Seconds()),
 				"backoffMultiplier":    2,
 				"retryableStatusCodes": []string{"UNAVAILABLE"},
 			},

@@ -6,7 +6,7 @@ import (
 	"io"
 	"iter"
 	"os"
-	"sync"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
@@ -52,6 +52,12 @@ type Result struct {
 // The images come from an iterator (Images and Files make one; see StreamChannel for channels) that is
 // run once each time that the results are, on a goroutine of its own, a little ahead of them. An error in
 // the place of an image is an image that could not be read: it fails alone, with ReasonUnreadableImage.
+//
+// When the server goes away (UNAVAILABLE: a restart, a drain, a lost connection) what it has not answered
+// is sent again, to the same server once it is back, or to another: WithMaxAttempts and
+// WithReconnectTimeout bound how often and how long. No image is lost or answered twice, and Ordered holds.
+// A server that would give vectors of another space does not go on with the stream:
+// ReasonFingerprintMismatch. For this an image is held until it is answered.
 //
 // Leaving the loop early cancels what is on its way, and the end of the context does, too. In both cases
 // the iterator is not asked again, but a step that it is in is waited for: one that blocks should end with
@@ -167,27 +173,22 @@ func (a answer) result() (Result, error) {
 // inFlight is how much may be on its way at once; 0 is the default.
 type inFlight struct{ images, bytes int64 }
 
-// answers runs one EmbedStream: the first request is the header with the first image, the others are an
-// image each. Three goroutines work on it: send takes images, receive takes results, and the caller's
-// yields them.
+// answers runs a stream: what the images give is sent, and sent again on another call where a server went
+// away, until each is answered. Up to four goroutines work on it: take takes images, run opens calls and
+// takes results, sendAll of the call sends, and the caller's yields.
 func (c *Client) answers(
 	ctx context.Context, header *pixembedv1.EmbedRequest, limits inFlight, images source,
 ) iter.Seq2[answer, error] {
 	return func(yield func(answer, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		call, err := pixembedv1.NewEmbeddingServiceClient(c.next()).EmbedStream(ctx)
-		if err != nil {
-			yield(answer{}, serviceError(err))
-			return
-		}
-		s := newStream(ctx, cancel, call, header, limits, c.config.maxMessageBytes)
-		go s.send(images(ctx))
-		go s.receive()
+		s := newStream(ctx, cancel, c, header, limits)
+		go s.take(images(ctx))
+		go s.run()
 		defer func() {
 			cancel()
-			<-s.received
-			<-s.sending
+			<-s.ended
+			<-s.taken
 			if panicked := s.panicked.Load(); panicked != nil {
 				panic(*panicked)
 			}
@@ -198,7 +199,7 @@ func (c *Client) answers(
 				if !yield(answer, nil) {
 					return
 				}
-			case <-s.received:
+			case <-s.ended:
 				if s.err != nil && s.panicked.Load() == nil {
 					yield(answer{}, s.err)
 				}
@@ -208,39 +209,28 @@ func (c *Client) answers(
 	}
 }
 
-// stream is one EmbedStream on its way.
+// stream is one stream on its way, over one or several EmbedStream calls.
 type stream struct {
-	ctx             context.Context
-	cancel          context.CancelFunc
-	call            grpc.BidiStreamingClient[pixembedv1.EmbedRequest, pixembedv1.EmbedResult]
-	header          *pixembedv1.EmbedRequest
-	maxMessageBytes int
-	limits          inFlight
+	ctx    context.Context
+	cancel context.CancelFunc
+	client *Client
+	limits inFlight
+	// Of a message, without the image: the options, and the fingerprint that they may come to name.
+	headerBytes int
+	flight      *flight
 
-	slots *semaphore.Weighted // of the images on their way, and the one that send holds
+	slots *semaphore.Weighted // of the images without an answer, and the one that take holds
 	bytes *semaphore.Weighted
-
-	mutex   sync.Mutex
-	sent    map[uint64]sentImage // by the server's count, which leaves out what was not sent
-	allSent bool
 
 	answers  chan answer
 	panicked atomic.Pointer[any] // by the images
-	sending  chan struct{}       // closed when send has ended
-	received chan struct{}       // closed when receive has ended, and there are no more answers
-	err      error               // of receive, once it has ended
-}
-
-type sentImage struct {
-	index int // by the caller's count
-	id    string
-	bytes int64
+	taken    chan struct{}       // closed when take has ended
+	ended    chan struct{}       // closed when run has ended, and there are no more answers
+	err      error               // of run, once it has ended
 }
 
 func newStream(
-	ctx context.Context, cancel context.CancelFunc,
-	call grpc.BidiStreamingClient[pixembedv1.EmbedRequest, pixembedv1.EmbedResult],
-	header *pixembedv1.EmbedRequest, limits inFlight, maxMessageBytes int,
+	ctx context.Context, cancel context.CancelFunc, client *Client, header *pixembedv1.EmbedRequest, limits inFlight,
 ) *stream {
 	if limits.images == 0 {
 		limits.images = defaultInFlightImages
@@ -248,17 +238,19 @@ func newStream(
 	if limits.bytes == 0 {
 		limits.bytes = defaultInFlightBytes
 	}
+	longest := proto.CloneOf(header)
+	longest.Options.ExpectedFingerprint = strings.Repeat("f", fingerprintLength)
 	return &stream{
-		ctx: ctx, cancel: cancel, call: call, header: header, limits: limits, maxMessageBytes: maxMessageBytes,
+		ctx: ctx, cancel: cancel, client: client, limits: limits,
+		headerBytes: proto.Size(longest), flight: newFlight(header),
 		slots: semaphore.NewWeighted(limits.images), bytes: semaphore.NewWeighted(limits.bytes),
-		sent: map[uint64]sentImage{}, answers: make(chan answer),
-		sending: make(chan struct{}), received: make(chan struct{}),
+		answers: make(chan answer), taken: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
 
-// send takes images, each when there is room for it, until there are no more or the stream is over.
-func (s *stream) send(images iter.Seq2[Image, error]) {
-	defer close(s.sending)
+// take takes images, each when there is room for it, until there are no more or the stream is over.
+func (s *stream) take(images iter.Seq2[Image, error]) {
+	defer close(s.taken)
 	returned := false
 	defer func() {
 		if returned {
@@ -269,62 +261,53 @@ func (s *stream) send(images iter.Seq2[Image, error]) {
 		}
 		s.cancel() // after a panic, or runtime.Goexit
 	}()
-	s.sendAll(images)
+	s.takeAll(images)
 	returned = true
 }
 
-func (s *stream) sendAll(images iter.Seq2[Image, error]) {
-	index, number := 0, uint64(0)
+func (s *stream) takeAll(images iter.Seq2[Image, error]) {
+	index := 0
 	// Before the iterator is asked, so that it runs no further ahead than was promised.
 	if s.slots.Acquire(s.ctx, 1) != nil {
 		return
 	}
 	for image, err := range images {
-		request := &pixembedv1.EmbedRequest{Images: []*pixembedv1.Image{{Data: image.Data}}}
-		if number == 0 {
-			request.Model, request.Options = s.header.GetModel(), s.header.GetOptions()
-		}
+		message := &pixembedv1.EmbedRequest{Images: []*pixembedv1.Image{{Data: image.Data}}}
 		var unsent *ImageError
 		if err != nil {
 			unsent = unreadable(err)
-		} else if proto.Size(request) > s.maxMessageBytes {
-			unsent = tooLarge(request, s.maxMessageBytes)
+		} else if size := proto.Size(message) + s.headerBytes; size > s.client.config.maxMessageBytes {
+			unsent = tooLarge(size, s.client.config.maxMessageBytes)
 		}
 		ok := false
 		if unsent != nil {
 			ok = s.deliverUnsent(answer{index: index, id: image.ID, unsent: unsent})
 		} else {
-			ok = s.sendOne(number, sentImage{index, image.ID, min(int64(len(image.Data)), s.limits.bytes)}, request)
-			number++
+			bytes := min(int64(len(image.Data)), s.limits.bytes)
+			ok = s.makeReady(&item{index: index, id: image.ID, bytes: bytes, images: message.Images})
 		}
 		if !ok {
 			return
 		}
 		index++
 	}
-	s.mutex.Lock()
-	s.allSent = true
-	s.mutex.Unlock()
-	// An error is receive's to tell.
-	_ = s.call.CloseSend()
+	s.flight.complete()
 }
 
-// sendOne sends the image whose slot send holds, and takes a slot for the next one. False when the stream
-// is over.
-func (s *stream) sendOne(number uint64, image sentImage, request *pixembedv1.EmbedRequest) bool {
+// makeReady lets the image whose slot take holds be sent, and takes a slot for the next one. False when the
+// stream is over.
+func (s *stream) makeReady(image *item) bool {
 	if s.bytes.Acquire(s.ctx, image.bytes) != nil {
 		return false
 	}
-	s.mutex.Lock()
-	s.sent[number] = image
-	s.mutex.Unlock()
-	return s.call.Send(request) == nil && s.slots.Acquire(s.ctx, 1) == nil
+	s.flight.add(image)
+	return s.slots.Acquire(s.ctx, 1) == nil
 }
 
-// deliverUnsent answers an image that was not sent, whose slot send holds and keeps. False when the stream
+// deliverUnsent answers an image that was not sent, whose slot take holds and keeps. False when the stream
 // is over.
 func (s *stream) deliverUnsent(unsent answer) bool {
-	if s.header.GetOptions().GetOrdered() { // once all slots are free, its predecessors have been delivered
+	if s.flight.ordered() { // once all slots are free, its predecessors have been delivered
 		if s.slots.Acquire(s.ctx, s.limits.images-1) != nil {
 			return false
 		}
@@ -342,30 +325,91 @@ func (s *stream) deliver(one answer) bool {
 	}
 }
 
-// receive takes results until there are no more.
-func (s *stream) receive() {
-	defer close(s.received)
-	s.err = s.receiveAll()
+// run takes results, call after call, until there are no more.
+func (s *stream) run() {
+	defer close(s.ended)
+	s.err = s.runAll()
 	s.cancel()
 }
 
-func (s *stream) receiveAll() error {
+func (s *stream) runAll() error {
+	tries := s.client.newAttempts()
+	connection := s.client.next()
 	for {
-		message, err := s.call.Recv()
+		failure := s.runCall(connection, tries)
+		if failure == nil {
+			return nil
+		}
+		away := s.client.isAway(s.ctx, failure)
+		if away && s.flight.isFinished() {
+			return nil
+		}
+		delay, ok := tries.pause(s.ctx, failure, away)
+		if !ok {
+			return failure
+		}
+		if err := s.client.pause(s.ctx, delay); err != nil {
+			return err
+		}
+		connection = s.client.next()
+		if away && s.flight.wasAnswered() {
+			waitUntilAnswered(s.ctx, connection, tries.deadline)
+		}
+		s.flight.restart()
+	}
+}
+
+// runCall is one EmbedStream; nil when all images are answered.
+func (s *stream) runCall(connection *grpc.ClientConn, tries *attempts) *ServiceError {
+	ctx, cancel := context.WithCancel(s.ctx)
+	// No copies of what was sent: the flight has it.
+	call, err := pixembedv1.NewEmbeddingServiceClient(connection).EmbedStream(ctx, grpc.MaxRetryRPCBufferSize(0))
+	if err != nil {
+		cancel()
+		return serviceError(err)
+	}
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		s.sendAll(call)
+	}()
+	defer func() {
+		cancel()
+		<-sent
+	}()
+	return s.receiveAll(call, tries)
+}
+
+type streamCall = grpc.BidiStreamingClient[pixembedv1.EmbedRequest, pixembedv1.EmbedResult]
+
+// sendAll sends what is ready until there is no more, or the call is over. Errors are receiveAll's to tell.
+func (s *stream) sendAll(call streamCall) {
+	for {
+		request, ok := s.flight.next(call.Context())
+		if !ok {
+			_ = call.CloseSend()
+			return
+		}
+		if call.Send(request) != nil {
+			return
+		}
+	}
+}
+
+func (s *stream) receiveAll(call streamCall, tries *attempts) *ServiceError {
+	for {
+		message, err := call.Recv()
 		if errors.Is(err, io.EOF) {
-			return s.checkAllAnswered()
+			return s.flight.checkAllAnswered()
 		}
 		if err != nil {
 			return serviceError(err)
 		}
-		number := message.GetIndex()
-		s.mutex.Lock()
-		image, ok := s.sent[number]
-		delete(s.sent, number)
-		s.mutex.Unlock()
-		if !ok {
-			return nonsense("the server answered image %d, which waits for no answer", number)
+		image, failure := s.flight.answered(message)
+		if failure != nil {
+			return failure
 		}
+		tries.beginAnew()
 		if !s.deliver(answer{index: image.index, id: image.id, message: message}) {
 			return contextError(s.ctx)
 		}
@@ -373,14 +417,4 @@ func (s *stream) receiveAll() error {
 		s.bytes.Release(image.bytes)
 		s.slots.Release(1)
 	}
-}
-
-// checkAllAnswered is called when the server has ended the stream without an error.
-func (s *stream) checkAllAnswered() error {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if s.allSent && len(s.sent) == 0 {
-		return nil
-	}
-	return nonsense("the server ended the stream before all images, with %d unanswered", len(s.sent))
 }

@@ -157,6 +157,12 @@ absl::StatusOr<Decoder> Parse(Bytes bytes, const DecodeLimits& limits, std::int6
   decoder->imageDimensionLimit = static_cast<std::uint32_t>(limits.max_side);
   avifResult result = avifDecoderSetIOMemory(decoder.get(), bytes.data(), bytes.size());
   if (result == AVIF_RESULT_OK) result = avifDecoderParse(decoder.get());
+  // libavif has no result of its own for this.
+  if (result != AVIF_RESULT_OK &&
+      std::string_view(decoder->diag.error).find("imageCountLimit") != std::string_view::npos) {
+    return MakeError(Reason::kUnsupportedFormat, absl::StrCat("AVIF: more than ", kMaxFrames,
+                                                              " frames, of which none is read"));
+  }
   if (result != AVIF_RESULT_OK) return Failure(result, bytes);
   return decoder;
 }

@@ -1,5 +1,6 @@
 // The program itself against a server that computes nothing: what it prints and its exit code.
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +19,7 @@ using ::testing::AllOf;
 using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 class Cli : public testing::Test {
@@ -65,6 +67,15 @@ TEST_F(Cli, HelpAndVersionSucceed) {
     EXPECT_THAT(outcome.output, AllOf(StartsWith(std::string("usage: pixembed ") + command),
                                       HasSubstr("--address")));
   }
+}
+
+TEST_F(Cli, TheReadmesTableOfFlagsIsWhatHelpMarkdownPrints) {
+  const std::string table = Run({"--help_markdown"}).output;
+  EXPECT_THAT(table, Not(HasSubstr(" |  |  | "))) << "a flag of no command";
+  std::ifstream file(README);
+  const std::string readme{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_THAT(readme, HasSubstr("<!-- flags: begin -->\n" + table + "<!-- flags: end -->"))
+      << "run pixembed --help_markdown and put its table there";
 }
 
 TEST_F(Cli, WrongCommandLinesAreOneLineAndExitCodeTwo) {

@@ -45,9 +45,9 @@ class EmbedFilesTest : public testing::Test {
     return path;
   }
 
-  EmbedFilesReport Run(const std::vector<std::string>& paths,
-                       const EmbedFilesOptions& options = {}) {
-    const auto client = *Client::Connect({server_.address()});
+  EmbedFilesReport Run(const std::vector<std::string>& paths, const EmbedFilesOptions& options = {},
+                       const ClientOptions& client_options = {}) {
+    const auto client = *Client::Connect({server_.address()}, client_options);
     Progress progress(no_output_, false, paths.size());
     return EmbedFiles(*client, paths, options, input_, {&sink_}, progress);
   }
@@ -92,10 +92,24 @@ TEST_F(EmbedFilesTest, ASinkThatTakesNoMoreEndsTheStream) {
   EXPECT_EQ(sink_.ids.size(), 1);
 }
 
-TEST_F(EmbedFilesTest, AStreamThatBreaksFinishesNoFile) {
+TEST_F(EmbedFilesTest, AStreamThatBreaksGoesOn) {
+  server_.embedding.Set({.break_after = 2});
+  std::vector<std::string> paths = {"/none/a.png"};
+  for (int i = 0; i < 9; ++i) {
+    paths.push_back(Write(std::to_string(i), "A"));
+  }
+  const EmbedFilesReport report = Run(paths, {.max_in_flight_images = 3});
+  EXPECT_TRUE(report.status.ok()) << report.status;
+  EXPECT_EQ(sink_.ids, paths);
+  EXPECT_TRUE(sink_.finished);
+  EXPECT_EQ(report.embedded, 9);
+  EXPECT_EQ(report.failed, 1);
+}
+
+TEST_F(EmbedFilesTest, AStreamThatBreaksForGoodFinishesNoFile) {
   server_.embedding.Set({.break_after = 1});
-  const EmbedFilesReport report =
-      Run(std::vector<std::string>(10, Write("a", "A")), {.max_in_flight_images = 2});
+  const EmbedFilesReport report = Run(std::vector<std::string>(10, Write("a", "A")),
+                                      {.max_in_flight_images = 2}, {.max_attempts = 1});
   EXPECT_TRUE(absl::IsUnavailable(report.status)) << report.status;
   EXPECT_FALSE(sink_.finished);
   EXPECT_EQ(report.embedded, 1);

@@ -58,6 +58,10 @@ inline grpc::Status Overloaded(std::chrono::milliseconds retry_delay) {
   return ToGrpc(status);
 }
 
+inline grpc::Status Draining() {
+  return ToGrpc(RpcError(grpc::UNAVAILABLE, "DRAINING", "the server is shutting down"));
+}
+
 class FakeEmbedding final : public v1::EmbeddingService::Service {
  public:
   // What the service does, set before the call it concerns.
@@ -67,8 +71,14 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
     grpc::Status refusal = grpc::Status::OK;
     // EmbedStream: results of so many images are held back and sent in reverse order.
     std::size_t reverse = 1;
-    // EmbedStream: ends with UNAVAILABLE after so many results; 0: never.
+    // EmbedStream: ends with `broken` after so many results; 0: never.
     std::size_t break_after = 0;
+    grpc::Status broken = {grpc::UNAVAILABLE, "the server is draining"};
+    // EmbedStream: so many calls read `silent_reads` images, answer none and end with `broken`.
+    int silent_calls = 0;
+    std::size_t silent_reads = 0;
+    // EmbedStream: its end when all is read and answered.
+    grpc::Status end = grpc::Status::OK;
     // EmbedStream: reads so many images, answers none until Release.
     std::size_t hold_after = 0;
     // Answers with these indices instead of the right ones.
@@ -121,6 +131,7 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
       grpc::ServerContext*,
       grpc::ServerReaderWriter<v1::EmbedResult, v1::EmbedRequest>* stream) override {
     const Behaviour behaviour = Current();
+    bool silent = false;
     v1::EmbedRequest request;
     std::vector<v1::EmbedResult> held;
     std::uint64_t index = 0;
@@ -130,12 +141,19 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
         if (grpc::Status refusal = Admit(request); !refusal.ok()) {
           return refusal;
         }
+        silent = TakeSilentCall();
       }
       for (const v1::Image& image : request.images()) {
         held.push_back(Answer(image, index++));
         held.back().set_fingerprint(kFingerprint);
       }
       CountRead(index);
+      if (silent) {
+        if (index < behaviour.silent_reads) {
+          continue;
+        }
+        return behaviour.broken;
+      }
       if (behaviour.hold_after != 0 && index < behaviour.hold_after) {
         continue;
       }
@@ -144,11 +162,11 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
         sent += Flush(held, *stream);
       }
       if (behaviour.break_after != 0 && sent >= behaviour.break_after) {
-        return {grpc::UNAVAILABLE, "the server is draining"};
+        return behaviour.broken;
       }
     }
     Flush(held, *stream);
-    return grpc::Status::OK;
+    return behaviour.end;
   }
 
   grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*,
@@ -197,6 +215,11 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
       return behaviour_.refusal;
     }
     return grpc::Status::OK;
+  }
+
+  bool TakeSilentCall() {
+    const std::lock_guard lock(mutex_);
+    return behaviour_.silent_calls > 0 && behaviour_.silent_calls-- > 0;
   }
 
   void CountRead(std::size_t count) {

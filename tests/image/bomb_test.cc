@@ -122,6 +122,18 @@ TEST(PngBomb, ManyTextsOfAMegabyteAreRefusedTogether) {
   EXPECT_EQ(ReasonOf(DecodeWithinBounds(PngAround(Repeated(text, 70)))), Reason::kCorruptImage);
 }
 
+// Pillow counts neither, and decodes the picture: the README names them among what is left out.
+TEST(PngBomb, ColorProfilesAndDamagedTextsCountAsTextsDo) {
+  const std::string data = DeflatedZeros((1 << 20) - 4096);
+  const std::string damaged = data.substr(0, data.size() - 4) + "XXXX";
+  const std::string profile = PngChunk("iCCP", absl::StrCat("icc", Zeros(2), data));
+  const std::string text = PngChunk("zTXt", absl::StrCat("key", Zeros(2), damaged));
+  for (const std::string& chunk : {profile, text}) {
+    EXPECT_TRUE(DecodeWithinBounds(PngAround(Repeated(chunk, 10))).ok());
+    EXPECT_EQ(ReasonOf(DecodeWithinBounds(PngAround(Repeated(chunk, 70)))), Reason::kCorruptImage);
+  }
+}
+
 TEST(PngBomb, AMillionChunksAreRead) {
   EXPECT_TRUE(DecodeWithinBounds(PngAround(Repeated(PngChunk("juNk", ""), kMillion))).ok());
 }
@@ -401,6 +413,54 @@ TEST(AvifBomb, ItemsThatAreOnlyNamedAreBounded) {
         Avif("", AvifBox("ipco", Repeated(AvifBox("free", ""), kMillion)))}) {
     const absl::Status status = DecodeWithinBounds(file);
     EXPECT_FALSE(status.ok());
+    EXPECT_EQ(ReasonOf(status), Reason::kUnsupportedFormat) << status;
+  }
+}
+
+// An image sequence of one track, with these sizes of its frames, of which a chunk has so many.
+// Source: ISO/IEC 14496-12, sections 8.3 to 8.7.
+std::string Avis(const std::string& sizes, std::uint32_t frames, std::size_t data) {
+  const std::string version = Zeros(4);
+  const std::string one = BigEndian(1, 4);
+  const std::string ftyp = AvifBox("ftyp", "avis" + Zeros(4) + "avismsf1miaf");
+  const std::string entry = AvifBox("av01", Zeros(78) + AvifBox("av1C", "\x81" + Zeros(3)));
+  const auto moov = [&](std::uint32_t offset) {
+    const std::string table =
+        AvifBox("stbl", AvifBox("stsd", version + one + entry) +
+                            AvifBox("stts", version + one + BigEndian(frames, 4) + one) +
+                            AvifBox("stsc", version + one + one + BigEndian(frames, 4) + one) +
+                            AvifBox("stsz", version + sizes) +
+                            AvifBox("stco", version + one + BigEndian(offset, 4)));
+    const std::string media =
+        AvifBox("mdhd", version + Zeros(8) + one + BigEndian(frames, 4) + Zeros(4)) +
+        AvifBox("minf", table);
+    const std::string header =
+        AvifBox("tkhd", version + Zeros(8) + one + Zeros(4) + Zeros(4) + Zeros(52) +
+                            BigEndian(16 << 16, 4) + BigEndian(16 << 16, 4));
+    return AvifBox("moov", AvifBox("trak", header + AvifBox("mdia", media)));
+  };
+  const std::size_t offset = ftyp.size() + moov(0).size() + 8;
+  return ftyp + moov(static_cast<std::uint32_t>(offset)) + AvifBox("mdat", Zeros(data));
+}
+
+// Frames of a byte each.
+std::string AvisOf(std::uint32_t frames) {
+  return Avis(BigEndian(1, 4) + BigEndian(frames, 4), frames, frames);
+}
+
+TEST(AvifBomb, FramesAreBounded) {
+  constexpr std::uint32_t kMost = 8192;
+  const absl::StatusOr<ImageHeader> header = ReadHeader(AsBytes(AvisOf(kMost)), {});
+  ASSERT_TRUE(header.ok()) << header.status();  // the file is refused for its frames alone
+  EXPECT_EQ(header->width, 16);
+  EXPECT_FALSE(DecodeWithinBounds(AvisOf(kMost)).ok());  // zeros are no frame
+  EXPECT_EQ(ReasonOf(DecodeWithinBounds(AvisOf(kMost + 1))), Reason::kUnsupportedFormat);
+  // Of no bytes each, or of a number that the file cannot hold, in two lines of a table.
+  const std::string empty = Zeros(4) + BigEndian(kMillion, 4) + Zeros(4 * kMillion);
+  constexpr std::uint32_t kBillion = 1'000'000'000;
+  const std::string tiny = BigEndian(1, 4) + BigEndian(kBillion, 4);
+  for (const std::string& file : {Avis(empty, kMillion, 16), Avis(tiny, kBillion, 16)}) {
+    const absl::Status status = DecodeWithinBounds(file);
     EXPECT_EQ(ReasonOf(status), Reason::kUnsupportedFormat) << status;
   }
 }

@@ -51,23 +51,29 @@ class Fake(embedding_pb2_grpc.EmbeddingServiceServicer):
 
 
 class Refusing(Fake):
-    """Refuses a number of calls, and says when to come back."""
+    """Refuses a number of calls: overloaded, saying when to come back; without a time, draining."""
 
-    def __init__(self, refusals: int, delay_seconds: int) -> None:
+    def __init__(self, refusals: int, delay_seconds: int | None) -> None:
         self.calls = 0
         self._refusals = refusals
-        self._delay = Duration(seconds=delay_seconds, nanos=1_000_000)
+        if delay_seconds is None:
+            self._code = grpc.StatusCode.UNAVAILABLE
+            self._status = status_pb2.Status(code=14, message="the server is shutting down")
+            self._status.details.add().Pack(error_details_pb2.ErrorInfo(reason="DRAINING"))
+        else:
+            delay = Duration(seconds=delay_seconds, nanos=1_000_000)
+            self._code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            self._status = status_pb2.Status(code=8, message="the queue is full")
+            self._status.details.add().Pack(error_details_pb2.ErrorInfo(reason="OVERLOADED"))
+            self._status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
 
     def _refuse(self, context: grpc.ServicerContext) -> None:
         self.calls += 1
         if self.calls <= self._refusals:
-            status = status_pb2.Status(code=8, message="the queue is full")
-            status.details.add().Pack(error_details_pb2.ErrorInfo(reason="OVERLOADED"))
-            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=self._delay))
             context.set_trailing_metadata(
-                (("grpc-status-details-bin", status.SerializeToString()),)
+                (("grpc-status-details-bin", self._status.SerializeToString()),)
             )
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, status.message)
+            context.abort(self._code, self._status.message)
 
     def Embed(self, request: Any, context: grpc.ServicerContext) -> embedding_pb2.EmbedResponse:  # noqa: N802
         self._refuse(context)

@@ -151,6 +151,22 @@ def test_a_stream_that_was_refused_for_load_comes_back(stream_by: Stream) -> Non
 
 
 @both
+@pytest.mark.parametrize(("most", "calls"), [(2, 5), (1, 1)])
+def test_a_drain_is_waited_for_more_often_than_there_are_attempts(
+    most: int, calls: int, stream_by: Stream
+) -> None:
+    service = Refusing(4, None)
+    with serving(service) as port:
+        results = stream_by(f"127.0.0.1:{port}", [b"x"] * 10, {}, max_attempts=most)
+        if most == 1:
+            with pytest.raises(ServiceError, match="shutting down"):
+                next(results)
+        else:
+            assert [result.index for result in results] == list(range(10))
+    assert service.calls == calls
+
+
+@both
 def test_what_is_no_fault_of_the_connection_ends_the_stream(stream_by: Stream) -> None:
     service = Breaking(3, grpc.StatusCode.INVALID_ARGUMENT)
     with serving(service) as port, pytest.raises(ServiceError, match="broken"):

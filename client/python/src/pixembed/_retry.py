@@ -20,19 +20,24 @@ class Attempts:
     A call is tried again after UNAVAILABLE (and CANCELLED, with which gRPC itself ends calls when a
     server stops between two of its steps) with growing pauses, and wherever the server names a
     pause (RetryInfo), after that. Pauses are up to half longer, at random, so that refused callers
-    do not come back together.
+    do not come back together. A stream does not count the tries that met a server which is
+    draining: that ends by itself.
     """
 
     def __init__(self, most: int, timeout: float | None) -> None:
         self._most = most
         self._timeout = timeout
         self._made = 1
+        self._failed = 0
+        self._is_stream = False
         self._deadline = _deadline(timeout)
 
     def begin_anew(self) -> None:
         """For a stream, at its begin and with every result: the next failure is the first, and
         the time counts from there."""
         self._made = 1
+        self._failed = 0
+        self._is_stream = True
         self._deadline = None
 
     def left(self) -> float | None:
@@ -44,7 +49,9 @@ class Attempts:
         has not failed lately."""
         if self._deadline is None:
             self._deadline = _deadline(self._timeout)
-        self._made += 1
+        self._failed += 1
+        if not (self._is_stream and error.reason == "DRAINING" and self._most > 1):
+            self._made += 1
         if self._made > self._most:
             return None
         if error.retry_delay is not None and error.code in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
@@ -54,7 +61,7 @@ class Attempts:
         elif elsewhere:
             return 0.0
         else:
-            pause = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** (self._made - 2))
+            pause = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(self._failed - 1, 10))
         pause *= random.uniform(1.0, 1.5)
         left = self.left()
         return pause if left is None or pause < left else None

@@ -52,27 +52,74 @@ def _parser() -> argparse.ArgumentParser:
         help="a folder, a file, a glob, a tar shard, or a manifest as @FILE (.jsonl, .csv, or a "
         "path a line)",
     )
-    parser.add_argument("--output", required=True, type=pathlib.Path, help="folder of the parts")
-    parser.add_argument("--format", choices=("parquet", "arrow", "npy"), default="parquet")
-    parser.add_argument("--part-rows", type=_positive, help="images of a part; default 4096")
-    parser.add_argument("--extensions", default=",".join(EXTENSIONS), help="default: %(default)s")
+    add = parser.add_argument
+    add("--output", required=True, type=pathlib.Path, help="folder of the parts")
+    add(
+        "--format",
+        choices=("parquet", "arrow", "npy"),
+        default="parquet",
+        help="of the parts: parquet, arrow or npy (with the ids in .jsonl beside it); "
+        "default: %(default)s",
+    )
+    add("--part-rows", type=_positive, help="images of a part; default: 4096")
+    add(
+        "--extensions",
+        default=",".join(EXTENSIONS),
+        help="which files of a folder or a tar shard are images; default: %(default)s",
+    )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--address", default="localhost:50051", help="default: %(default)s")
+    where.add_argument(
+        "--address", default="localhost:50051", help="the server; default: %(default)s"
+    )
     where.add_argument(
         "--offline",
         metavar="MODEL_DIR",
         help="no server: one of its own on a private socket, for as long as the job lasts",
     )
-    parser.add_argument("--server-binary", default="pixembed-server", help="of --offline")
-    parser.add_argument("--model", default="", help="default: the server's first")
-    parser.add_argument("--pooling", default="mean")
-    parser.add_argument("--layers", type=_integers, default=[], help="as -2,-1")
-    parser.add_argument("--exif-orientation", choices=("ignore", "apply"), default="ignore")
-    parser.add_argument("--background", type=_integers, help="as 255,255,255")
-    parser.add_argument("--normalize", action="store_true")
-    parser.add_argument("--dimensions", type=int, default=0)
-    parser.add_argument("--lane", choices=("online", "bulk"), default="bulk")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add(
+        "--server-binary",
+        default="pixembed-server",
+        help="the program of --offline; default: %(default)s",
+    )
+    add("--model", default="", help="name of the model; default: the server's first")
+    add(
+        "--pooling",
+        default="mean",
+        help="mean, cls, max or masked_mean: how the tokens become one vector; "
+        "default: %(default)s",
+    )
+    add(
+        "--layers",
+        type=_integers,
+        default=[],
+        help="which hidden states are pooled, as -2,-1; default: last_hidden_state",
+    )
+    add(
+        "--exif-orientation",
+        choices=("ignore", "apply"),
+        default="ignore",
+        help="apply turns images upright as their EXIF data say; default: %(default)s",
+    )
+    add(
+        "--background",
+        type=_integers,
+        help="red, green and blue behind transparent pixels, as 255,255,255; default: alpha is "
+        "dropped",
+    )
+    add("--normalize", action="store_true", help="scale each vector to length 1")
+    add(
+        "--dimensions",
+        type=int,
+        default=0,
+        help="keep the first so many dimensions, 0 keeps all; default: %(default)s",
+    )
+    add(
+        "--lane",
+        choices=("online", "bulk"),
+        default="bulk",
+        help="online does not let online traffic go first; default: %(default)s",
+    )
+    add("--quiet", action="store_true", help="no progress")
     return parser
 
 

@@ -40,51 +40,67 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "file", type=pathlib.Path, metavar="FILE", help="a Parquet file, or a folder of them"
     )
-    parser.add_argument("--output", required=True, type=pathlib.Path, help="the page, as map.html")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--output", required=True, type=pathlib.Path, help="the page, as map.html")
+    add(
         "--against",
         type=pathlib.Path,
         metavar="FILE",
-        help="another one, of the same fingerprint: how FILE differs from it",
+        help="another file or folder, of the same fingerprint: how FILE differs from it",
     )
-    parser.add_argument("--id-column", default="id", help="default: %(default)s")
-    parser.add_argument("--vector-column", default="vector", help="default: %(default)s")
-    parser.add_argument(
+    add("--id-column", default="id", help="for files of others; default: %(default)s")
+    add(
+        "--vector-column",
+        default="vector",
+        help="for files of others: lists of numbers of one length; default: %(default)s",
+    )
+    add(
         "--root",
         type=pathlib.Path,
         help="folder that the ids are relative to; no image outside of it is read. Default: ids "
-        "are paths as they stand",
+        "are paths as they stand, in tar shards too",
     )
-    parser.add_argument(
-        "--thumbnails", type=_not_negative, default=2000, help="at most; default: %(default)s"
+    add(
+        "--thumbnails",
+        type=_not_negative,
+        default=2000,
+        help="the most images that get one: what is listed first, then others, evenly. Images that "
+        "are missing have none; default: %(default)s",
     )
-    parser.add_argument(
-        "--thumbnail-size", type=_pixels, default=96, help="pixels a side; default: %(default)s"
-    )
-    parser.add_argument(
+    add("--thumbnail-size", type=_pixels, default=96, help="pixels a side; default: %(default)s")
+    add(
         "--duplicates-above",
         type=_between(-1, 1),
         default=options.duplicates_above,
-        help="cosine of near-duplicates; default: %(default)s",
+        help="cosine of near-duplicates. Models differ: look at the list, and raise it if it is "
+        "long; default: %(default)s",
     )
-    parser.add_argument(
+    add(
         "--outliers-above",
         type=_between(0, 1e6),
         default=options.outliers_above,
         help="deviations over the median distance to the neighbours; default: %(default)s",
     )
-    parser.add_argument(
-        "--neighbours", type=_neighbours, default=options.neighbours, help="default: %(default)s"
+    add(
+        "--neighbours",
+        type=_neighbours,
+        default=options.neighbours,
+        help="nearest neighbours of each row: what UMAP keeps near, and an outlier is far from; "
+        "default: %(default)s",
     )
-    parser.add_argument("--clusters", type=_positive, help="default: 10, fewer for few rows")
-    parser.add_argument(
+    add("--clusters", type=_positive, help="how many; default: 10, fewer for few rows")
+    add(
         "--listed",
         type=_not_negative,
         default=options.listed,
-        help="pairs and outliers in the lists, at most; default: %(default)s",
+        help="the longest that the lists of pairs and of outliers get, all are highlighted; "
+        "default: %(default)s",
     )
-    parser.add_argument(
-        "--seed", type=_not_negative, default=options.seed, help="default: %(default)s"
+    add(
+        "--seed",
+        type=_not_negative,
+        default=options.seed,
+        help="of the projection and the clusters; default: %(default)s",
     )
     return parser
 
