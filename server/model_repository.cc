@@ -130,6 +130,8 @@ void ModelRepository::Close() {
   for (Job& job : jobs) {
     job.kind == Kind::kList ? job.listed(rows) : job.done(ShuttingDown());
   }
+  std::unique_lock lock(mutex_);
+  answered_.wait(lock, [this] { return answering_ == 0; });
 }
 
 void ModelRepository::Run() {
@@ -137,28 +139,28 @@ void ModelRepository::Run() {
   for (;;) {
     work_.wait(lock, [this] { return closed_ || !jobs_.empty(); });
     if (closed_) return;
-    Job job = std::move(jobs_.front());
+    current_ = std::move(jobs_.front());
     jobs_.pop_front();
     busy_ = true;
-    if (job.kind != Kind::kList) answer_ = std::move(job.done);
+    const Kind kind = current_->kind;
+    const std::string name = current_->name;
     lock.unlock();
-    absl::Status status = RunJob(job);
+    absl::Status status = RunJob(kind, name);
     lock.lock();
     busy_ = false;  // first, so that who hears the answer finds it so
-    std::vector<Row> rows = Rows();
     lock.unlock();
-    job.kind == Kind::kList ? job.listed(std::move(rows)) : Answer(std::move(status));
+    Answer(std::move(status));
     lock.lock();
   }
 }
 
-absl::Status ModelRepository::RunJob(const Job& job) {
+absl::Status ModelRepository::RunJob(Kind kind, const std::string& name) {
   ReadNames();
-  switch (job.kind) {
+  switch (kind) {
     case Kind::kLoad:
-      return LoadNow(job.name);
+      return LoadNow(name);
     case Kind::kUnload:
-      return UnloadNow(job.name);
+      return UnloadNow(name);
     case Kind::kList:
       break;
   }
@@ -166,12 +168,19 @@ absl::Status ModelRepository::RunJob(const Job& job) {
 }
 
 void ModelRepository::Answer(absl::Status status) {
-  std::optional<Done> done;
+  std::unique_lock lock(mutex_);
+  if (!current_.has_value()) return;
   {
-    const std::lock_guard lock(mutex_);
-    done.swap(answer_);
+    Job job = *std::move(current_);
+    current_.reset();
+    std::vector<Row> rows = Rows();
+    ++answering_;
+    lock.unlock();
+    job.kind == Kind::kList ? job.listed(std::move(rows)) : job.done(std::move(status));
   }
-  if (done.has_value()) (*done)(std::move(status));
+  lock.lock();
+  --answering_;
+  answered_.notify_all();
 }
 
 absl::Status ModelRepository::LoadNow(const std::string& name) {

@@ -97,7 +97,8 @@ class ModelRepository {
   void Index(Listed listed);
 
   // What waits, and what is under way, is answered with DRAINING, and nothing is begun any more.
-  // Does not wait. Idempotent.
+  // Waits for no load; when it returns, none of these is called any more on the repository's
+  // thread. Idempotent.
   void Close();
 
  private:
@@ -118,11 +119,12 @@ class ModelRepository {
   void Enqueue(Job job);
   void Run();
   // These on the repository's thread.
-  absl::Status RunJob(const Job& job);
+  absl::Status RunJob(Kind kind, const std::string& name);
   absl::Status LoadNow(const std::string& name);
   absl::Status UnloadNow(const std::string& name);
   void ReadNames();
   void Retire(Entry old);
+  // Answers the job under way, unless that has been done. On any thread.
   void Answer(absl::Status status);
 
   // These REQUIRE mutex_ held.
@@ -143,12 +145,14 @@ class ModelRepository {
 
   mutable std::mutex mutex_;
   std::condition_variable work_;
+  std::condition_variable answered_;
   // All below are guarded by mutex_.
   std::vector<Entry> entries_;  // in the order of the index
   std::shared_ptr<const ServedModels> served_;
   std::deque<Job> jobs_;
   bool busy_ = false;           // a job is under way
-  std::optional<Done> answer_;  // of the job under way, until it is answered
+  std::optional<Job> current_;  // the job under way, until it is answered
+  int answering_ = 0;           // calls of `done` and `listed` under way
   bool closed_ = false;
 
   std::jthread thread_;  // last: it uses all of the above
