@@ -37,8 +37,9 @@ using Handler = std::function<Task(Call&)>;
 struct Method {
   const char* name;
   Handler handler;
-  // Whether it is answered at once, from memory. Such a method is served whatever the number of
-  // calls, and few of its calls are expected at a time.
+  // Whether it is answered at once, from memory, or bounds by itself how many of its calls wait.
+  // Such a method is served whatever the number of calls, and few of its calls are expected at a
+  // time.
   bool brief = false;
 };
 

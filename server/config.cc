@@ -38,7 +38,18 @@ using Strings = std::vector<std::string>;
 
 ABSL_FLAG(Strings, model, {},
           "Model directory in Hugging Face's layout, as NAME=DIRECTORY or DIRECTORY (the name is "
-          "then its last component). May repeat; the first is the default model");
+          "then its last component). May repeat; the first is the default model. Required, unless "
+          "--model_repository is given");
+ABSL_FLAG(std::string, model_repository, "",
+          "Directory whose subdirectories are model directories, each under its own name. They are "
+          "loaded where --load_model says so, or by --model_control. Empty: there is none");
+ABSL_FLAG(Strings, load_model, {},
+          "Name of a model of --model_repository that is loaded at start, as those of --model are; "
+          "* is all of them. May repeat");
+ABSL_FLAG(std::string, model_control, "none",
+          "Whether models are loaded, reloaded and unloaded while the server runs, by Triton's "
+          "RepositoryModelLoad and RepositoryModelUnload: none, or explicit, for whoever reaches "
+          "the port. Names are those of --model and --model_repository");
 ABSL_FLAG(Strings, listen, {"127.0.0.1:50051"},
           "Address to listen on: host:port, [IPv6]:port, or unix:path. May repeat. Port 0 takes a "
           "free port");
@@ -118,6 +129,9 @@ namespace {
 // In the order of the documentation.
 constexpr std::array kFlags = {
     "model",
+    "model_repository",
+    "load_model",
+    "model_control",
     "listen",
     "http_listen",
     "http_timeout",
@@ -354,8 +368,30 @@ absl::StatusOr<std::vector<ModelSource>> ReadModels() {
     }
     models.push_back(*std::move(model));
   }
-  if (models.empty()) return Invalid("--model is missing: the directory of the model to serve");
   return models;
+}
+
+absl::StatusOr<bool> ReadModelControl() {
+  const std::string text = absl::GetFlag(FLAGS_model_control);
+  if (text == "none") return false;
+  if (text == "explicit") return true;
+  return Invalid(absl::StrCat("--model_control is \"", text, "\"; possible are none and explicit"));
+}
+
+// Whether there is, or can be, something to serve.
+absl::Status CheckModelsToServe(bool any_model, bool control) {
+  const bool repository = !absl::GetFlag(FLAGS_model_repository).empty();
+  const bool loads = !absl::GetFlag(FLAGS_load_model).empty();
+  if (loads && !repository) {
+    return Invalid("--load_model names models of --model_repository, which is missing");
+  }
+  if (any_model || loads || (repository && control)) return absl::OkStatus();
+  if (repository) {
+    return Invalid(
+        "nothing of --model_repository would be served: --load_model loads models at start, "
+        "--model_control=explicit while the server runs");
+  }
+  return Invalid("--model is missing: the directory of the model to serve");
 }
 
 // The value that a flag names. `name` gives the name of each.
@@ -419,6 +455,8 @@ EngineOptions ReadEngineOptions() {
       .max_queued_bytes = absl::GetFlag(FLAGS_max_queued_bytes).bytes,
       .max_decoded_bytes = absl::GetFlag(FLAGS_max_decoded_bytes).bytes,
       .warm_up_batch_sizes = {},
+      .devices = {},
+      .deterministic = absl::GetFlag(FLAGS_deterministic),
   };
 }
 
@@ -434,6 +472,7 @@ ServerOptions ReadServerOptions() {
       .max_receive_bytes = absl::GetFlag(FLAGS_max_receive_bytes).bytes,
       .http_listen = absl::GetFlag(FLAGS_http_listen),
       .http_timeout = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_http_timeout)),
+      .model_control = std::nullopt,
   };
 }
 
@@ -443,6 +482,11 @@ absl::StatusOr<ServerConfig> ReadConfig() {
   if (absl::GetFlag(FLAGS_listen).empty()) return Invalid("--listen is empty");
   absl::StatusOr<std::vector<ModelSource>> models = ReadModels();
   if (!models.ok()) return models.status();
+  const absl::StatusOr<bool> control = ReadModelControl();
+  if (!control.ok()) return control.status();
+  if (absl::Status status = CheckModelsToServe(!models->empty(), *control); !status.ok()) {
+    return status;
+  }
   const absl::StatusOr<Backend> backend = ReadBackend();
   if (!backend.ok()) return backend.status();
   const absl::StatusOr<VerifyMode> verify = ReadVerifyMode();
@@ -453,6 +497,9 @@ absl::StatusOr<ServerConfig> ReadConfig() {
   if (!precision.ok()) return precision.status();
   ServerConfig config{
       .models = *std::move(models),
+      .model_repository = absl::GetFlag(FLAGS_model_repository),
+      .load_models = absl::GetFlag(FLAGS_load_model),
+      .model_control = *control,
       .device = absl::GetFlag(FLAGS_device),
       .backend = *backend,
       .verify = *verify,
@@ -473,8 +520,7 @@ absl::StatusOr<ServerConfig> ReadConfig() {
 
 std::string DefaultOf(std::string_view flag) {
   std::string value = Flag(flag).DefaultValue();
-  if (!value.empty()) return value;
-  return flag == "model" ? "(required)" : "(none)";  // the only one that must be given
+  return value.empty() ? "(none)" : value;
 }
 
 }  // namespace

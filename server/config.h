@@ -12,18 +12,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/model_directories.h"
 #include "server/server.h"
 #include "src/engine/engine.h"
 #include "src/image/image.h"
 #include "src/model/model.h"
 
 namespace pixembed {
-
-// A model directory and the name that it is served under.
-struct ModelSource {
-  std::string name;
-  std::filesystem::path directory;
-};
 
 // What is done with the golden file of a model directory before the server is ready.
 enum class VerifyMode {
@@ -35,8 +30,14 @@ enum class VerifyMode {
 
 // All that the server is told from outside.
 struct ServerConfig {
-  std::vector<ModelSource> models;  // not empty; names differ
-  std::string device;               // for ResolveDevices
+  std::vector<ModelSource> models;         // names differ
+  std::filesystem::path model_repository;  // empty: there is none
+  // Names of the repository that are loaded at start; "*": all.
+  std::vector<std::string> load_models;
+  // Whether models are loaded and unloaded while the server runs. Otherwise `models` or
+  // `load_models` is not empty.
+  bool model_control = false;
+  std::string device;  // for ResolveDevices
   Backend backend = Backend::kTorchvision;
   VerifyMode verify = VerifyMode::kEnforce;
   bool deterministic = false;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -191,7 +192,7 @@ absl::Status CheckFingerprint(const std::string& expected, const EmbedPlan& plan
   if (expected.empty() || expected == actual) return absl::OkStatus();
   absl::Status status =
       MakeError(Reason::kFingerprintMismatch,
-                absl::StrCat("model \"", plan.model->name(), "\" has fingerprint ", actual,
+                absl::StrCat("model \"", plan.description->name(), "\" has fingerprint ", actual,
                              " for these options; options.expected_fingerprint is ", expected));
   status = WithMetadata(std::move(status), "expected", expected);
   return WithMetadata(std::move(status), "actual", actual);
@@ -218,7 +219,7 @@ void SetEmbedding(const Embedding& embedding, bool packed, v1::Embedding& result
 
 absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string& model,
                                    const v1::EmbedOptions& options, Lane default_lane) {
-  const absl::StatusOr<const ServedModel*> served = models.Find(model);
+  const absl::StatusOr<std::shared_ptr<const ServedModel>> served = models.Find(model);
   if (!served.ok()) return served.status();
   const absl::StatusOr<OutputSpec> output = ReadOutput(options, (*served)->model().info());
   if (!output.ok()) return output.status();
@@ -228,6 +229,7 @@ absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string
   if (!lane.ok()) return lane.status();
   if (absl::Status status = (*served)->model().CheckOutput(*output); !status.ok()) return status;
   EmbedPlan plan{.model = *served,
+                 .description = (*served)->description(),
                  .policy = *policy,
                  .output = *output,
                  .lane = *lane,
@@ -238,6 +240,11 @@ absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string
     return status;
   }
   return plan;
+}
+
+absl::Status SubmitPlan(Engine& engine, EmbedPlan& plan, std::vector<Item> items) {
+  const std::shared_ptr<const ServedModel> model = std::move(plan.model);
+  return engine.Submit(model->index(), std::move(items));
 }
 
 absl::Status CheckImageCount(std::size_t images, const RequestLimits& limits) {

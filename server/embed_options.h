@@ -4,7 +4,9 @@
 
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,7 +20,9 @@ namespace pixembed {
 
 // How the images of a call are answered.
 struct EmbedPlan {
-  const ServedModel* model = nullptr;
+  // To be let go of (SubmitPlan) when the images are submitted: an unload waits for it.
+  std::shared_ptr<const ServedModel> model;
+  std::shared_ptr<const v1::Model> description;  // the model's
   DecodePolicy policy;
   OutputSpec output;
   Lane lane = Lane::kOnline;
@@ -32,6 +36,9 @@ struct EmbedPlan {
 // range, and all that Model::CheckOutput refuses); FINGERPRINT_MISMATCH with both fingerprints.
 absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string& model,
                                    const v1::EmbedOptions& options, Lane default_lane);
+
+// Engine::Submit for the model of `plan`, which lets go of it.
+absl::Status SubmitPlan(Engine& engine, EmbedPlan& plan, std::vector<Item> items);
 
 // Whether a request may hold so many images. Errors: EMPTY_REQUEST; TOO_MANY_IMAGES with both
 // numbers and the flag.

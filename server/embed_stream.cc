@@ -18,8 +18,8 @@
 #include "server/embed_options.h"
 #include "server/image_stream.h"
 #include "server/message.h"
+#include "server/model_repository.h"
 #include "server/outbox.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 #include "src/error/error.h"
 
@@ -27,7 +27,7 @@ namespace pixembed {
 
 using google::protobuf::util::MessageDifferencer;
 
-EmbedStream::EmbedStream(Call& call, Engine& engine, const ServedModels& models,
+EmbedStream::EmbedStream(Call& call, Engine& engine, const ModelRepository& models,
                          const RequestLimits& limits, std::size_t window, std::stop_token draining)
     : ImageStream(call, engine, window, std::move(draining)), models_(models), limits_(limits) {}
 
@@ -40,15 +40,19 @@ Task EmbedStream::Admit(grpc::ByteBuffer& bytes, absl::Status& failure) {
   if (failure.ok()) failure = CheckPlan(*request);
   if (!failure.ok()) co_return;
   if (size > limits_.max_message_bytes) {
+    plan_->model.reset();
     FailImages(*request, MessageTooLarge(size, limits_.max_message_bytes));
     co_return;
   }
   const auto count = static_cast<std::size_t>(request->images_size());
-  if (count == 0) co_return;
+  if (count == 0) {
+    plan_->model.reset();
+    co_return;
+  }
   std::vector<Item> items = MakeItems(call(), request, *plan_, outbox(), next_index_);
   next_index_ += count;
   AddInFlight(count);
-  co_await SubmitWhenRoom(plan_->model->index(), std::move(items), failure);
+  co_await SubmitWhenRoom(std::move(plan_->model), std::move(items), failure);
   if (!failure.ok()) RemoveInFlight(count);  // none of them will arrive
 }
 
@@ -58,13 +62,8 @@ absl::Status EmbedStream::CheckPlan(const v1::EmbedRequest& request) {
     if (absl::Status status = CheckImageCount(images, limits_); !status.ok()) return status;
   }
   if (!plan_.has_value()) {
-    absl::StatusOr<EmbedPlan> plan =
-        MakePlan(models_, request.model(), request.options(), Lane::kBulk);
-    if (!plan.ok()) return plan.status();
-    plan_ = *plan;
     model_ = request.model();
     options_ = request.options();
-    return absl::OkStatus();
   }
   if (!request.model().empty() && request.model() != model_) {
     return MakeError(Reason::kInvalidOption,
@@ -76,6 +75,16 @@ absl::Status EmbedStream::CheckPlan(const v1::EmbedRequest& request) {
     return MakeError(Reason::kInvalidOption,
                      "a later request of the stream has other options than the first one");
   }
+  absl::StatusOr<EmbedPlan> plan = MakePlan(*models_.served(), model_, options_, Lane::kBulk);
+  if (!plan.ok()) return plan.status();
+  if (plan_.has_value() && plan->fingerprint != plan_->fingerprint) {
+    return MakeError(Reason::kFingerprintMismatch,
+                     absl::StrCat("model \"", plan->description->name(),
+                                  "\" was reloaded and has another fingerprint, ",
+                                  plan->fingerprint, " instead of ", plan_->fingerprint,
+                                  "; images without a result were not accepted"));
+  }
+  plan_ = *std::move(plan);
   return absl::OkStatus();
 }
 

@@ -26,10 +26,11 @@
 
 namespace pixembed {
 
-EmbeddingService::EmbeddingService(Engine& engine, ServedModels models, const RequestLimits& limits,
-                                   std::size_t stream_window, std::stop_token draining)
+EmbeddingService::EmbeddingService(Engine& engine, const ModelRepository& models,
+                                   const RequestLimits& limits, std::size_t stream_window,
+                                   std::stop_token draining)
     : engine_(engine),
-      models_(std::move(models)),
+      models_(models),
       limits_(limits),
       stream_window_(stream_window),
       draining_(std::move(draining)) {}
@@ -53,7 +54,7 @@ absl::StatusOr<EmbedPlan> EmbeddingService::ReadRequest(grpc::ByteBuffer& bytes,
   if (absl::Status status = ParseMessage(bytes, limits_.max_message_bytes, request); !status.ok()) {
     return status;
   }
-  return MakePlan(models_, request.model(), request.options(), Lane::kOnline);
+  return MakePlan(*models_.served(), request.model(), request.options(), Lane::kOnline);
 }
 
 absl::StatusOr<EmbeddingService::Admitted> EmbeddingService::Admit(const Call& call, Order order,
@@ -68,12 +69,11 @@ absl::StatusOr<EmbeddingService::Admitted> EmbeddingService::Admit(const Call& c
   const auto images = static_cast<std::size_t>(request->images_size());
   if (absl::Status status = CheckImageCount(images, limits_); !status.ok()) return status;
   auto outbox = std::make_shared<Outbox>(call.queue());
-  if (absl::Status status =
-          engine_.Submit(plan->model->index(), MakeItems(call, request, *plan, outbox, 0));
+  if (absl::Status status = SubmitPlan(engine_, *plan, MakeItems(call, request, *plan, outbox, 0));
       !status.ok()) {
     return status;
   }
-  return Admitted{.plan = *plan, .outbox = std::move(outbox), .images = images};
+  return Admitted{.plan = *std::move(plan), .outbox = std::move(outbox), .images = images};
 }
 
 Task EmbeddingService::Fail(Call& call, absl::Status failure) {
@@ -91,7 +91,7 @@ Task EmbeddingService::Embed(Call& call) {
     co_return;
   }
   v1::EmbedResponse response;
-  response.set_model(admitted->plan.model->name());
+  response.set_model(admitted->plan.description->name());
   response.set_fingerprint(admitted->plan.fingerprint);
   for (std::size_t i = 0; i < admitted->images; ++i) response.add_results()->set_index(i);
   for (std::size_t left = admitted->images; left > 0;) {
@@ -151,7 +151,10 @@ Task EmbeddingService::ListModels(Call& call) {
     co_return;
   }
   v1::ListModelsResponse response;
-  for (const ServedModel& model : models_.all()) *response.add_models() = model.description();
+  {
+    const std::shared_ptr<const ServedModels> served = models_.served();
+    for (const auto& model : served->all()) *response.add_models() = *model->description();
+  }
   const grpc::ByteBuffer message = SerializeMessage(response);
   co_await call.WriteAndFinish(message);
 }
@@ -163,13 +166,17 @@ Task EmbeddingService::GetModel(Call& call) {
   absl::Status status =
       received ? ParseMessage(bytes, limits_.max_message_bytes, request) : NoMessage();
   if (status.ok()) {
-    const absl::StatusOr<const ServedModel*> model = models_.Find(request.name());
-    if (model.ok()) {
-      const grpc::ByteBuffer message = SerializeMessage((*model)->description());
+    std::shared_ptr<const v1::Model> description;  // and no more: the client may read slowly
+    {
+      const auto model = models_.served()->Find(request.name());
+      if (model.ok()) description = (*model)->description();
+      status = model.status();
+    }
+    if (description != nullptr) {
+      const grpc::ByteBuffer message = SerializeMessage(*description);
       co_await call.WriteAndFinish(message);
       co_return;
     }
-    status = model.status();
   }
   co_await Fail(call, status);
 }
@@ -185,7 +192,7 @@ absl::StatusOr<EmbeddingService::Explaining> EmbeddingService::Explain(const Cal
                            {.bytes = std::as_bytes(std::span(request->data())), .owner = request},
                            *plan, outbox, /*index=*/0, /*id=*/""));
   items.front().describe = true;
-  if (absl::Status status = engine_.Submit(plan->model->index(), std::move(items)); !status.ok()) {
+  if (absl::Status status = SubmitPlan(engine_, *plan, std::move(items)); !status.ok()) {
     return status;
   }
   return Explaining{*std::move(plan), outbox};

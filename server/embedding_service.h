@@ -14,6 +14,7 @@
 #include "pixembed/v1/embedding.pb.h"
 #include "server/call.h"
 #include "server/embed_options.h"
+#include "server/model_repository.h"
 #include "server/outbox.h"
 #include "server/served_model.h"
 #include "src/engine/engine.h"
@@ -25,7 +26,8 @@ class EmbeddingService {
  public:
   // `stream_window`: images that a stream may have in flight. When `draining` is requested, streams
   // stop reading, finish what was accepted and end.
-  EmbeddingService(Engine& engine, ServedModels models, const RequestLimits& limits,
+  // The engine and the models outlive the service.
+  EmbeddingService(Engine& engine, const ModelRepository& models, const RequestLimits& limits,
                    std::size_t stream_window, std::stop_token draining);
 
   // One for each method of the service.
@@ -62,7 +64,7 @@ class EmbeddingService {
   Task Fail(Call& call, absl::Status failure);
 
   Engine& engine_;
-  const ServedModels models_;
+  const ModelRepository& models_;
   const RequestLimits limits_;
   const std::size_t stream_window_;
   const std::stop_token draining_;

@@ -5,14 +5,13 @@
 
 #include "pixembed/v1/embedding.pb.h"
 #include "server/embed_options.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 #include "src/image/image.h"
 
 namespace pixembed {
 
 v1::ImageExplanation ToExplanation(const Outcome& outcome, const EmbedPlan& plan) {
-  const v1::Model& model = plan.model->description();
+  const v1::Model& model = *plan.description;
   const ImageDescription& image = outcome.description.value();
   v1::ImageExplanation result;
   result.set_model(model.name());

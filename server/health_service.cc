@@ -47,14 +47,28 @@ absl::StatusOr<std::string> ReadName(bool received, grpc::ByteBuffer& bytes) {
 
 HealthService::HealthService(const std::vector<std::string>& names, std::stop_token closing)
     : closing_(std::move(closing)) {
-  for (const std::string& name : names) statuses_[name] = HealthCheckResponse::NOT_SERVING;
+  for (const std::string& name : names) up_[name] = true;
 }
 
-void HealthService::SetAll(bool serving) {
+void HealthService::Set(const std::string& name, bool up) {
   const std::lock_guard lock(mutex_);
-  for (auto& [name, status] : statuses_) {
-    status = serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
-  }
+  up_[name] = up;
+  WakeWatches();
+}
+
+void HealthService::Serve() {
+  const std::lock_guard lock(mutex_);
+  serving_ = true;
+  WakeWatches();
+}
+
+void HealthService::Drain() {
+  const std::lock_guard lock(mutex_);
+  serving_ = false;
+  WakeWatches();
+}
+
+void HealthService::WakeWatches() const {
   for (const std::shared_ptr<Event>& watch : watches_) watch->Set();
 }
 
@@ -65,9 +79,10 @@ std::vector<Method> HealthService::Methods() {
 
 std::optional<HealthService::Status> HealthService::Find(const std::string& name) const {
   const std::lock_guard lock(mutex_);
-  const auto found = statuses_.find(name);
-  if (found == statuses_.end()) return std::nullopt;
-  return found->second;
+  const auto found = up_.find(name);
+  if (found == up_.end()) return std::nullopt;
+  return serving_ && found->second ? HealthCheckResponse::SERVING
+                                   : HealthCheckResponse::NOT_SERVING;
 }
 
 Task HealthService::Check(Call& call) const {

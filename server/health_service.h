@@ -18,16 +18,21 @@
 
 namespace pixembed {
 
-// A status per name: "" (the server), service names, model names. Thread-safe.
+// A status per name: "" (the server), service names, model names. Every name is NOT_SERVING before
+// Serve and after Drain. Thread-safe.
 class HealthService {
  public:
   using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
 
-  // Every name starts as NOT_SERVING. When `closing` is requested, watches end with UNAVAILABLE.
+  // `names` are up. When `closing` is requested, watches end with UNAVAILABLE.
   HealthService(const std::vector<std::string>& names, std::stop_token closing);
 
-  // Sets every name, and tells the watches.
-  void SetAll(bool serving);
+  // Whether a name, which may be new, is up. It and the next two tell the watches.
+  void Set(const std::string& name, bool up);
+  // The names that are up are SERVING from now on; once.
+  void Serve();
+  // For good.
+  void Drain();
 
   // Of a name, if it is known.
   std::optional<Status> Find(const std::string& name) const;
@@ -36,13 +41,16 @@ class HealthService {
   std::vector<Method> Methods();
 
  private:
+  void WakeWatches() const;  // REQUIRES: mutex_ is held
   Task Check(Call& call) const;
   Task Watch(Call& call);
 
   const std::stop_token closing_;
   mutable std::mutex mutex_;
-  std::map<std::string, Status> statuses_;    // guarded by mutex_; the names never change
-  std::set<std::shared_ptr<Event>> watches_;  // guarded by mutex_
+  // All below are guarded by mutex_.
+  bool serving_ = false;
+  std::map<std::string, bool> up_;
+  std::set<std::shared_ptr<Event>> watches_;
 };
 
 }  // namespace pixembed

@@ -48,9 +48,9 @@ HttpResponse NoContent(bool good) {
 // {"object": "list", "data": [{"id", "object": "model", ...}]}, as OpenAI has it.
 HttpResponse ListModels(const ServedModels& models, bool /*ready*/) {
   std::vector<std::string> rows;
-  for (const ServedModel& model : models.all()) {
+  for (const auto& model : models.all()) {
     // Names are letters, digits, '.', '_' and '-': nothing to escape.
-    rows.push_back(absl::StrCat(R"({"id":")", model.name(),
+    rows.push_back(absl::StrCat(R"({"id":")", model->name(),
                                 R"(","object":"model","created":0,"owned_by":"pixembed"})"));
   }
   return {.body = absl::StrCat(R"({"object":"list","data":[)", absl::StrJoin(rows, ","), "]}")};
@@ -59,7 +59,7 @@ HttpResponse ListModels(const ServedModels& models, bool /*ready*/) {
 // pixembed.v1.ListModelsResponse in protobuf's JSON.
 HttpResponse Meta(const ServedModels& models, bool /*ready*/) {
   v1::ListModelsResponse response;
-  for (const ServedModel& model : models.all()) *response.add_models() = model.description();
+  for (const auto& model : models.all()) *response.add_models() = *model->description();
   HttpResponse meta;
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
@@ -120,12 +120,13 @@ struct HttpBridge::Gathering {
   std::atomic<std::size_t> left;
 };
 
-HttpBridge::HttpBridge(Engine& engine, ServedModels models, HttpBridgeOptions options)
-    : engine_(engine), models_(std::move(models)), options_(std::move(options)) {}
+HttpBridge::HttpBridge(Engine& engine, const ModelRepository& models, HttpBridgeOptions options)
+    : engine_(engine), models_(models), options_(std::move(options)) {}
 
-absl::StatusOr<std::unique_ptr<HttpBridge>> HttpBridge::Start(Engine& engine, ServedModels models,
+absl::StatusOr<std::unique_ptr<HttpBridge>> HttpBridge::Start(Engine& engine,
+                                                              const ModelRepository& models,
                                                               HttpBridgeOptions options) {
-  std::unique_ptr<HttpBridge> bridge(new HttpBridge(engine, std::move(models), std::move(options)));
+  std::unique_ptr<HttpBridge> bridge(new HttpBridge(engine, models, std::move(options)));
   HttpBridge* const self = bridge.get();
   const HttpBridgeOptions& set = self->options_;
   auto server = HttpServer::Start({.listen = set.listen,
@@ -152,7 +153,7 @@ void HttpBridge::Handle(HttpRequest request, HttpReply reply) {
   if (format != nullptr && request.method == "POST") {
     Embed(*format, std::move(request), std::move(reply));
   } else if (get != nullptr && reads) {
-    reply([get, this] { return get->answer(models_, ready_); });
+    reply([get, this] { return get->answer(*models_.served(), ready_); });
   } else {
     const char* const allowed = format != nullptr ? "POST" : get != nullptr ? "GET, HEAD" : "";
     reply([response = NoRoute(request, allowed)] { return response; });
@@ -165,13 +166,16 @@ void HttpBridge::Embed(const HttpFormat& format, HttpRequest request, HttpReply 
   };
   absl::StatusOr<HttpEmbedCall> call = format.read(request);
   if (!call.ok()) return refuse(reply, call.status());
-  absl::StatusOr<EmbedPlan> plan = MakePlan(models_, call->model, call->options, Lane::kOnline);
+  absl::StatusOr<EmbedPlan> plan =
+      MakePlan(*models_.served(), call->model, call->options, Lane::kOnline);
   if (!plan.ok()) return refuse(reply, plan.status());
   const std::size_t images = call->images.size();
   if (absl::Status status = CheckImageCount(images, options_.limits); !status.ok()) {
     return refuse(reply, std::move(status));
   }
 
+  // The answer has no need of it, and may be read slowly.
+  const std::shared_ptr<const ServedModel> model = std::move(plan->model);
   const auto gathering =
       std::make_shared<Gathering>(format, *std::move(call), *std::move(plan), std::move(reply));
   const TimePoint deadline = Clock::now() + options_.timeout;
@@ -195,8 +199,7 @@ void HttpBridge::Embed(const HttpFormat& format, HttpRequest request, HttpReply 
                        });
                      }});
   }
-  const std::size_t model = gathering->plan.model->index();
-  if (absl::Status status = engine_.Submit(model, std::move(items)); !status.ok()) {
+  if (absl::Status status = engine_.Submit(model->index(), std::move(items)); !status.ok()) {
     refuse(gathering->reply, std::move(status));
   }
 }

@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "server/http_formats.h"
 #include "server/http_server.h"
+#include "server/model_repository.h"
 #include "server/served_model.h"
 #include "src/engine/engine.h"
 
@@ -44,8 +45,10 @@ struct HttpBridgeOptions {
 // Thread-safe.
 class HttpBridge {
  public:
-  // Listens and serves. The engine outlives the bridge. Errors: those of HttpServer::Start.
-  static absl::StatusOr<std::unique_ptr<HttpBridge>> Start(Engine& engine, ServedModels models,
+  // Listens and serves. The engine and the models outlive the bridge. Errors: those of
+  // HttpServer::Start.
+  static absl::StatusOr<std::unique_ptr<HttpBridge>> Start(Engine& engine,
+                                                           const ModelRepository& models,
                                                            HttpBridgeOptions options);
   HttpBridge(const HttpBridge&) = delete;
   HttpBridge& operator=(const HttpBridge&) = delete;
@@ -63,13 +66,13 @@ class HttpBridge {
  private:
   struct Gathering;
 
-  HttpBridge(Engine& engine, ServedModels models, HttpBridgeOptions options);
+  HttpBridge(Engine& engine, const ModelRepository& models, HttpBridgeOptions options);
 
   void Handle(HttpRequest request, HttpReply reply);
   void Embed(const HttpFormat& format, HttpRequest request, HttpReply reply);
 
   Engine& engine_;
-  const ServedModels models_;
+  const ModelRepository& models_;
   const HttpBridgeOptions options_;
   std::atomic<bool> ready_ = true;
   std::unique_ptr<HttpServer> server_;

@@ -257,7 +257,7 @@ HttpResponse AnswerOpenAi(const HttpEmbedAnswer& answer) {
   }
   return Respond({{"object", "list"},
                   {"data", std::move(data)},
-                  {"model", answer.plan.model->name()},
+                  {"model", answer.plan.description->name()},
                   {"fingerprint", answer.plan.fingerprint},
                   {"usage", {{"prompt_tokens", 0}, {"total_tokens", 0}}}});
 }
@@ -328,7 +328,7 @@ HttpResponse AnswerOwn(const HttpEmbedAnswer& answer) {
     }
     results.push_back(std::move(result));
   }
-  return Respond({{"model", answer.plan.model->name()},
+  return Respond({{"model", answer.plan.description->name()},
                   {"fingerprint", answer.plan.fingerprint},
                   {"results", std::move(results)}});
 }

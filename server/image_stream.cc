@@ -94,15 +94,16 @@ Task ImageStream::ReadAll() {
   shared_->outbox->Wake();
 }
 
-Task ImageStream::SubmitWhenRoom(std::size_t model, std::vector<Item> items,
+Task ImageStream::SubmitWhenRoom(std::shared_ptr<const ServedModel> model, std::vector<Item> items,
                                  absl::Status& admission) {
-  engine_.SubmitWhenRoom(model, std::move(items), [shared = shared_](absl::Status status) {
+  engine_.SubmitWhenRoom(model->index(), std::move(items), [shared = shared_](absl::Status status) {
     {
       const std::lock_guard lock(shared->mutex);
       shared->admission = std::move(status);
     }
     shared->admitted.Set();
   });
+  model.reset();
   co_await shared_->admitted.Wait();
   const std::lock_guard lock(shared_->mutex);
   admission = *std::exchange(shared_->admission, std::nullopt);

@@ -14,6 +14,7 @@
 #include "google/protobuf/message.h"
 #include "server/call.h"
 #include "server/outbox.h"
+#include "server/served_model.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {
@@ -55,7 +56,9 @@ class ImageStream {
   void RemoveInFlight(std::size_t images);
 
   // As Engine's; `admission` is what it said in the end.
-  Task SubmitWhenRoom(std::size_t model, std::vector<Item> items, absl::Status& admission);
+  // Lets go of `model` before it waits.
+  Task SubmitWhenRoom(std::shared_ptr<const ServedModel> model, std::vector<Item> items,
+                      absl::Status& admission);
 
   // Sends a message, unless nobody listens any more.
   Task Write(const google::protobuf::Message& message);

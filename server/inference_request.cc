@@ -99,9 +99,10 @@ void SetParameter(ModelInferResponse& response, const char* name, const std::str
 
 }  // namespace
 
-absl::StatusOr<const ServedModel*> FindVersion(const ServedModels& models, const std::string& name,
-                                               const std::string& version) {
-  absl::StatusOr<const ServedModel*> model = models.Find(name);
+absl::StatusOr<std::shared_ptr<const ServedModel>> FindVersion(const ServedModels& models,
+                                                               const std::string& name,
+                                                               const std::string& version) {
+  absl::StatusOr<std::shared_ptr<const ServedModel>> model = models.Find(name);
   if (!model.ok() || version.empty() || version == kModelVersion) return model;
   return WithMetadata(MakeError(Reason::kUnknownModel,
                                 absl::StrCat("model \"", (*model)->name(), "\" has no version \"",
@@ -121,10 +122,10 @@ InferRequest::InferRequest(const ServedModels& models, const RequestLimits& limi
 void InferRequest::Fail(absl::Status failure) { status_.Update(std::move(failure)); }
 
 absl::Status InferRequest::Plan(const ServedModels& models, const RequestLimits& limits) {
-  const absl::StatusOr<const ServedModel*> model =
+  const absl::StatusOr<std::shared_ptr<const ServedModel>> model =
       FindVersion(models, request_->model_name(), request_->model_version());
   if (!model.ok()) return model.status();
-  counted_as_ = (*model)->index();
+  counted_as_ = (*model)->name();
   absl::StatusOr<InferOptions> options = ReadInferParameters(request_->parameters());
   if (!options.ok()) return options.status();
   absl::StatusOr<EmbedPlan> plan =
@@ -229,7 +230,7 @@ absl::StatusOr<ModelInferResponse> InferRequest::Finish() {
 
 ModelInferResponse InferRequest::MakeResponse() const {
   ModelInferResponse response;
-  response.set_model_name(plan_->model->name());
+  response.set_model_name(plan_->description->name());
   response.set_model_version(kModelVersion);
   response.set_id(request_->id());
   SetParameter(response, "fingerprint", plan_->fingerprint);
@@ -241,8 +242,9 @@ ModelInferResponse InferRequest::MakeResponse() const {
 
 void InferRequest::AddEmbeddings(ModelInferResponse& response) const {
   const TensorType& type = TensorTypeOf(plan_->output.data_type);
-  const int dimensions = plan_->output.dimensions > 0 ? plan_->output.dimensions
-                                                      : plan_->model->model().info().dimension;
+  const int dimensions = plan_->output.dimensions > 0
+                             ? plan_->output.dimensions
+                             : static_cast<int>(plan_->description->dimension());
   ModelInferResponse::InferOutputTensor& tensor = *response.add_outputs();
   tensor.set_name(kEmbeddingsTensor);
   tensor.set_datatype(type.datatype);

@@ -27,14 +27,15 @@ namespace pixembed {
 inline constexpr char kModelVersion[] = "1";
 
 // As ServedModels::Find, of a version; empty is the one there is. Errors: UNKNOWN_MODEL.
-absl::StatusOr<const ServedModel*> FindVersion(const ServedModels& models, const std::string& name,
-                                               const std::string& version);
+absl::StatusOr<std::shared_ptr<const ServedModel>> FindVersion(const ServedModels& models,
+                                                               const std::string& name,
+                                                               const std::string& version);
 
 // Begins as a plan or a failure; the caller hands its items to the engine, and back what arrives of
 // them; when it is complete, it gives its response, once. On one thread.
 class InferRequest {
  public:
-  // Plans what `request` asks for. All references outlive it.
+  // Plans what `request` asks for. `limits` and `statistics` outlive it.
   InferRequest(const ServedModels& models, const RequestLimits& limits,
                InferenceStatistics& statistics,
                std::shared_ptr<const inference::ModelInferRequest> request);
@@ -49,7 +50,8 @@ class InferRequest {
   const std::string& id() const { return request_->id(); }
 
   // REQUIRES, both: status() is ok.
-  const ServedModel& model() const { return *plan_->model; }
+  // Once: the model that the items are for, to be let go of when they are submitted.
+  std::shared_ptr<const ServedModel> TakeModel() { return std::move(plan_->model); }
   std::size_t images() const { return images_.size(); }
 
   // An item for each image; their results go to `outbox`, with indices from `first_index`. They
@@ -80,7 +82,7 @@ class InferRequest {
   const std::shared_ptr<const inference::ModelInferRequest> request_;
   InferenceStatistics& statistics_;
   const TimePoint begun_;
-  std::optional<std::size_t> counted_as_;  // the model that the request is counted for
+  std::optional<std::string> counted_as_;  // the model that the request is counted for
   absl::Status status_;
   std::optional<EmbedPlan> plan_;
   TimePoint deadline_ = TimePoint::max();  // its own; the call has one, too

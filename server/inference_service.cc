@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <type_traits>
@@ -20,10 +22,12 @@
 #include "google/protobuf/message.h"
 #include "inference/grpc_service.pb.h"
 #include "server/call.h"
+#include "server/completion_queue.h"
 #include "server/inference_request.h"
 #include "server/inference_stream.h"
 #include "server/inference_tensors.h"
 #include "server/message.h"
+#include "server/model_repository.h"
 #include "server/outbox.h"
 #include "server/served_model.h"
 #include "server/status.h"
@@ -36,6 +40,9 @@ namespace {
 constexpr char kName[] = "pixembed";
 // What of Triton's extensions is there, by the names that its clients look for.
 constexpr std::array kExtensions = {"model_configuration", "statistics", "parameters"};
+constexpr char kControlExtension[] = "model_repository";
+// The one parameter of a request to unload that is taken: no model here depends on another.
+constexpr char kUnloadDependents[] = "unload_dependents";
 
 // 1: the online lane, 2: the bulk lane.
 constexpr std::uint64_t kPriorityLevels = 2;
@@ -65,35 +72,45 @@ absl::StatusOr<inference::ServerLiveResponse> ServerLive(
   return response;
 }
 
-absl::StatusOr<inference::ServerMetadataResponse> ServerMetadata(
-    const inference::ServerMetadataRequest& /*request*/) {
-  inference::ServerMetadataResponse response;
-  response.set_name(kName);
-  response.set_version(PIXEMBED_VERSION);
-  for (const char* const extension : kExtensions) response.add_extensions(extension);
-  return response;
-}
+// What the repository's thread leaves for a call; shared by both.
+template <typename T>
+class Delivery {
+ public:
+  explicit Delivery(CompletionQueue& queue) : event_(queue) {}
 
-// To load and to unload.
-template <typename Response, typename Request>
-absl::StatusOr<Response> RefuseModelControl(const Request& /*request*/) {
-  return MakeError(Reason::kUnsupportedMethod,
-                   "models are neither loaded nor unloaded while the server runs: it serves those "
-                   "of --model");
-}
+  void Put(T value) {
+    {
+      const std::lock_guard lock(mutex_);
+      value_ = std::move(value);
+    }
+    event_.Set();
+  }
+  std::optional<T> Take() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(value_, std::nullopt);
+  }
+
+  void Wake() { event_.Set(); }
+  // co_await: until Put or Wake was called since the last wait.
+  auto Wait() { return event_.Wait(); }
+
+ private:
+  std::mutex mutex_;
+  std::optional<T> value_;  // guarded by mutex_
+  Event event_;
+};
 
 }  // namespace
 
-InferenceService::InferenceService(Engine& engine, ServedModels models, const RequestLimits& limits,
-                                   std::size_t stream_window, std::stop_token draining,
-                                   std::function<bool()> ready)
+InferenceService::InferenceService(Engine& engine, ModelRepository& models,
+                                   const RequestLimits& limits, std::size_t stream_window,
+                                   std::stop_token draining, std::function<bool()> ready)
     : engine_(engine),
-      models_(std::move(models)),
+      models_(models),
       limits_(limits),
       stream_window_(stream_window),
       draining_(std::move(draining)),
-      ready_(std::move(ready)),
-      statistics_(models_.all().size()) {}
+      ready_(std::move(ready)) {}
 
 std::vector<Method> InferenceService::Methods() {
   const auto mine = [this](auto member) { return std::bind_front(member, this); };
@@ -105,7 +122,7 @@ std::vector<Method> InferenceService::Methods() {
       Lookup<inference::ModelReadyRequest>("/inference.GRPCInferenceService/ModelReady",
                                            mine(&InferenceService::ModelReady)),
       Lookup<inference::ServerMetadataRequest>("/inference.GRPCInferenceService/ServerMetadata",
-                                               ServerMetadata),
+                                               mine(&InferenceService::ServerMetadata)),
       Lookup<inference::ModelMetadataRequest>("/inference.GRPCInferenceService/ModelMetadata",
                                               mine(&InferenceService::ModelMetadata)),
       {"/inference.GRPCInferenceService/ModelInfer", mine(&InferenceService::ModelInfer)},
@@ -115,16 +132,13 @@ std::vector<Method> InferenceService::Methods() {
                                             mine(&InferenceService::ModelConfig)),
       Lookup<inference::ModelStatisticsRequest>("/inference.GRPCInferenceService/ModelStatistics",
                                                 mine(&InferenceService::ModelStatistics)),
-      Lookup<inference::RepositoryIndexRequest>("/inference.GRPCInferenceService/RepositoryIndex",
-                                                mine(&InferenceService::RepositoryIndex)),
-      Lookup<inference::RepositoryModelLoadRequest>(
-          "/inference.GRPCInferenceService/RepositoryModelLoad",
-          RefuseModelControl<inference::RepositoryModelLoadResponse,
-                             inference::RepositoryModelLoadRequest>),
-      Lookup<inference::RepositoryModelUnloadRequest>(
-          "/inference.GRPCInferenceService/RepositoryModelUnload",
-          RefuseModelControl<inference::RepositoryModelUnloadResponse,
-                             inference::RepositoryModelUnloadRequest>),
+      {.name = "/inference.GRPCInferenceService/RepositoryIndex",
+       .handler = mine(&InferenceService::RepositoryIndex),
+       .brief = true},
+      Control<inference::RepositoryModelLoadRequest, inference::RepositoryModelLoadResponse>(
+          "/inference.GRPCInferenceService/RepositoryModelLoad", &ModelRepository::Load),
+      Control<inference::RepositoryModelUnloadRequest, inference::RepositoryModelUnloadResponse>(
+          "/inference.GRPCInferenceService/RepositoryModelUnload", &ModelRepository::Unload),
   };
 }
 
@@ -150,6 +164,65 @@ Method InferenceService::Lookup(const char* name, Answer answer) {
           .brief = true};
 }
 
+template <typename Request>
+absl::Status InferenceService::CheckControl(const Request& request) const {
+  if (!models_.controlled()) {
+    return MakeError(Reason::kUnsupportedMethod,
+                     "models are neither loaded nor unloaded while the server runs; "
+                     "--model_control=explicit lets them be");
+  }
+  if (!request.repository_name().empty()) {
+    return MakeError(Reason::kInvalidOption,
+                     absl::StrCat("repository_name is \"", request.repository_name(),
+                                  "\"; there is one repository, and it has no name"));
+  }
+  for (const auto& [name, value] : request.parameters()) {
+    const bool ignored = std::is_same_v<Request, inference::RepositoryModelUnloadRequest> &&
+                         name == kUnloadDependents && value.has_bool_param();
+    if (ignored) continue;
+    return MakeError(Reason::kInvalidOption,
+                     absl::StrCat("parameter \"", name,
+                                  "\" is not taken: a model's configuration and files are those of "
+                                  "its directory, and nothing of them comes by a request"));
+  }
+  if (request.model_name().empty()) {
+    return MakeError(Reason::kInvalidOption, "model_name is empty");
+  }
+  return absl::OkStatus();
+}
+
+template <typename Request, typename Response>
+Method InferenceService::Control(const char* name,
+                                 void (ModelRepository::*begin)(std::string,
+                                                                ModelRepository::Done)) {
+  const auto serve = [](InferenceService& service, auto start, Call& call) -> Task {
+    grpc::ByteBuffer bytes;
+    const bool received = co_await call.Read(&bytes);
+    Request request;
+    absl::Status status =
+        received ? ParseMessage(bytes, service.limits_.max_message_bytes, request) : NoMessage();
+    if (status.ok()) status = service.CheckControl(request);
+    if (status.ok()) {
+      const auto reply = std::make_shared<Delivery<absl::Status>>(call.queue());
+      (service.models_.*start)(request.model_name(),
+                               [reply](absl::Status outcome) { reply->Put(std::move(outcome)); });
+      // Of a caller that went away the model is loaded all the same.
+      const std::stop_callback on_end(call.stop_token(), [&reply] { reply->Wake(); });
+      std::optional<absl::Status> outcome = reply->Take();
+      while (!outcome.has_value() && !call.stop_token().stop_requested()) {
+        co_await reply->Wait();
+        outcome = reply->Take();
+      }
+      status = std::move(outcome).value_or(MakeError(Reason::kCancelled, "the caller went away"));
+    }
+    const Response response;
+    co_await service.Reply(call, status, response);
+  };
+  return {.name = name,
+          .handler = [this, serve, begin](Call& call) { return serve(*this, begin, call); },
+          .brief = true};
+}
+
 Task InferenceService::Reply(Call& call, absl::Status status,
                              const google::protobuf::Message& response) {
   if (status.ok()) {
@@ -171,10 +244,11 @@ Task InferenceService::ModelInfer(Call& call) {
     co_await Reply(call, parsed, *message);
     co_return;
   }
-  InferRequest request(models_, limits_, statistics_, message);
+  InferRequest request(*models_.served(), limits_, statistics_, message);
   const auto outbox = std::make_shared<Outbox>(call.queue());
   if (request.status().ok()) {
-    request.Fail(engine_.Submit(request.model().index(), request.MakeItems(call, outbox, 0)));
+    const std::shared_ptr<const ServedModel> model = request.TakeModel();
+    request.Fail(engine_.Submit(model->index(), request.MakeItems(call, outbox, 0)));
   }
   while (!request.complete()) {
     co_await outbox->Wait();
@@ -193,6 +267,16 @@ Task InferenceService::ModelStreamInfer(Call& call) {
   co_await stream.Run();
 }
 
+absl::StatusOr<inference::ServerMetadataResponse> InferenceService::ServerMetadata(
+    const inference::ServerMetadataRequest& /*request*/) const {
+  inference::ServerMetadataResponse response;
+  response.set_name(kName);
+  response.set_version(PIXEMBED_VERSION);
+  for (const char* const extension : kExtensions) response.add_extensions(extension);
+  if (models_.controlled()) response.add_extensions(kControlExtension);
+  return response;
+}
+
 absl::StatusOr<inference::ServerReadyResponse> InferenceService::ServerReady(
     const inference::ServerReadyRequest& /*request*/) const {
   inference::ServerReadyResponse response;
@@ -203,13 +287,14 @@ absl::StatusOr<inference::ServerReadyResponse> InferenceService::ServerReady(
 absl::StatusOr<inference::ModelReadyResponse> InferenceService::ModelReady(
     const inference::ModelReadyRequest& request) const {
   inference::ModelReadyResponse response;
-  response.set_ready(ready_() && FindVersion(models_, request.name(), request.version()).ok());
+  response.set_ready(ready_() &&
+                     FindVersion(*models_.served(), request.name(), request.version()).ok());
   return response;
 }
 
 absl::StatusOr<inference::ModelMetadataResponse> InferenceService::ModelMetadata(
     const inference::ModelMetadataRequest& request) const {
-  const auto model = FindVersion(models_, request.name(), request.version());
+  const auto model = FindVersion(*models_.served(), request.name(), request.version());
   if (!model.ok()) return model.status();
   inference::ModelMetadataResponse response;
   response.set_name((*model)->name());
@@ -224,7 +309,7 @@ absl::StatusOr<inference::ModelMetadataResponse> InferenceService::ModelMetadata
 
 absl::StatusOr<inference::ModelConfigResponse> InferenceService::ModelConfig(
     const inference::ModelConfigRequest& request) const {
-  const auto model = FindVersion(models_, request.name(), request.version());
+  const auto model = FindVersion(*models_.served(), request.name(), request.version());
   if (!model.ok()) return model.status();
   inference::ModelConfigResponse response;
   inference::ModelConfig& config = *response.mutable_config();
@@ -249,30 +334,58 @@ absl::StatusOr<inference::ModelConfigResponse> InferenceService::ModelConfig(
 
 absl::StatusOr<inference::ModelStatisticsResponse> InferenceService::ModelStatistics(
     const inference::ModelStatisticsRequest& request) const {
-  const auto wanted = FindVersion(models_, request.name(), request.version());
-  if (!wanted.ok()) return wanted.status();
+  const std::shared_ptr<const ServedModels> served = models_.served();
+  if (!request.name().empty() || !request.version().empty()) {
+    const auto wanted = FindVersion(*served, request.name(), request.version());
+    if (!wanted.ok()) return wanted.status();
+  }
   inference::ModelStatisticsResponse response;
-  for (const ServedModel& model : models_.all()) {
-    if (!request.name().empty() && &model != *wanted) continue;
+  for (const auto& model : served->all()) {
+    if (!request.name().empty() && model->name() != request.name()) continue;
     inference::ModelStatistics& statistics = *response.add_model_stats();
-    statistics.set_name(model.name());
+    statistics.set_name(model->name());
     statistics.set_version(kModelVersion);
-    statistics_.Describe(model.index(), statistics);
+    statistics_.Describe(model->name(), statistics);
   }
   return response;
 }
 
-absl::StatusOr<inference::RepositoryIndexResponse> InferenceService::RepositoryIndex(
-    const inference::RepositoryIndexRequest& request) const {
-  const bool ready = ready_();
+Task InferenceService::RepositoryIndex(Call& call) {
+  grpc::ByteBuffer bytes;
+  const bool received = co_await call.Read(&bytes);
+  inference::RepositoryIndexRequest request;
+  const absl::Status status =
+      received ? ParseMessage(bytes, limits_.max_message_bytes, request) : NoMessage();
   inference::RepositoryIndexResponse response;
-  if (request.ready() && !ready) return response;
-  for (const ServedModel& model : models_.all()) {
+  if (status.ok()) {
+    const auto reply = std::make_shared<Delivery<std::vector<ModelRepository::Row>>>(call.queue());
+    models_.Index([reply](std::vector<ModelRepository::Row> rows) { reply->Put(std::move(rows)); });
+    std::optional<std::vector<ModelRepository::Row>> rows = reply->Take();
+    while (!rows.has_value()) {
+      co_await reply->Wait();
+      rows = reply->Take();
+    }
+    response = DescribeIndex(request, *std::move(rows));
+  }
+  co_await Reply(call, status, response);
+}
+
+inference::RepositoryIndexResponse InferenceService::DescribeIndex(
+    const inference::RepositoryIndexRequest& request,
+    std::vector<ModelRepository::Row> rows) const {
+  const bool serving = ready_();
+  inference::RepositoryIndexResponse response;
+  for (ModelRepository::Row& row : rows) {
+    if (!serving && row.state == ModelRepository::State::kReady) {
+      row.state = ModelRepository::State::kUnavailable;
+      row.reason = "the server is shutting down";
+    }
+    if (request.ready() && row.state != ModelRepository::State::kReady) continue;
     inference::RepositoryIndexResponse::ModelIndex& entry = *response.add_models();
-    entry.set_name(model.name());
+    entry.set_name(row.name);
     entry.set_version(kModelVersion);
-    entry.set_state(ready ? "READY" : "UNAVAILABLE");
-    if (!ready) entry.set_reason("the server is shutting down");
+    entry.set_state(StateName(row.state));
+    entry.set_reason(row.reason);
   }
   return response;
 }

@@ -17,7 +17,7 @@
 #include "inference/grpc_service.pb.h"
 #include "server/call.h"
 #include "server/inference_statistics.h"
-#include "server/served_model.h"
+#include "server/model_repository.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {
@@ -26,8 +26,8 @@ namespace pixembed {
 class InferenceService {
  public:
   // `stream_window` and `draining`: as of EmbeddingService. `ready` says whether the server takes
-  // work; thread-safe.
-  InferenceService(Engine& engine, ServedModels models, const RequestLimits& limits,
+  // work; thread-safe. The engine and the models outlive the service.
+  InferenceService(Engine& engine, ModelRepository& models, const RequestLimits& limits,
                    std::size_t stream_window, std::stop_token draining,
                    std::function<bool()> ready);
 
@@ -39,9 +39,18 @@ class InferenceService {
   // that.
   template <typename Request, typename Answer>
   Method Lookup(const char* name, Answer answer);
+  // A method that loads or unloads: `Begin` is the repository's.
+  template <typename Request, typename Response>
+  Method Control(const char* name,
+                 void (ModelRepository::*begin)(std::string, ModelRepository::Done));
+  template <typename Request>
+  absl::Status CheckControl(const Request& request) const;
+  Task RepositoryIndex(Call& call);
   Task ModelInfer(Call& call);
   Task ModelStreamInfer(Call& call);
 
+  absl::StatusOr<inference::ServerMetadataResponse> ServerMetadata(
+      const inference::ServerMetadataRequest& request) const;
   absl::StatusOr<inference::ServerReadyResponse> ServerReady(
       const inference::ServerReadyRequest& request) const;
   absl::StatusOr<inference::ModelReadyResponse> ModelReady(
@@ -52,13 +61,13 @@ class InferenceService {
       const inference::ModelConfigRequest& request) const;
   absl::StatusOr<inference::ModelStatisticsResponse> ModelStatistics(
       const inference::ModelStatisticsRequest& request) const;
-  absl::StatusOr<inference::RepositoryIndexResponse> RepositoryIndex(
-      const inference::RepositoryIndexRequest& request) const;
+  inference::RepositoryIndexResponse DescribeIndex(const inference::RepositoryIndexRequest& request,
+                                                   std::vector<ModelRepository::Row> rows) const;
 
   Task Reply(Call& call, absl::Status status, const google::protobuf::Message& response);
 
   Engine& engine_;
-  const ServedModels models_;
+  ModelRepository& models_;
   const RequestLimits limits_;
   const std::size_t stream_window_;
   const std::stop_token draining_;

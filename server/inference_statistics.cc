@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <span>
+#include <string>
 
 #include "inference/grpc_service.pb.h"
 #include "src/engine/engine.h"
@@ -25,10 +25,10 @@ void InferenceStatistics::Sum::Add(std::chrono::nanoseconds more) {
   time += more;
 }
 
-void InferenceStatistics::RecordSuccess(std::size_t model, std::chrono::nanoseconds total,
+void InferenceStatistics::RecordSuccess(const std::string& model, std::chrono::nanoseconds total,
                                         std::span<const Timings> images, const Timings& last) {
   const std::lock_guard lock(mutex_);
-  Counters& counters = models_.at(model);
+  Counters& counters = models_[model];
   counters.last_request = SinceEpoch();
   counters.images += images.size();
   counters.success.Add(total);
@@ -42,9 +42,9 @@ void InferenceStatistics::RecordSuccess(std::size_t model, std::chrono::nanoseco
   }
 }
 
-void InferenceStatistics::RecordFailure(std::size_t model, std::chrono::nanoseconds total) {
+void InferenceStatistics::RecordFailure(const std::string& model, std::chrono::nanoseconds total) {
   const std::lock_guard lock(mutex_);
-  Counters& counters = models_.at(model);
+  Counters& counters = models_[model];
   counters.last_request = SinceEpoch();
   counters.fail.Add(total);
 }
@@ -54,10 +54,11 @@ void InferenceStatistics::Set(const Sum& sum, inference::StatisticDuration& dura
   duration.set_ns(static_cast<std::uint64_t>(sum.time.count()));
 }
 
-void InferenceStatistics::Describe(std::size_t model,
+void InferenceStatistics::Describe(const std::string& model,
                                    inference::ModelStatistics& statistics) const {
   const std::lock_guard lock(mutex_);
-  const Counters& counters = models_.at(model);
+  const auto found = models_.find(model);
+  const Counters counters = found == models_.end() ? Counters() : found->second;
   statistics.set_last_inference(static_cast<std::uint64_t>(counters.last_request.count()));
   statistics.set_inference_count(counters.images);
   inference::InferStatistics& infer = *statistics.mutable_inference_stats();

@@ -8,27 +8,25 @@
 #include <map>
 #include <mutex>
 #include <span>
-#include <vector>
+#include <string>
 
 #include "inference/grpc_service.pb.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {
 
-// Thread-safe. Models are addressed as in the engine.
+// By the names of models; of one that is reloaded the counts go on. Thread-safe.
 class InferenceStatistics {
  public:
-  explicit InferenceStatistics(std::size_t models) : models_(models) {}
-
   // A request was answered, `total` after it came. `images`: of each of its vectors; `last`: of the
   // image that the answer had to wait for.
-  void RecordSuccess(std::size_t model, std::chrono::nanoseconds total,
+  void RecordSuccess(const std::string& model, std::chrono::nanoseconds total,
                      std::span<const Timings> images, const Timings& last);
-  void RecordFailure(std::size_t model, std::chrono::nanoseconds total);
+  void RecordFailure(const std::string& model, std::chrono::nanoseconds total);
 
   // Fills in everything but name and version. A batch counts once, however many of the images in it
   // came from elsewhere.
-  void Describe(std::size_t model, inference::ModelStatistics& statistics) const;
+  void Describe(const std::string& model, inference::ModelStatistics& statistics) const;
 
  private:
   struct Sum {
@@ -55,7 +53,7 @@ class InferenceStatistics {
   static void Set(const Sum& sum, inference::StatisticDuration& duration);
 
   mutable std::mutex mutex_;
-  std::vector<Counters> models_;  // guarded by mutex_
+  std::map<std::string, Counters> models_;  // guarded by mutex_
 };
 
 }  // namespace pixembed

@@ -19,13 +19,14 @@
 #include "server/image_stream.h"
 #include "server/inference_request.h"
 #include "server/message.h"
+#include "server/model_repository.h"
 #include "server/outbox.h"
 #include "server/status.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {
 
-InferStream::InferStream(Call& call, Engine& engine, const ServedModels& models,
+InferStream::InferStream(Call& call, Engine& engine, const ModelRepository& models,
                          const RequestLimits& limits, InferenceStatistics& statistics,
                          std::size_t window, std::stop_token draining)
     : ImageStream(call, engine, window, std::move(draining)),
@@ -40,11 +41,12 @@ Task InferStream::Admit(grpc::ByteBuffer& bytes, absl::Status& failure) {
   failure = ParseMessage(bytes, std::numeric_limits<std::size_t>::max(), *message);
   if (!failure.ok()) co_return;
   pending_.push_back(std::make_unique<Pending>(
-      Pending{.request = InferRequest(models_, limits_, statistics_, message),
+      Pending{.request = InferRequest(*models_.served(), limits_, statistics_, message),
               .first_index = next_index_}));
   Pending& pending = *pending_.back();
   InferRequest& request = pending.request;
   if (size > limits_.max_message_bytes) {
+    if (request.status().ok()) (void)request.TakeModel();
     request.Fail(MessageTooLarge(size, limits_.max_message_bytes));
   }
   // One that failed counts as well, or a client that never reads could pile up errors.
@@ -54,7 +56,7 @@ Task InferStream::Admit(grpc::ByteBuffer& bytes, absl::Status& failure) {
     next_index_ += request.images();
     std::vector<Item> items = request.MakeItems(call(), outbox(), pending.first_index);
     absl::Status admission;
-    co_await SubmitWhenRoom(request.model().index(), std::move(items), admission);
+    co_await SubmitWhenRoom(request.TakeModel(), std::move(items), admission);
     if (admission.ok()) co_return;
     request.Fail(std::move(admission));
   }

@@ -16,6 +16,7 @@
 #include "server/image_stream.h"
 #include "server/inference_request.h"
 #include "server/inference_statistics.h"
+#include "server/model_repository.h"
 #include "server/outbox.h"
 #include "server/served_model.h"
 #include "src/engine/engine.h"
@@ -27,8 +28,9 @@ namespace pixembed {
 class InferStream final : public ImageStream {
  public:
   // All references outlive the call.
-  InferStream(Call& call, Engine& engine, const ServedModels& models, const RequestLimits& limits,
-              InferenceStatistics& statistics, std::size_t window, std::stop_token draining);
+  InferStream(Call& call, Engine& engine, const ModelRepository& models,
+              const RequestLimits& limits, InferenceStatistics& statistics, std::size_t window,
+              std::stop_token draining);
 
  private:
   // A request whose response was not yet written.
@@ -44,7 +46,7 @@ class InferStream final : public ImageStream {
   void Put(Arrival arrival);
   Task WriteResponse(Pending& pending);
 
-  const ServedModels& models_;
+  const ModelRepository& models_;
   const RequestLimits& limits_;
   InferenceStatistics& statistics_;
 

@@ -4,6 +4,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -13,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -24,6 +26,8 @@
 #include "absl/strings/str_join.h"
 #include "server/config.h"
 #include "server/listen.h"
+#include "server/model_directories.h"
+#include "server/model_repository.h"
 #include "server/server.h"
 #include "server/stop_signal.h"
 #include "src/engine/engine.h"
@@ -38,7 +42,6 @@ constexpr int kExitFailure = 1;
 constexpr int kExitWrongFlags = 2;
 constexpr int kExitNotVerified = 3;
 
-using Models = std::vector<std::shared_ptr<const Model>>;
 using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) {
@@ -121,37 +124,51 @@ void LogEngine(const EngineOptions& options, double seconds) {
       seconds);
 }
 
-absl::StatusOr<Models> LoadModels(const ServerConfig& config) {
+// How every model is loaded.
+absl::StatusOr<ModelOptions> ReadModelOptions(const ServerConfig& config) {
   absl::StatusOr<std::vector<Device>> devices = ResolveDevices(config.device);
   if (!devices.ok()) return Annotate(devices.status(), "--device");
   LogChoice(config, *devices);
-  const ModelOptions options{.backend = config.backend,
-                             .format = config.format,
-                             .trust_model_code = config.trust_model_code,
-                             .devices = *std::move(devices),
-                             .deterministic = config.deterministic,
-                             .precision = config.precision,
-                             .precision_min_cosine = config.precision_min_cosine};
-  Models models;
-  for (const ModelSource& source : config.models) {
-    const Clock::time_point start = Clock::now();
-    auto model = LoadModel(source.directory, options);
-    if (!model.ok()) {
-      return Annotate(model.status(), absl::StrCat("cannot load model ", source.name, " from ",
-                                                   source.directory.string()));
-    }
-    LogModel(source, **model, SecondsSince(start));
-    models.push_back(*std::move(model));
-  }
-  return models;
+  return ModelOptions{.backend = config.backend,
+                      .format = config.format,
+                      .trust_model_code = config.trust_model_code,
+                      .devices = *std::move(devices),
+                      .deterministic = config.deterministic,
+                      .precision = config.precision,
+                      .precision_min_cosine = config.precision_min_cosine};
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> StartEngine(const ServerConfig& config, Models models) {
+// What is loaded before the server serves: --model, then --load_model.
+absl::StatusOr<std::vector<ModelSource>> SourcesAtStart(const ServerConfig& config,
+                                                        const ModelDirectories& directories) {
+  std::vector<ModelSource> sources = config.models;
+  std::vector<std::string> names;
+  for (const std::string& name : config.load_models) {
+    const std::vector<std::string> found =
+        name == "*" ? directories.Names() : std::vector<std::string>{name};
+    names.insert(names.end(), found.begin(), found.end());
+  }
+  for (const std::string& name : names) {
+    const bool known =
+        std::ranges::any_of(sources, [&name](const ModelSource& s) { return s.name == name; });
+    if (known) continue;
+    absl::StatusOr<ModelSource> source = directories.Find(name);
+    if (!source.ok()) return Annotate(source.status(), "--load_model");
+    sources.push_back(*std::move(source));
+  }
+  return sources;
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> LoadSource(const ModelSource& source,
+                                                        const ModelOptions& options) {
   const Clock::time_point start = Clock::now();
-  auto engine = Engine::Start(std::move(models), config.engine);
-  if (!engine.ok()) return Annotate(engine.status(), "cannot start the engine");
-  LogEngine((*engine)->options(), SecondsSince(start));
-  return engine;
+  auto model = LoadModel(source.directory, options);
+  if (!model.ok()) {
+    return Annotate(model.status(), absl::StrCat("cannot load model ", source.name, " from ",
+                                                 source.directory.string()));
+  }
+  LogModel(source, **model, SecondsSince(start));
+  return model;
 }
 
 void LogVerification(const ModelSource& source, const GoldenFile& golden,
@@ -172,11 +189,11 @@ void LogVerification(const ModelSource& source, const GoldenFile& golden,
 }
 
 // Compares a model with the golden file beside it.
-absl::Status VerifyModel(const ModelSource& source, const Model& model,
-                         const EngineOptions& options) {
+absl::Status CompareWithGolden(const ModelSource& source, const Model& model,
+                               const DecodeLimits& limits, int threads) {
   const absl::StatusOr<GoldenFile> golden = OpenGoldenFile(source.directory);
   if (!golden.ok()) return golden.status();
-  const auto verifications = Verify(model, *golden, options.limits, options.cores);
+  const auto verifications = Verify(model, *golden, limits, threads);
   if (!verifications.ok()) return verifications.status();
   for (const Verification& verification : *verifications) {
     LogVerification(source, *golden, verification);
@@ -188,24 +205,69 @@ absl::Status VerifyModel(const ModelSource& source, const Model& model,
   return absl::OkStatus();
 }
 
-// What --verify asks for. Errors: the first model that may not be served.
-absl::Status VerifyModels(const ServerConfig& config, const Engine& engine) {
+// What --verify asks for. `threads`: as Runner::Embed. Errors: the model may not be served.
+absl::Status VerifyModel(const ServerConfig& config, const ModelSource& source, const Model& model,
+                         int threads) {
   if (config.verify == VerifyMode::kOff) return absl::OkStatus();
-  for (std::size_t i = 0; i < config.models.size(); ++i) {
-    const ModelSource& source = config.models[i];
-    if (config.verify != VerifyMode::kOnly && !HasGoldenFile(source.directory)) {
-      spdlog::info("model {}: not verified: no {} beside it", source.name, kGoldenFileName);
-      continue;
-    }
-    const absl::Status status = VerifyModel(source, *engine.models()[i], engine.options());
-    if (status.ok()) continue;
-    if (config.verify != VerifyMode::kWarn) {
-      return Annotate(status, absl::StrCat("model ", source.name, " is not verified"));
-    }
-    spdlog::warn("model {}: not verified, but served (--verify=warn): {}", source.name,
-                 absl::StrCat(status.message()));
+  if (config.verify != VerifyMode::kOnly && !HasGoldenFile(source.directory)) {
+    spdlog::info("model {}: not verified: no {} beside it", source.name, kGoldenFileName);
+    return absl::OkStatus();
   }
+  absl::Status status = CompareWithGolden(source, model, config.engine.limits, threads);
+  if (status.ok()) return status;
+  if (config.verify != VerifyMode::kWarn) {
+    return Annotate(status, absl::StrCat("model ", source.name, " is not verified"));
+  }
+  spdlog::warn("model {}: not verified, but served (--verify=warn): {}", source.name,
+               absl::StrCat(status.message()));
   return absl::OkStatus();
+}
+
+// An engine with the models of `sources`, which are checked. Holds none of them for itself.
+absl::StatusOr<std::unique_ptr<Engine>> StartEngine(const ServerConfig& config,
+                                                    const std::vector<ModelSource>& sources,
+                                                    const ModelOptions& options) {
+  std::vector<std::shared_ptr<const Model>> models;
+  for (const ModelSource& source : sources) {
+    absl::StatusOr<std::shared_ptr<const Model>> model = LoadSource(source, options);
+    if (!model.ok()) return model.status();
+    models.push_back(*std::move(model));
+  }
+  const Clock::time_point start = Clock::now();
+  EngineOptions engine_options = config.engine;
+  engine_options.devices = options.devices;
+  auto engine = Engine::Start(models, engine_options);
+  if (!engine.ok()) return Annotate(engine.status(), "cannot start the engine");
+  LogEngine((*engine)->options(), SecondsSince(start));
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    absl::Status status = VerifyModel(config, sources[i], *models[i], (*engine)->options().cores);
+    if (!status.ok()) return status;
+  }
+  return engine;
+}
+
+// How models are loaded while others are served. `config` and `directories` outlive it.
+ModelControl MakeModelControl(const ServerConfig& config, const ModelDirectories& directories,
+                              const ModelOptions& options) {
+  const auto load =
+      [&config, &directories, options](
+          const std::string& name,
+          const std::stop_token& stop) -> absl::StatusOr<std::shared_ptr<const Model>> {
+    const absl::StatusOr<ModelSource> source = directories.Find(name);
+    if (!source.ok()) return source.status();
+    absl::StatusOr<std::shared_ptr<const Model>> model = LoadSource(*source, options);
+    if (!model.ok()) return model.status();
+    if (stop.stop_requested()) {
+      return MakeError(Reason::kDraining, "the server is shutting down");
+    }
+    // On one core: the others are in use.
+    absl::Status status = VerifyModel(config, *source, **model, /*threads=*/1);
+    if (!status.ok()) return status;
+    return model;
+  };
+  return {.names = [&directories] { return directories.Names(); },
+          .load = load,
+          .log = [](const std::string& line) { spdlog::info("{}", line); }};
 }
 
 // Serves on for the grace, in which a second signal still ends the process.
@@ -235,18 +297,24 @@ int Serve(const ServerConfig& config, StopSignal& signal) {
     if (absl::Status status = CheckListenAddress(address); !status.ok()) return Fail(status);
   }
   InitializeRuntime();
-  absl::StatusOr<Models> models = LoadModels(config);
-  if (!models.ok()) return Fail(models.status());
-  const auto engine = StartEngine(config, *std::move(models));
-  if (!engine.ok()) return Fail(engine.status());
-  if (absl::Status status = VerifyModels(config, **engine); !status.ok()) {
-    const bool differs = ReasonOf(status) == Reason::kGoldenMismatch;
-    return Fail(status, differs ? kExitNotVerified : kExitFailure);
+  const ModelDirectories directories(config.models, config.model_repository);
+  const absl::StatusOr<std::vector<ModelSource>> sources = SourcesAtStart(config, directories);
+  if (!sources.ok()) return Fail(sources.status());
+  const absl::StatusOr<ModelOptions> options = ReadModelOptions(config);
+  if (!options.ok()) return Fail(options.status());
+  const auto engine = StartEngine(config, *sources, *options);
+  if (!engine.ok()) {
+    const bool differs = ReasonOf(engine.status()) == Reason::kGoldenMismatch;
+    return Fail(engine.status(), differs ? kExitNotVerified : kExitFailure);
   }
   if (!serves) return EXIT_SUCCESS;
   std::vector<std::string> names;
-  for (const ModelSource& source : config.models) names.push_back(source.name);
-  const auto server = Server::Start(**engine, names, config.server);
+  for (const ModelSource& source : *sources) names.push_back(source.name);
+  ServerOptions server_options = config.server;
+  if (config.model_control) {
+    server_options.model_control = MakeModelControl(config, directories, *options);
+  }
+  const auto server = Server::Start(**engine, names, server_options);
   if (!server.ok()) return Fail(server.status());
   signal.Serving();
   if (const std::string http = (*server)->http_address(); !http.empty()) {

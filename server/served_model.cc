@@ -83,24 +83,26 @@ ServedModel::ServedModel(std::string name, std::size_t index, std::shared_ptr<co
                          const DecodeLimits& image_limits, const RequestLimits& request_limits)
     : index_(index), model_(std::move(model)) {
   const ModelInfo& info = model_->info();
-  description_.set_name(std::move(name));
-  description_.set_model_type(info.model_type);
-  description_.set_dimension(static_cast<std::uint32_t>(info.dimension));
-  description_.set_tokens(static_cast<std::uint32_t>(info.tokens));
+  v1::Model description;
+  description.set_name(std::move(name));
+  description.set_model_type(info.model_type);
+  description.set_dimension(static_cast<std::uint32_t>(info.dimension));
+  description.set_tokens(static_cast<std::uint32_t>(info.tokens));
   for (const PoolingRow& row : kPoolings) {
     if (!model_->CheckOutput({.pooling = row.pooling}).ok()) continue;
     const std::string& fingerprint =
         fingerprints_.emplace(row.pooling, model_->Fingerprint({.pooling = row.pooling}))
             .first->second;
-    description_.add_poolings(row.api);
-    (*description_.mutable_fingerprints())[std::string(PoolingName(row.pooling))] = fingerprint;
+    description.add_poolings(row.api);
+    (*description.mutable_fingerprints())[std::string(PoolingName(row.pooling))] = fingerprint;
   }
-  *description_.mutable_preprocessing() = DescribePreprocessing(info);
-  *description_.mutable_limits() = DescribeLimits(image_limits, request_limits);
-  description_.set_precision(std::string(PrecisionName(info.precision)));
-  for (const Device& device : model_->devices()) description_.add_devices(DeviceName(device));
-  description_.set_parameters(info.parameters);
-  description_.set_hidden_states(static_cast<std::uint32_t>(info.hidden_states));
+  *description.mutable_preprocessing() = DescribePreprocessing(info);
+  *description.mutable_limits() = DescribeLimits(image_limits, request_limits);
+  description.set_precision(std::string(PrecisionName(info.precision)));
+  for (const Device& device : model_->devices()) description.add_devices(DeviceName(device));
+  description.set_parameters(info.parameters);
+  description.set_hidden_states(static_cast<std::uint32_t>(info.hidden_states));
+  description_ = std::make_shared<const v1::Model>(std::move(description));
 }
 
 std::string ServedModel::Fingerprint(const VectorSpace& space) const {
@@ -108,17 +110,29 @@ std::string ServedModel::Fingerprint(const VectorSpace& space) const {
   return listed ? fingerprints_.at(space.pooling) : model_->Fingerprint(space);
 }
 
-absl::StatusOr<const ServedModel*> ServedModels::Find(std::string_view name) const {
-  if (name.empty()) return &models_.front();
-  for (const ServedModel& model : models_) {
-    if (model.name() == name) return &model;
+absl::StatusOr<std::shared_ptr<const ServedModel>> ServedModels::Find(std::string_view name) const {
+  const std::string wanted(name.empty() ? std::string_view(default_) : name);
+  for (const std::shared_ptr<const ServedModel>& model : models_) {
+    if (!wanted.empty() && model->name() == wanted) return model;
   }
-  const auto append_name = [](std::string* out, const ServedModel& model) { *out += model.name(); };
+  const auto absent = absent_.find(wanted);
+  std::string text;
+  if (wanted.empty()) {
+    text = "the request names no model, and the server has no default model";
+  } else if (absent != absent_.end()) {
+    text = absl::StrCat(name.empty() ? "the default model \"" : "model \"", wanted,
+                        "\" is not served: ", absent->second);
+  } else {
+    text = absl::StrCat("no model named \"", wanted, "\" is served");
+  }
+  const auto append_name = [](std::string* out, const auto& model) { *out += model->name(); };
   return WithMetadata(
-      MakeError(Reason::kUnknownModel,
-                absl::StrCat("no model named \"", std::string(name), "\" is served; there are: ",
-                             absl::StrJoin(models_, ", ", append_name))),
-      "model", name);
+      MakeError(
+          Reason::kUnknownModel,
+          models_.empty()
+              ? absl::StrCat(text, "; there is none")
+              : absl::StrCat(text, "; there are: ", absl::StrJoin(models_, ", ", append_name))),
+      "model", wanted);
 }
 
 }  // namespace pixembed

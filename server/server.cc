@@ -41,20 +41,9 @@ constexpr int kMinPingIntervalMilliseconds = 10'000;
 // clients to close their connections.
 constexpr std::chrono::seconds kLastWord(1);
 
-ServedModels MakeServedModels(const Engine& engine, const std::vector<std::string>& names,
-                              const RequestLimits& limits) {
-  std::vector<ServedModel> models;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    models.emplace_back(names[i], i, engine.models()[i], engine.options().limits, limits);
-  }
-  return ServedModels(std::move(models));
-}
-
-std::vector<std::string> HealthNames(const std::vector<std::string>& model_names) {
-  std::vector<std::string> names = {"", "pixembed.v1.EmbeddingService",
-                                    "inference.GRPCInferenceService", "grpc.health.v1.Health"};
-  names.insert(names.end(), model_names.begin(), model_names.end());
-  return names;
+std::vector<std::string> ServiceNames() {
+  return {"", "pixembed.v1.EmbeddingService", "inference.GRPCInferenceService",
+          "grpc.health.v1.Health"};
 }
 
 std::function<grpc::Status()> Overloaded(Engine& engine, std::size_t max_calls) {
@@ -91,12 +80,12 @@ void SetChannelOptions(const ServerOptions& options, grpc::ServerBuilder& builde
 Server::Server(Engine& engine, const std::vector<std::string>& model_names,
                const ServerOptions& options)
     : engine_(engine),
-      embedding_(engine, MakeServedModels(engine, model_names, options.limits), options.limits,
-                 options.stream_window, draining_.get_token()),
-      health_(HealthNames(model_names), draining_.get_token()),
+      health_(ServiceNames(), draining_.get_token()),
+      models_(engine, model_names, options.limits, options.model_control,
+              [this](const std::string& name, bool served) { health_.Set(name, served); }),
+      embedding_(engine, models_, options.limits, options.stream_window, draining_.get_token()),
       inference_(
-          engine, MakeServedModels(engine, model_names, options.limits), options.limits,
-          options.stream_window, draining_.get_token(),
+          engine, models_, options.limits, options.stream_window, draining_.get_token(),
           [this] { return health_.Find("") == grpc::health::v1::HealthCheckResponse::SERVING; }),
       embedding_rpc_(embedding_.Methods(), calls_, options.max_calls,
                      Overloaded(engine, options.max_calls)),
@@ -109,10 +98,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine& engine,
                                                       const ServerOptions& options) {
   std::unique_ptr<Server> server(new Server(engine, model_names, options));
   if (absl::Status status = server->Listen(options); !status.ok()) return status;
-  if (absl::Status status = server->ListenForHttp(model_names, options); !status.ok()) {
-    return status;
-  }
-  server->health_.SetAll(true);
+  if (absl::Status status = server->ListenForHttp(options); !status.ok()) return status;
+  server->health_.Serve();
   return server;
 }
 
@@ -153,10 +140,9 @@ absl::Status Server::Listen(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status Server::ListenForHttp(const std::vector<std::string>& model_names,
-                                   const ServerOptions& options) {
+absl::Status Server::ListenForHttp(const ServerOptions& options) {
   if (options.http_listen.empty()) return absl::OkStatus();
-  auto bridge = HttpBridge::Start(engine_, MakeServedModels(engine_, model_names, options.limits),
+  auto bridge = HttpBridge::Start(engine_, models_,
                                   {.listen = options.http_listen,
                                    .timeout = options.http_timeout,
                                    .limits = options.limits,
@@ -171,7 +157,7 @@ absl::Status Server::ListenForHttp(const std::vector<std::string>& model_names,
 Server::~Server() { (void)Stop(std::chrono::steady_clock::now()); }
 
 void Server::AnnounceDrain() {
-  health_.SetAll(false);
+  health_.Drain();
   if (http_ != nullptr) http_->AnnounceDrain();
 }
 
@@ -181,6 +167,7 @@ absl::Status Server::Stop(TimePoint deadline) {
   AnnounceDrain();
   draining_.request_stop();
   calls_.BeginDrain();
+  models_.Close();
   absl::Status status = engine_.Drain(deadline);
   // What was cut off still hears that it was.
   const TimePoint last_word = std::max(deadline, std::chrono::steady_clock::now() + kLastWord);

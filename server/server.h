@@ -8,6 +8,8 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -20,6 +22,7 @@
 #include "server/health_service.h"
 #include "server/http_bridge.h"
 #include "server/inference_service.h"
+#include "server/model_repository.h"
 #include "server/served_model.h"
 #include "src/engine/engine.h"
 
@@ -42,20 +45,24 @@ struct ServerOptions {
   std::string http_listen = {};
   // How long an HTTP request may take. Flag: --http_timeout.
   std::chrono::nanoseconds http_timeout = std::chrono::seconds(60);
+  // How models are loaded and unloaded while the server runs; absent: they are not.
+  // Flag: --model_control.
+  std::optional<ModelControl> model_control = std::nullopt;
 };
 
 // Thread-safe.
 class Server {
  public:
   // Listens and serves; SERVING in health when it returns. `model_names[i]` names
-  // engine.models()[i]; the engine outlives the server. Errors: INVALID_OPTION names the address
+  // the engine's model i, the first is the default model; the engine outlives the server, which
+  // alone adds models to it and removes them from now on. Errors: INVALID_OPTION names the address
   // that cannot be listened on, and why.
   static absl::StatusOr<std::unique_ptr<Server>> Start(Engine& engine,
                                                        const std::vector<std::string>& model_names,
                                                        const ServerOptions& options);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
-  // Stop(now).
+  // Stop(now). Waits for a model that is being loaded, as long as that takes.
   ~Server();
 
   // What it listens on, with the ports that were chosen, in the order of ServerOptions::listen.
@@ -72,24 +79,24 @@ class Server {
   void AnnounceDrain();
 
   // Refuses new work (UNAVAILABLE, reason DRAINING), drains the engine, lets calls and streams
-  // finish what was accepted, closes connections. What is left at `deadline` is cut off:
-  // accepted images with DRAINING, and calls two seconds later. Idempotent; returns when every
-  // thread has ended. Errors: the engine's, for images that were cut off; DEADLINE_EXCEEDED with
-  // the number of calls that were.
+  // finish what was accepted, closes connections; models are not loaded any more. What is left at
+  // `deadline` is cut off: accepted images with DRAINING, and calls two seconds later. Idempotent;
+  // returns when every thread has ended. Errors: the engine's, for images that were cut off;
+  // DEADLINE_EXCEEDED with the number of calls that were.
   absl::Status Stop(TimePoint deadline);
 
  private:
   Server(Engine& engine, const std::vector<std::string>& model_names, const ServerOptions& options);
 
   absl::Status Listen(const ServerOptions& options);
-  absl::Status ListenForHttp(const std::vector<std::string>& model_names,
-                             const ServerOptions& options);
+  absl::Status ListenForHttp(const ServerOptions& options);
 
   Engine& engine_;
   std::stop_source draining_;
   CallCount calls_;
-  EmbeddingService embedding_;
   HealthService health_;
+  ModelRepository models_;
+  EmbeddingService embedding_;
   InferenceService inference_;
   RpcService embedding_rpc_;
   RpcService health_rpc_;

@@ -412,6 +412,27 @@ class BatchScheduler {
     WakeWorker(now);
   }
 
+  // One more queue, with the options of the others; its number. The queues before it are 0 to that.
+  std::size_t AddQueue() {
+    const std::lock_guard lock(mutex_);
+    queues_.emplace_back(options_.queue);
+    thread_policy_.AddQueue();
+    return queues_.size() - 1;
+  }
+
+  // Runs `errand` on a worker's own thread, between two of its batches, and returns when it has
+  // run. It comes before what is queued, and holds one core, as a batch with threads = 1 does;
+  // after it the worker serves a queue again before the next errand. Several callers take turns.
+  // `errand` must not throw, and must not call RunOn.
+  // REQUIRES: 0 <= worker < options.workers; not called from Run, nor while this is destroyed.
+  void RunOn(int worker, const std::function<void()>& errand) {
+    const std::lock_guard turn(errand_mutex_);
+    std::unique_lock lock(mutex_);
+    errand_ = Errand{.worker = worker, .run = &errand};
+    Ring(bells_[static_cast<std::size_t>(worker)]);
+    errand_ran_.wait(lock, [this] { return !errand_.has_value(); });
+  }
+
   // To be called after an item's `cancelled` turned true. Never blocks for long; safe inside a
   // std::stop_callback.
   void SweepCancelled() {
@@ -429,6 +450,14 @@ class BatchScheduler {
   struct Bell {
     std::condition_variable rings;
     bool awaited = false;  // guarded by mutex_
+  };
+
+  // Something else that a worker shall do.
+  struct Errand {
+    int worker = 0;
+    const std::function<void()>* run = nullptr;
+    bool running = false;
+    bool needs_core = false;  // its worker is idle, and no core is free
   };
 
   BatchScheduler(const BatchSchedulerOptions& options, MakeWorker make_worker, Abandon abandon)
@@ -463,13 +492,16 @@ class BatchScheduler {
       start_status_.Update(worker.status());
       started_.notify_one();
     }
-    if (worker.ok()) Serve(**worker, bells_[static_cast<std::size_t>(index)]);
+    if (worker.ok()) Serve(**worker, index);
   }
 
-  // A worker's life: plan, take, run; or wait. It is idle when this begins and ends.
-  void Serve(BatchWorker<T>& worker, Bell& bell) {
+  // A worker's life: an errand, where there is one; plan, take, run; or wait. It is idle when this
+  // begins and ends.
+  void Serve(BatchWorker<T>& worker, int index) {
+    Bell& bell = bells_[static_cast<std::size_t>(index)];
     std::unique_lock lock(mutex_);
     for (;;) {
+      RunErrandOf(index, lock);
       const TimePoint now = Clock::now();
       const BatchPlan plan = Plan(now);
       if (plan.queue.has_value()) {
@@ -512,6 +544,34 @@ class BatchScheduler {
       lock.lock();
     }
     ++idle_;
+    if (ErrandNeedsCore()) Ring(bells_[static_cast<std::size_t>(errand_->worker)]);
+  }
+
+  // Then the next free core is its worker's.
+  bool ErrandNeedsCore() const {
+    return errand_.has_value() && !errand_->running && errand_->needs_core;
+  }
+
+  int ErrandCores() const { return options_.cores > 0 ? 1 : 0; }
+
+  // Runs the errand, if it is this worker's and there is a core for it.
+  void RunErrandOf(int worker, std::unique_lock<std::mutex>& lock) {
+    if (!errand_.has_value() || errand_->running || errand_->worker != worker) return;
+    const int cores = ErrandCores();
+    errand_->needs_core = free_cores_ < cores;
+    if (errand_->needs_core) return;
+    errand_->running = true;
+    const std::function<void()>& run = *errand_->run;
+    --idle_;
+    free_cores_ -= cores;
+    WakeWorker(Clock::now());  // whatever time this worker kept, another one keeps
+    lock.unlock();
+    run();
+    lock.lock();
+    free_cores_ += cores;
+    ++idle_;
+    errand_.reset();
+    errand_ran_.notify_one();
   }
 
   // Of the waiting workers one keeps the time; the others sleep until they are called.
@@ -550,7 +610,9 @@ class BatchScheduler {
     BatchCapacity capacity;
     capacity.idle_workers = idle_;
     capacity.busy_workers = options_.workers - idle_;
-    if (options_.cores > 0) capacity.free_cores = free_cores_;
+    if (options_.cores > 0) {
+      capacity.free_cores = std::max(free_cores_ - (ErrandNeedsCore() ? ErrandCores() : 0), 0);
+    }
     capacity.closing = closing_;
     return PlanBatch<T>(queues_, capacity, now);
   }
@@ -614,8 +676,10 @@ class BatchScheduler {
   const Abandon abandon_;
 
   std::mutex mutex_;
-  std::condition_variable attention_;  // for the watcher
-  std::condition_variable started_;    // for Start
+  std::condition_variable attention_;   // for the watcher
+  std::condition_variable started_;     // for Start
+  std::condition_variable errand_ran_;  // for RunOn
+  std::mutex errand_mutex_;             // one RunOn at a time; taken before mutex_
   // All below are guarded by mutex_.
   std::vector<BatchQueue<T>> queues_;
   ThreadPolicy thread_policy_;
@@ -624,6 +688,7 @@ class BatchScheduler {
   std::vector<Bell> bells_;                     // by worker
   TimePoint alarm_ = TimePoint::max();          // the time that a waiting worker keeps
   TimePoint watched_until_ = TimePoint::min();  // the time that the waiting watcher keeps
+  std::optional<Errand> errand_;                // that waits for its worker, or runs
   bool sweep_ = false;
   bool closing_ = false;  // workers leave when the queues are empty
   bool closed_ = false;   // the watcher leaves

@@ -41,6 +41,9 @@ class ThreadPolicy {
   // `cores`: what all batches share. >= 1.
   ThreadPolicy(std::size_t queues, int cores) : cores_(cores), queues_(queues) {}
 
+  // One more queue, of which nothing is known.
+  void AddQueue() { queues_.emplace_back(); }
+
   // `items` came into the house: announced, or queued without having been.
   void Enter(std::size_t items, TimePoint now);
   // `items` left it, run or not. REQUIRES: no more than entered.

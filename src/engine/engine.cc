@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cassert>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -20,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/batching/batching.h"
 #include "src/engine/admission.h"
+#include "src/engine/hosted_models.h"
 #include "src/engine/memory_budget.h"
 #include "src/engine/options.h"
 #include "src/engine/roster.h"
@@ -76,28 +78,21 @@ Line LineOf(std::span<const Item> items) {
   return line;
 }
 
-// What the engine knows of one model's traffic.
-struct Traffic {
-  explicit Traffic(std::size_t max_batch_size) : rate(max_batch_size) {}
-  ServiceRate rate;
-  // Images in line or inside that no batch has taken yet.
-  std::atomic<std::size_t> online_waiting = 0;
-  std::atomic<std::size_t> bulk_waiting = 0;
-
-  std::atomic<std::size_t>& Waiting(Lane lane) {
-    return lane == Lane::kBulk ? bulk_waiting : online_waiting;
-  }
-};
+absl::Status NoSuchModel() {
+  return MakeError(Reason::kUnknownModel, "the model is not loaded any more");
+}
 
 class EngineImpl final : public Engine {
  public:
-  EngineImpl(std::vector<std::shared_ptr<const Model>> models, EngineShape shape, Decoder decoder);
+  EngineImpl(EngineShape shape, Decoder decoder);
   EngineImpl(const EngineImpl&) = delete;
   EngineImpl& operator=(const EngineImpl&) = delete;
   ~EngineImpl() override;
 
-  absl::Status StartStages();
+  absl::Status StartStages(std::span<const std::shared_ptr<const Model>> models);
 
+  absl::StatusOr<std::size_t> Add(std::shared_ptr<const Model> model) override;
+  absl::Status Remove(std::size_t model) override;
   absl::Status Submit(std::size_t model, std::vector<Item> items) override;
   void SubmitWhenRoom(std::size_t model, std::vector<Item> items,
                       absl::AnyInvocable<void(absl::Status)> admitted) override;
@@ -105,30 +100,36 @@ class EngineImpl final : public Engine {
   absl::Status Drain(TimePoint deadline) override;
   EngineStats stats() const override;
   const EngineOptions& options() const override { return shape_.options; }
-  std::span<const std::shared_ptr<const Model>> models() const override { return models_; }
+  std::shared_ptr<const Model> model(std::size_t number) const override;
 
  private:
   class DecodeWorker;
   class InferenceWorker;
 
-  absl::Status CheckDeadlines(std::size_t model, std::span<const Item> items) const;
+  // A queue of the inference stage that no model has, until GiveQueueBack.
+  std::size_t TakeQueue();
+  void GiveQueueBack(std::size_t queue);
+  // On every worker, in turn.
+  absl::Status MakeRunners(const Model& model, std::size_t queue);
+  void DropRunners(std::size_t queue);
+
+  absl::Status CheckDeadlines(const HostedModel& model, std::span<const Item> items) const;
   // Cores, or on a GPU workers: what ServiceRate's times are divided by.
   int CapacityUnits() const { return shape_.count_cores ? shape_.options.cores : shape_.workers; }
   // Unit time of everything in line or inside that waits for a batch: of the online lane, or of
   // both. `unmeasured` is the cost of an image of a model that has not been measured.
   nanoseconds WaitingCost(bool with_bulk, nanoseconds unmeasured) const;
-  void CountWaiting(std::size_t model, const Line& line);
-  void UncountWaiting(std::size_t model, const Line& line);
+  static void CountWaiting(HostedModel& model, const Line& line);
+  static void UncountWaiting(HostedModel& model, const Line& line);
   // The task ends before the inference stage.
   void ComesNoMore(const Task& task);
   // The walk begins. REQUIRES: the items were admitted and counted as waiting.
-  void Begin(std::size_t model, std::vector<Item> items);
+  void Begin(const HostedModels::Lease& model, std::vector<Item> items);
 
-  const std::vector<std::shared_ptr<const Model>> models_;
   const EngineShape shape_;
   const Decoder decoder_;
 
-  std::vector<std::unique_ptr<Traffic>> traffic_;  // by model
+  HostedModels models_;
   ServiceRate decode_rate_{1};
   MemoryBudget decode_memory_;
   Admission admission_;
@@ -136,6 +137,12 @@ class EngineImpl final : public Engine {
   std::atomic<std::uint64_t> admitted_ = 0;
   std::atomic<std::uint64_t> refused_ = 0;
   std::atomic<std::uint64_t> batches_ = 0;
+  std::atomic<bool> draining_ = false;
+
+  std::mutex queues_mutex_;
+  std::vector<std::size_t> free_queues_;  // guarded by queues_mutex_
+
+  std::vector<InferenceWorker*> workers_;  // by index; each lives on its thread of inference_
 
   // Last: their threads use all of the above. Decoding feeds inference, so it ends first.
   std::unique_ptr<BatchScheduler<Pending>> inference_;  // a queue per model
@@ -154,8 +161,8 @@ class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
       } else if (absl::Status status = Decode(*pending); !status.ok()) {
         Leave(pending, std::move(status));
       } else {
-        const std::size_t model = pending->model;
-        engine_.inference_->Land(model, std::move(pending));
+        const std::size_t queue = pending->model->queue;
+        engine_.inference_->Land(queue, std::move(pending));
       }
     }
   }
@@ -181,7 +188,7 @@ class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
     const TimePoint begin = Clock::now();
     absl::StatusOr<ImageDescription> description =
         engine_.decoder_.describe(task.item.image.bytes, engine_.shape_.options.limits,
-                                  engine_.models_[task.model]->info().preprocess, task.item.policy);
+                                  task.model->model->info().preprocess, task.item.policy);
     if (!description.ok()) return description.status();
     Outcome outcome;
     outcome.timings.queue = begin - task.submitted;
@@ -195,7 +202,7 @@ class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
     if (!memory.ok()) return memory.status();
 
     const TimePoint begin = Clock::now();
-    const PreprocessSpec& spec = engine_.models_[task.model]->info().preprocess;
+    const PreprocessSpec& spec = task.model->model->info().preprocess;
     absl::StatusOr<Image> image = engine_.decoder_.decode_and_resize(
         task.item.image.bytes, engine_.shape_.options.limits, spec, task.item.policy);
     task.decoded = Clock::now();
@@ -214,32 +221,55 @@ class EngineImpl::DecodeWorker final : public BatchWorker<Pending> {
 // Runs batches of any model on one device.
 class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
  public:
-  // Makes a runner per model and warms it up.
-  static absl::StatusOr<std::unique_ptr<BatchWorker<Pending>>> Make(EngineImpl* engine, int index) {
-    auto worker = std::make_unique<InferenceWorker>(engine);
+  // Makes a runner per model and warms it up. The models have the queues 0, 1, ...
+  static absl::StatusOr<std::unique_ptr<BatchWorker<Pending>>> Make(
+      EngineImpl* engine, std::span<const std::shared_ptr<const Model>> models, int index) {
+    auto worker = std::make_unique<InferenceWorker>(engine, index);
     const EngineShape& shape = engine->shape_;
-    const auto device = static_cast<std::size_t>(index / shape.options.workers_per_device);
     // All workers warm up at once, so each has its part of the cores.
     const int threads = shape.count_cores ? shape.options.cores / shape.workers : 1;
-    for (const std::shared_ptr<const Model>& model : engine->models_) {
-      absl::StatusOr<std::unique_ptr<Runner>> runner = model->NewRunner(model->devices()[device]);
-      if (!runner.ok()) return runner.status();
+    for (std::size_t queue = 0; queue < models.size(); ++queue) {
+      absl::Status status = worker->MakeRunner(*models[queue], queue);
       for (const int size : shape.options.warm_up_batch_sizes) {
-        const absl::Status status =
-            WarmUp(*model, **runner, static_cast<std::size_t>(size), threads);
-        if (!status.ok()) return status;
+        if (status.ok()) status = worker->WarmUp(*models[queue], queue, size, threads);
       }
-      worker->runners_.push_back(*std::move(runner));
+      if (!status.ok()) return status;
     }
     return worker;
   }
 
-  explicit InferenceWorker(EngineImpl* engine) : engine_(*engine) {}
+  InferenceWorker(EngineImpl* engine, int index)
+      : engine_(*engine),
+        device_(static_cast<std::size_t>(index / engine->shape_.options.workers_per_device)) {
+    engine_.workers_[static_cast<std::size_t>(index)] = this;
+  }
+
+  // All three on the worker's thread.
+  absl::Status MakeRunner(const Model& model, std::size_t queue) {
+    absl::StatusOr<std::unique_ptr<Runner>> runner = model.NewRunner(model.devices()[device_]);
+    if (!runner.ok()) return runner.status();
+    if (runners_.size() <= queue) runners_.resize(queue + 1);
+    runners_[queue] = *std::move(runner);
+    return absl::OkStatus();
+  }
+
+  absl::Status WarmUp(const Model& model, std::size_t queue, int batch_size, int threads) {
+    const Size input = model.info().input;
+    Image image(input.width, input.height);
+    std::ranges::fill(image.pixels(), std::uint8_t{0});
+    const std::vector<const Image*> images(static_cast<std::size_t>(batch_size), &image);
+    const std::vector<OutputSpec> specs(images.size());
+    return runners_[queue]->Embed(images, specs, threads).status();
+  }
+
+  void DropRunner(std::size_t queue) {
+    if (queue < runners_.size()) runners_[queue] = nullptr;
+  }
 
   void Run(std::size_t queue, std::vector<Pending> items, int threads) override {
     const TimePoint begin = Clock::now();
     for (const Pending& pending : items) {
-      --engine_.traffic_[queue]->Waiting(pending->item.lane);
+      --pending->model->Waiting(pending->item.lane);
       pending->timings.queue += begin - pending->decoded;
     }
     Embed(queue, items, threads);
@@ -255,18 +285,8 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
   }
 
  private:
-  static absl::Status WarmUp(const Model& model, Runner& runner, std::size_t batch_size,
-                             int threads) {
-    const Size input = model.info().input;
-    Image image(input.width, input.height);
-    std::ranges::fill(image.pixels(), std::uint8_t{0});
-    const std::vector<const Image*> images(batch_size, &image);
-    const std::vector<OutputSpec> specs(batch_size);
-    return runner.Embed(images, specs, threads).status();
-  }
-
   // Appends an outcome for each item.
-  void Embed(std::size_t model, std::span<const Pending> items, int threads) {
+  void Embed(std::size_t queue, std::span<const Pending> items, int threads) {
     std::vector<const Image*> images;
     std::vector<OutputSpec> specs;
     for (const Pending& pending : items) {
@@ -275,7 +295,7 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
     }
     const TimePoint begin = Clock::now();
     absl::StatusOr<std::vector<Embedding>> embeddings =
-        runners_[model]->Embed(images, specs, threads);
+        runners_[queue]->Embed(images, specs, threads);
     const nanoseconds compute = Clock::now() - begin;
     ++engine_.batches_;
 
@@ -285,12 +305,12 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
                                                          " vectors for ", items.size(), " images"));
     }
     if (embeddings.ok()) {
-      engine_.traffic_[model]->rate.Record(items.size(), compute * threads);
+      items.front()->model->rate.Record(items.size(), compute * threads);
       Keep(items, *std::move(embeddings), compute);
     } else if (ReasonOf(embeddings.status()) == Reason::kOutOfMemory && items.size() > 1) {
       // Half of it may fit.
-      Embed(model, items.first(items.size() / 2), threads);
-      Embed(model, items.subspan(items.size() / 2), threads);
+      Embed(queue, items.first(items.size() / 2), threads);
+      Embed(queue, items.subspan(items.size() / 2), threads);
     } else {
       outcomes_.resize(outcomes_.size() + items.size(), embeddings.status());
     }
@@ -307,24 +327,20 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
   }
 
   EngineImpl& engine_;
-  std::vector<std::unique_ptr<Runner>> runners_;  // by model
+  const std::size_t device_;                      // of the models' devices
+  std::vector<std::unique_ptr<Runner>> runners_;  // by queue
   // From Run to Deliver.
   std::vector<Pending> items_;
   std::vector<absl::StatusOr<Outcome>> outcomes_;  // by item
 };
 
-EngineImpl::EngineImpl(std::vector<std::shared_ptr<const Model>> models, EngineShape shape,
-                       Decoder decoder)
-    : models_(std::move(models)),
-      shape_(std::move(shape)),
+EngineImpl::EngineImpl(EngineShape shape, Decoder decoder)
+    : shape_(std::move(shape)),
       decoder_(std::move(decoder)),
+      models_(static_cast<std::size_t>(shape_.options.max_batch_size)),
       decode_memory_(shape_.options.max_decoded_bytes),
-      admission_({shape_.options.max_queued_images, shape_.options.max_queued_bytes}) {
-  for (std::size_t i = 0; i < models_.size(); ++i) {
-    traffic_.push_back(
-        std::make_unique<Traffic>(static_cast<std::size_t>(shape_.options.max_batch_size)));
-  }
-}
+      admission_({shape_.options.max_queued_images, shape_.options.max_queued_bytes}),
+      workers_(static_cast<std::size_t>(shape_.workers)) {}
 
 EngineImpl::~EngineImpl() {
   (void)Drain(TimePoint::max());  // cannot miss it
@@ -332,19 +348,22 @@ EngineImpl::~EngineImpl() {
   inference_.reset();
 }
 
-absl::Status EngineImpl::StartStages() {
+absl::Status EngineImpl::StartStages(std::span<const std::shared_ptr<const Model>> models) {
+  for (std::size_t queue = 0; queue < models.size(); ++queue) models_.Add(models[queue], queue);
   BatchSchedulerOptions inference;
-  inference.queues = models_.size();
+  inference.queues = models.size();
   inference.queue.max_batch_size = static_cast<std::size_t>(shape_.options.max_batch_size);
   inference.queue.max_delay = shape_.options.max_queue_delay;
   inference.queue.cost = shape_.cost;
   inference.workers = shape_.workers;
   inference.cores = shape_.count_cores ? shape_.options.cores : 0;
   absl::StatusOr<std::unique_ptr<BatchScheduler<Pending>>> started = BatchScheduler<Pending>::Start(
-      inference, [this](int index) { return InferenceWorker::Make(this, index); },
+      inference,
+      // Called before Start returns only: it holds no model.
+      [this, models](int index) { return InferenceWorker::Make(this, models, index); },
       [this](const Abandoned<Pending>& abandoned) {
         const Task& task = *abandoned.item;
-        --traffic_[task.model]->Waiting(task.item.lane);
+        --task.model->Waiting(task.item.lane);
         roster_.Finish(*abandoned.item, WhyAbandoned(abandoned));
       });
   if (!started.ok()) return started.status();
@@ -365,43 +384,109 @@ absl::Status EngineImpl::StartStages() {
   return absl::OkStatus();
 }
 
+std::size_t EngineImpl::TakeQueue() {
+  const std::lock_guard lock(queues_mutex_);
+  if (free_queues_.empty()) return inference_->AddQueue();
+  const std::size_t queue = free_queues_.back();
+  free_queues_.pop_back();
+  return queue;
+}
+
+void EngineImpl::GiveQueueBack(std::size_t queue) {
+  const std::lock_guard lock(queues_mutex_);
+  free_queues_.push_back(queue);
+}
+
+absl::Status EngineImpl::MakeRunners(const Model& model, std::size_t queue) {
+  for (int index = 0; index < shape_.workers; ++index) {
+    InferenceWorker& worker = *workers_[static_cast<std::size_t>(index)];
+    absl::Status status;
+    inference_->RunOn(index, [&] { status = worker.MakeRunner(model, queue); });
+    // A batch at a time, so that the worker serves others between them.
+    for (const int size : shape_.options.warm_up_batch_sizes) {
+      if (!status.ok()) return status;
+      inference_->RunOn(index, [&] { status = worker.WarmUp(model, queue, size, /*threads=*/1); });
+    }
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+void EngineImpl::DropRunners(std::size_t queue) {
+  for (int index = 0; index < shape_.workers; ++index) {
+    InferenceWorker& worker = *workers_[static_cast<std::size_t>(index)];
+    inference_->RunOn(index, [&] { worker.DropRunner(queue); });
+  }
+}
+
+absl::StatusOr<std::size_t> EngineImpl::Add(std::shared_ptr<const Model> model) {
+  if (!std::ranges::equal(model->devices(), shape_.options.devices)) {
+    return MakeError(Reason::kInvalidOption, "the model is on other devices than the engine");
+  }
+  if (draining_) return MakeError(Reason::kDraining, "the server is shutting down");
+  const std::size_t queue = TakeQueue();
+  if (absl::Status status = MakeRunners(*model, queue); !status.ok()) {
+    DropRunners(queue);
+    GiveQueueBack(queue);
+    return status;
+  }
+  return models_.Add(std::move(model), queue);
+}
+
+absl::Status EngineImpl::Remove(std::size_t model) {
+  const std::unique_ptr<HostedModel> removed = models_.Remove(model);
+  if (removed == nullptr) return NoSuchModel();
+  DropRunners(removed->queue);
+  GiveQueueBack(removed->queue);
+  return absl::OkStatus();
+}
+
+std::shared_ptr<const Model> EngineImpl::model(std::size_t number) const {
+  const HostedModels::Lease found = models_.Find(number);
+  return found == nullptr ? nullptr : found->model;
+}
+
 absl::Status EngineImpl::Submit(std::size_t model, std::vector<Item> items) {
-  assert(model < models_.size());
+  const HostedModels::Lease hosted = models_.Find(model);
   const Demand demand = DemandOf(items);
-  absl::Status status = CheckDeadlines(model, items);
+  absl::Status status = hosted == nullptr ? NoSuchModel() : CheckDeadlines(*hosted, items);
   if (status.ok()) status = admission_.TryAdmit(demand);
   if (!status.ok()) {
     refused_ += items.size();
     return status;
   }
-  CountWaiting(model, LineOf(items));
-  Begin(model, std::move(items));
+  CountWaiting(*hosted, LineOf(items));
+  Begin(hosted, std::move(items));
   return absl::OkStatus();
 }
 
 void EngineImpl::SubmitWhenRoom(std::size_t model, std::vector<Item> items,
                                 absl::AnyInvocable<void(absl::Status)> admitted) {
-  assert(model < models_.size());
   if (items.empty()) return admitted(absl::OkStatus());
+  HostedModels::Lease hosted = models_.Find(model);
+  if (hosted == nullptr) {
+    refused_ += items.size();
+    return admitted(NoSuchModel());
+  }
   const Demand demand = DemandOf(items);
   const std::stop_token stop = items.front().stop;
-  CountWaiting(model, LineOf(items));
+  CountWaiting(*hosted, LineOf(items));
   admission_.AdmitWhenRoom(
       demand, stop,
-      [this, model, items = std::move(items),
+      [this, hosted = std::move(hosted), items = std::move(items),
        admitted = std::move(admitted)](absl::Status status) mutable {
         if (status.ok()) {
           admitted(absl::OkStatus());  // first the word, so that it comes before the first `done`
-          Begin(model, std::move(items));
+          Begin(hosted, std::move(items));
         } else {
           refused_ += items.size();
-          UncountWaiting(model, LineOf(items));
+          UncountWaiting(*hosted, LineOf(items));
           admitted(std::move(status));
         }
       });
 }
 
-void EngineImpl::Begin(std::size_t model, std::vector<Item> items) {
+void EngineImpl::Begin(const HostedModels::Lease& model, std::vector<Item> items) {
   const Line line = LineOf(items);
   const TimePoint now = Clock::now();
   std::vector<std::shared_ptr<Task>> tasks;
@@ -422,39 +507,40 @@ void EngineImpl::Begin(std::size_t model, std::vector<Item> items) {
       inference_->SweepCancelled();
     });
   }
-  inference_->Expect(model, line.online, line.bulk);
+  inference_->Expect(model->queue, line.online, line.bulk);
   decode_->Schedule(0, std::vector<Pending>(std::make_move_iterator(tasks.begin()),
                                             std::make_move_iterator(tasks.end())));
 }
 
-void EngineImpl::CountWaiting(std::size_t model, const Line& line) {
-  traffic_[model]->online_waiting += line.online;
-  traffic_[model]->bulk_waiting += line.bulk;
+void EngineImpl::CountWaiting(HostedModel& model, const Line& line) {
+  model.online_waiting += line.online;
+  model.bulk_waiting += line.bulk;
 }
 
-void EngineImpl::UncountWaiting(std::size_t model, const Line& line) {
-  traffic_[model]->online_waiting -= line.online;
-  traffic_[model]->bulk_waiting -= line.bulk;
+void EngineImpl::UncountWaiting(HostedModel& model, const Line& line) {
+  model.online_waiting -= line.online;
+  model.bulk_waiting -= line.bulk;
 }
 
 void EngineImpl::ComesNoMore(const Task& task) {
   if (task.item.describe) return;  // nobody waits for it
-  inference_->Unexpect(task.model, task.item.lane == Lane::kBulk);
-  --traffic_[task.model]->Waiting(task.item.lane);
+  inference_->Unexpect(task.model->queue, task.item.lane == Lane::kBulk);
+  --task.model->Waiting(task.item.lane);
 }
 
 nanoseconds EngineImpl::WaitingCost(bool with_bulk, nanoseconds unmeasured) const {
   nanoseconds cost{0};
-  for (const std::unique_ptr<Traffic>& traffic : traffic_) {
-    std::size_t images = traffic->online_waiting;
-    if (with_bulk) images += traffic->bulk_waiting;
-    cost += traffic->rate.PerImage().value_or(unmeasured) * images;
-  }
+  models_.ForEach([&](const HostedModel& model) {
+    std::size_t images = model.online_waiting;
+    if (with_bulk) images += model.bulk_waiting;
+    cost += model.rate.PerImage().value_or(unmeasured) * images;
+  });
   return cost;
 }
 
-absl::Status EngineImpl::CheckDeadlines(std::size_t model, std::span<const Item> items) const {
-  const std::optional<nanoseconds> per_image = traffic_[model]->rate.PerImage();
+absl::Status EngineImpl::CheckDeadlines(const HostedModel& model,
+                                        std::span<const Item> items) const {
+  const std::optional<nanoseconds> per_image = model.rate.PerImage();
   const bool any = std::ranges::any_of(
       items, [](const Item& item) { return item.deadline != TimePoint::max(); });
   if (!any || !per_image.has_value()) return absl::OkStatus();
@@ -483,9 +569,8 @@ std::chrono::milliseconds EngineImpl::RetryDelay() const {
   // Half of what waits: a caller that came back for the first free place would meet all the others.
   const nanoseconds inference = WaitingCost(true, kUnmeasuredCost) / CapacityUnits();
   std::size_t images = 0;
-  for (const std::unique_ptr<Traffic>& traffic : traffic_) {
-    images += traffic->online_waiting + traffic->bulk_waiting;
-  }
+  models_.ForEach(
+      [&images](const HostedModel& model) { images += model.online_waiting + model.bulk_waiting; });
   const nanoseconds decode =
       decode_rate_.PerImage().value_or(nanoseconds{0}) * images / shape_.options.decode_threads;
   return std::clamp(std::chrono::ceil<std::chrono::milliseconds>(std::max(inference, decode) / 2),
@@ -493,6 +578,7 @@ std::chrono::milliseconds EngineImpl::RetryDelay() const {
 }
 
 absl::Status EngineImpl::Drain(TimePoint deadline) {
+  draining_ = true;
   admission_.Close();
   if (admission_.WaitUntilEmpty(deadline)) return absl::OkStatus();
   roster_.CutOff();
@@ -526,9 +612,8 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
     Decoder decoder) {
   absl::StatusOr<EngineShape> shape = ShapeEngine(models, std::move(options), usable_cores);
   if (!shape.ok()) return shape.status();
-  auto engine =
-      std::make_unique<EngineImpl>(std::move(models), *std::move(shape), std::move(decoder));
-  const absl::Status status = engine->StartStages();
+  auto engine = std::make_unique<EngineImpl>(*std::move(shape), std::move(decoder));
+  const absl::Status status = engine->StartStages(models);
   if (status.ok()) return engine;
   // Without a reason it is the scheduler's: no thread could be had.
   if (ReasonOf(status).has_value()) return status;

@@ -88,9 +88,13 @@ struct EngineOptions {
   std::size_t max_queued_bytes = std::size_t{1} << 30;
   // Decoded pixels of the decode stage, bytes: a thread waits before it decodes past this.
   std::size_t max_decoded_bytes = std::size_t{1} << 30;
-  // Batch sizes that each worker runs once per model before Start returns. Empty: 1 and the
-  // maximum.
+  // Batch sizes that each worker runs once per model before it is served. Empty: 1 and the maximum.
   std::vector<int> warm_up_batch_sizes;
+  // What the models are on. Empty: what those of Start are on; to be given where there are none.
+  std::vector<Device> devices;
+  // Whether models to come take images one by one (ModelInfo::deterministic), as those of Start
+  // may.
+  bool deterministic = false;
 };
 
 // A moment's picture, for tests, logs and metrics.
@@ -109,7 +113,7 @@ struct EngineStats {
 class Engine {
  public:
   // Starts the threads, makes the runners and warms them up: ready when it returns. Models are
-  // addressed by their index in `models`; all have the same devices.
+  // addressed by a number, which for these is their index in `models`; all have the same devices.
   // Errors: INVALID_OPTION (an option out of range: both numbers in the text), and those of
   // Model::NewRunner and Runner::Embed during warm-up.
   static absl::StatusOr<std::unique_ptr<Engine>> Start(
@@ -118,18 +122,35 @@ class Engine {
   // Drains without a deadline, then joins.
   virtual ~Engine() = default;
 
+  // Takes one more model in, beside those that are served, and returns its number, which no other
+  // ever has, when it is ready. Its runners are made and warmed up on the workers' own threads, one
+  // worker after the other, between batches of the other models and on one core: these lose no
+  // more than that. Blocks for as long as it takes; several callers take turns.
+  // Errors: INVALID_OPTION: it is on other devices; DRAINING; those of Model::NewRunner and
+  // Runner::Embed. Then nothing of it is left.
+  // REQUIRES: not called from `done`, nor while the engine is destroyed.
+  virtual absl::StatusOr<std::size_t> Add(std::shared_ptr<const Model> model) = 0;
+
+  // Takes a model out: what comes for it from now on is refused, what was submitted is finished,
+  // that in line for room as well. Returns when nothing of it is left: its runners are destroyed,
+  // on the threads that made them, and the engine holds the model no more.
+  // Errors: UNKNOWN_MODEL: there is none of that number.
+  // REQUIRES: as Add.
+  virtual absl::Status Remove(std::size_t model) = 0;
+
   // Takes all items or none; never blocks. On failure no `done` is called.
   // Errors: OVERLOADED (RESOURCE_EXHAUSTED): full by count or bytes; DRAINING (UNAVAILABLE);
-  // DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED): the measured rate cannot meet an item's deadline.
-  // REQUIRES: model < number of models; every output passed CheckOutput.
+  // DEADLINE_TOO_SHORT (DEADLINE_EXCEEDED): the measured rate cannot meet an item's deadline;
+  // UNKNOWN_MODEL: there is no model of that number, any more.
+  // REQUIRES: every output passed CheckOutput.
   virtual absl::Status Submit(std::size_t model, std::vector<Item> items) = 0;
 
   // As Submit, but waits in line (first come, first served) where Submit would answer OVERLOADED;
   // for streams, whose back-pressure is that they read no further until `admitted`. `admitted` is
-  // called once, perhaps before this returns: OK when the items are in, DRAINING when they never
-  // will be, CANCELLED when the first item's `stop` was requested while they waited. OK comes
-  // before the first `done`. Items larger than the whole budget are admitted when the engine is
-  // otherwise empty.
+  // called once, perhaps before this returns: OK when the items are in, DRAINING or UNKNOWN_MODEL
+  // when they never will be, CANCELLED when the first item's `stop` was requested while they
+  // waited. OK comes before the first `done`. Items larger than the whole budget are admitted when
+  // the engine is otherwise empty.
   virtual void SubmitWhenRoom(std::size_t model, std::vector<Item> items,
                               absl::AnyInvocable<void(absl::Status)> admitted) = 0;
 
@@ -145,7 +166,8 @@ class Engine {
   virtual EngineStats stats() const = 0;
   // The options with every 0 replaced by what was chosen.
   virtual const EngineOptions& options() const = 0;
-  virtual std::span<const std::shared_ptr<const Model>> models() const = 0;
+  // The model of a number; nullptr where there is none, any more.
+  virtual std::shared_ptr<const Model> model(std::size_t number) const = 0;
 
  protected:
   Engine() = default;

@@ -71,10 +71,13 @@ absl::Status CheckRanges(const EngineOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status CheckModels(std::span<const std::shared_ptr<const Model>> models) {
-  if (models.empty()) return MakeError(Reason::kInvalidOption, "there is no model to serve");
-  const std::span<const Device> devices = models.front()->devices();
-  if (devices.empty()) return MakeError(Reason::kInvalidOption, "the model is on no device");
+// `devices`: what the models shall be on.
+absl::Status CheckModels(std::span<const std::shared_ptr<const Model>> models,
+                         std::span<const Device> devices) {
+  if (devices.empty()) {
+    return MakeError(Reason::kInvalidOption,
+                     models.empty() ? "there is no model to serve" : "the model is on no device");
+  }
   for (const std::shared_ptr<const Model>& model : models) {
     if (!std::ranges::equal(model->devices(), devices)) {
       return MakeError(Reason::kInvalidOption, "the models are on different devices");
@@ -87,21 +90,27 @@ absl::Status CheckModels(std::span<const std::shared_ptr<const Model>> models) {
 
 absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Model>> models,
                                         EngineOptions options, int usable_cores) {
-  absl::Status status = CheckModels(models);
+  if (options.devices.empty() && !models.empty()) {
+    const std::span<const Device> devices = models.front()->devices();
+    options.devices.assign(devices.begin(), devices.end());
+  }
+  absl::Status status = CheckModels(models, options.devices);
   if (status.ok()) status = CheckRanges(options);
   if (!status.ok()) return status;
 
-  const std::span<const Device> devices = models.front()->devices();
+  const std::vector<Device> devices = options.devices;
   const bool gpu = std::ranges::any_of(
       devices, [](const Device& device) { return device.kind == Device::Kind::kCuda; });
   // A model that takes images one by one on one thread has no use for more cores, nor for company.
   const bool deterministic =
+      options.deterministic ||
       std::ranges::any_of(models, [](const auto& model) { return model->info().deterministic; });
   EngineShape shape;
   shape.options = std::move(options);
   shape.count_cores = !gpu && !deterministic;
   shape.cost = gpu ? BatchCost::kPerBatch : BatchCost::kPerItem;
   EngineOptions& chosen = shape.options;
+  chosen.deterministic = deterministic;
   if (chosen.cores == 0) chosen.cores = usable_cores;
   if (chosen.decode_threads == 0) chosen.decode_threads = chosen.cores;
   if (chosen.workers_per_device == 0) {

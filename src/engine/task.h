@@ -12,13 +12,14 @@
 #include <utility>
 
 #include "src/engine/engine.h"
+#include "src/engine/hosted_models.h"
 #include "src/image/image.h"
 
 namespace pixembed {
 
 // Owned by whichever stage holds it; `item.done` alone belongs to whoever sets `claimed`.
 struct Task {
-  std::size_t model = 0;
+  HostedModels::Lease model;
   std::size_t encoded_bytes = 0;  // as admitted; item.image itself is let go after the decode
   Item item;
   TimePoint submitted;

@@ -70,6 +70,14 @@ class TorchModel final : public Model {
         pixels_(std::make_shared<const PixelTable>(info_.preprocess)) {
     for (const Replica& replica : replicas_) devices_.push_back(replica.device);
   }
+  TorchModel(const TorchModel&) = delete;
+  TorchModel& operator=(const TorchModel&) = delete;
+  // Weights, and what runners kept for activations, go back to the kernel: freed memory stays in
+  // the process otherwise (InitializeRuntime).
+  ~TorchModel() override {
+    replicas_.clear();
+    malloc_trim(0);
+  }
 
   const ModelInfo& info() const override { return info_; }
 

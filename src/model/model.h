@@ -181,7 +181,7 @@ class Model {
   // The devices that hold the weights, as given to LoadModel.
   virtual std::span<const Device> devices() const = 0;
 
-  // A runner on `device`, to be used by the calling thread.
+  // A runner on `device`, to be used by the calling thread. It does not outlive the model.
   // Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
   virtual absl::StatusOr<std::unique_ptr<Runner>> NewRunner(const Device& device) const = 0;
 };

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <functional>
 #include <latch>
 #include <map>
 #include <memory>
@@ -409,6 +410,98 @@ TEST(BatchScheduler, EveryWorkerLivesOnItsOwnThread) {
   }
 }
 
+TEST(BatchScheduler, AQueueThatWasAddedIsServedLikeTheOthers) {
+  Harness harness(Options(1));
+  EXPECT_EQ(harness->AddQueue(), 1U);
+  EXPECT_EQ(harness->AddQueue(), 2U);
+  harness.Schedule(2, {"a", "b"});
+  const Ran ran = harness.AwaitRuns(1)[0];
+  EXPECT_EQ(ran.queue, 2U);
+  EXPECT_THAT(ran.items, ElementsAre("a", "b"));
+}
+
+TEST(BatchScheduler, AnErrandRunsOnTheThreadOfItsWorker) {
+  constexpr int kWorkers = 3;
+  std::mutex mutex;
+  std::map<int, std::thread::id> homes;
+  auto scheduler = BatchScheduler<FakeItem>::Start(
+      Options(kWorkers),
+      [&](int index) -> absl::StatusOr<std::unique_ptr<BatchWorker<FakeItem>>> {
+        class Worker : public BatchWorker<FakeItem> {
+          void Run(std::size_t, std::vector<FakeItem>, int) override {}
+        };
+        const std::lock_guard lock(mutex);
+        homes[index] = std::this_thread::get_id();
+        return std::make_unique<Worker>();
+      },
+      [](const Abandoned<FakeItem>&) {});
+  ASSERT_TRUE(scheduler.ok());
+  for (int worker = 0; worker < kWorkers; ++worker) {
+    std::thread::id ran_on;
+    (*scheduler)->RunOn(worker, [&ran_on] { ran_on = std::this_thread::get_id(); });
+    EXPECT_EQ(ran_on, homes.at(worker));
+  }
+}
+
+TEST(BatchScheduler, BetweenTwoErrandsTheWorkerServesItsQueue) {
+  Harness harness(Options(1));
+  harness->RunOn(0, [&harness] { harness.Schedule(0, {"a"}); });
+  bool served = false;
+  harness->RunOn(0, [&] { served = !harness.AwaitRuns(0).empty(); });
+  EXPECT_TRUE(served);
+}
+
+TEST(BatchScheduler, WhileAWorkerHasAnErrandTheOthersServeOnTheOtherCores) {
+  BatchSchedulerOptions options = Options(2);
+  options.cores = 2;
+  Harness harness(options);
+  harness->RunOn(0, [&harness] {
+    harness.Schedule(0, {"a"});
+    const Ran ran = harness.AwaitRuns(1)[0];
+    EXPECT_EQ(ran.worker, 1);
+    EXPECT_EQ(ran.threads, 1);
+  });
+}
+
+// Every batch brings the next, and each has the only core: an errand still has its turn.
+TEST(BatchScheduler, AnErrandHasItsTurnThoughTheCoresAreNeverIdle) {
+  BatchSchedulerOptions options = Options(2, 1);
+  options.cores = 1;
+  std::atomic<bool> enough = false;
+  BatchScheduler<FakeItem>* self = nullptr;
+  class Worker : public BatchWorker<FakeItem> {
+   public:
+    explicit Worker(std::function<void()> next) : next_(std::move(next)) {}
+    void Run(std::size_t, std::vector<FakeItem>, int) override { next_(); }
+
+   private:
+    std::function<void()> next_;
+  };
+  const auto schedule = [&] {
+    std::vector<FakeItem> items;
+    items.emplace_back("item");
+    self->Schedule(0, std::move(items));
+  };
+  auto scheduler = BatchScheduler<FakeItem>::Start(
+      options,
+      [&](int) {
+        return std::make_unique<Worker>([&] {
+          if (!enough) schedule();
+        });
+      },
+      [](const Abandoned<FakeItem>&) {});
+  ASSERT_TRUE(scheduler.ok());
+  self = scheduler->get();
+  schedule();
+  schedule();
+  for (int i = 0; i < 20; ++i) {
+    int ran = 0;
+    self->RunOn(i % 2, [&ran] { ++ran; });
+    EXPECT_EQ(ran, 1);
+  }
+  enough = true;
+}
+
 // Everything at once, from several threads: each item comes out once, and never above the cores.
 TEST(BatchScheduler, EveryItemComesOutExactlyOnce) {
   constexpr int kProducers = 4;
@@ -418,9 +511,15 @@ TEST(BatchScheduler, EveryItemComesOutExactlyOnce) {
   options.cores = 3;
   options.queue.max_delay = std::chrono::microseconds(50);
   Harness harness(options);
+  std::atomic<int> errands = 0;
   {
     std::vector<std::jthread> producers;
-    producers.reserve(kProducers);
+    producers.reserve(kProducers + 2);
+    for (int caller = 0; caller < 2; ++caller) {
+      producers.emplace_back([&harness, &errands] {
+        for (int i = 0; i < 50; ++i) harness->RunOn(i % 3, [&errands] { ++errands; });
+      });
+    }
     for (int producer = 0; producer < kProducers; ++producer) {
       producers.emplace_back([&harness, producer] {
         for (int i = 0; i < kItems; ++i) {
@@ -454,6 +553,7 @@ TEST(BatchScheduler, EveryItemComesOutExactlyOnce) {
   EXPECT_EQ(seen.size(), static_cast<std::size_t>(kProducers * kItems));
   EXPECT_EQ(distinct.size(), seen.size());
   EXPECT_LE(harness.max_threads_at_once(), 3);
+  EXPECT_EQ(errands, 100);
 }
 
 }  // namespace

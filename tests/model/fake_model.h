@@ -226,11 +226,20 @@ class FakeModel : public Model {
     const std::lock_guard lock(mutex_);
     return runners_made_;
   }
+  int runners_alive() const {
+    const std::lock_guard lock(mutex_);
+    return runners_alive_;
+  }
 
  private:
   class FakeRunner : public Runner {
    public:
-    explicit FakeRunner(const FakeModel* model) : model_(*model) {}
+    // REQUIRES: the model's mutex is held.
+    explicit FakeRunner(const FakeModel* model) : model_(*model) { ++model_.runners_alive_; }
+    ~FakeRunner() override {
+      const std::lock_guard lock(model_.mutex_);
+      --model_.runners_alive_;
+    }
     absl::StatusOr<std::vector<Embedding>> Embed(std::span<const Image* const> images,
                                                  std::span<const OutputSpec> specs,
                                                  int threads) override {
@@ -329,6 +338,7 @@ class FakeModel : public Model {
   mutable int threads_ = 0;
   mutable int max_threads_ = 0;
   mutable int runners_made_ = 0;
+  mutable int runners_alive_ = 0;
 };
 
 }  // namespace pixembed

@@ -56,6 +56,30 @@ TEST(Config, AModelDirectoryIsEnoughAndTheRestHasDefaults) {
   EXPECT_EQ(config.drain_timeout, std::chrono::seconds(30));
 }
 
+TEST(Config, ModelsMayComeFromARepositoryInTheirPlace) {
+  const auto command = Parse({"--model_repository=/models", "--load_model=a", "--load_model=b"});
+  ASSERT_TRUE(command.ok()) << command.status();
+  EXPECT_TRUE(command->config.models.empty());
+  EXPECT_EQ(command->config.model_repository, "/models");
+  EXPECT_THAT(command->config.load_models, ElementsAre("a", "b"));
+  EXPECT_FALSE(command->config.model_control);
+  EXPECT_THAT(Refusal({"--load_model=a"}), HasSubstr("--model_repository"));
+  EXPECT_THAT(Refusal({"--model=/m", "--load_model=a"}), HasSubstr("--model_repository"));
+}
+
+TEST(Config, ModelsAreControlledOnlyWhereThatIsAskedFor) {
+  EXPECT_FALSE(Parse({"--model=/m"})->config.model_control);
+  EXPECT_TRUE(Parse({"--model=/m", "--model_control=explicit"})->config.model_control);
+  EXPECT_FALSE(Parse({"--model=/m", "--model_control=none"})->config.model_control);
+  EXPECT_THAT(Refusal({"--model=/m", "--model_control=poll"}),
+              AllOf(HasSubstr("poll"), HasSubstr("none and explicit")));
+  // A server that begins with nothing is of use only where something can be loaded.
+  EXPECT_TRUE(Parse({"--model_repository=/models", "--model_control=explicit"}).ok());
+  EXPECT_THAT(Refusal({"--model_repository=/models"}),
+              AllOf(HasSubstr("--load_model"), HasSubstr("--model_control=explicit")));
+  EXPECT_THAT(Refusal({"--model_control=explicit"}), HasSubstr("--model is missing"));
+}
+
 TEST(Config, AProgramNeedsTrustThatIsGivenInWords) {
   const auto command = Parse({"--model=/m", "--trust_model_code", "--format=torchscript"});
   ASSERT_TRUE(command.ok()) << command.status();
@@ -281,7 +305,7 @@ TEST(Config, TheConfigurationInForceNamesEveryFlagThatHelpDescribes) {
       EXPECT_EQ(value, "2");
     }
   }
-  EXPECT_THAT(command->config.flags, SizeIs(31));
+  EXPECT_THAT(command->config.flags, SizeIs(34));
 }
 
 TEST(Config, TheReasonTableHasEveryReason) {

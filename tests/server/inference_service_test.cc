@@ -700,7 +700,7 @@ TEST_F(InferenceTest, ModelsAreNotLoadedOrUnloaded) {
         inference_->RepositoryModelUnload(Context().get(), {}, &unloaded)}) {
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
     EXPECT_EQ(ReasonIn(status), "UNSUPPORTED_METHOD");
-    EXPECT_THAT(status.error_message(), HasSubstr("--model"));
+    EXPECT_THAT(status.error_message(), HasSubstr("--model_control=explicit"));
   }
 }
 

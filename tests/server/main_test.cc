@@ -2,13 +2,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "inference/grpc_service.grpc.pb.h"
 #include "pixembed/v1/embedding.grpc.pb.h"
 #include "tests/checkpoint/temporary_directory.h"
 #include "tests/model/fake_model.h"
@@ -163,6 +166,9 @@ class GoldenModel {
     parts.Write(directory_.path());
   }
   std::string flag() const { return "--model=m=" + directory_.path().string(); }
+  void CopyTo(const std::filesystem::path& directory) const {
+    std::filesystem::copy(directory_.path(), directory, std::filesystem::copy_options::recursive);
+  }
 
  private:
   TemporaryDirectory directory_;
@@ -223,6 +229,62 @@ TEST(Main, ADeviceThatIsNotThereNamesTheFlag) {
   Process server(Command({"--model=/models/one", "--device=cuda:7", "--listen=127.0.0.1:0"}));
   EXPECT_THAT(server.AwaitLine("pixembed-server: "), HasSubstr("--device: no such device"));
   EXPECT_EQ(server.Wait(), 1);
+}
+
+// A developer's environment may name one.
+const std::vector<std::string> kNoModel = {"PIXEMBED_MODEL="};
+
+// Asks a server to load a model.
+grpc::Status LoadModelOf(const std::string& address, const std::string& name) {
+  inference::RepositoryModelLoadRequest request;
+  request.set_model_name(name);
+  inference::RepositoryModelLoadResponse response;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kPatience);
+  return inference::GRPCInferenceService::NewStub(Connect(address))
+      ->RepositoryModelLoad(&context, request, &response);
+}
+
+TEST(Main, LoadsModelsOfTheRepositoryAtStart) {
+  const TemporaryDirectory repository;
+  for (const char* const name : {"a", "b"}) {
+    std::filesystem::create_directory(repository.path() / name);
+  }
+  const std::string flag = "--model_repository=" + repository.path().string();
+  Process all(Command({flag, "--load_model=*", "--listen=127.0.0.1:0"}), kNoModel);
+  EXPECT_FALSE(all.AwaitLine("model a: fake from").empty());
+  EXPECT_FALSE(all.AwaitLine("model b: fake from").empty());
+  v1::EmbedResponse response;
+  ASSERT_TRUE(EmbedOne(AwaitAddress(all), &response).ok());
+  EXPECT_EQ(response.model(), "a");
+  Process wrong(Command({flag, "--load_model=c", "--listen=127.0.0.1:0"}), kNoModel);
+  EXPECT_THAT(wrong.AwaitLine("pixembed-server: "),
+              HasSubstr("--load_model: no model named \"c\""));
+  EXPECT_EQ(wrong.Wait(), 1);
+}
+
+TEST(Main, LoadsAndChecksModelsWhileItServes) {
+  const TemporaryDirectory repository;
+  for (const char* const name : {"a", "missing", "wrong"}) {
+    std::filesystem::create_directory(repository.path() / name);
+  }
+  GoldenModel(9.001F).CopyTo(repository.path() / "wrong");
+  Process server(Command({"--model_repository=" + repository.path().string(),
+                          "--model_control=explicit", "--listen=127.0.0.1:0"}),
+                 kNoModel);
+  const std::string address = AwaitAddress(server);
+  v1::EmbedResponse response;
+  EXPECT_EQ(ReasonIn(EmbedOne(address, &response)), "UNKNOWN_MODEL");
+  ASSERT_TRUE(LoadModelOf(address, "a").ok());
+  EXPECT_FALSE(server.AwaitLine("model a: fake from").empty());
+  EXPECT_FALSE(server.AwaitLine("model a: loaded").empty());
+  EXPECT_EQ(ReasonIn(LoadModelOf(address, "missing")), "CHECKPOINT_MISSING");
+  EXPECT_FALSE(server.AwaitLine("model missing: not loaded: ").empty());
+  EXPECT_EQ(ReasonIn(LoadModelOf(address, "wrong")), "GOLDEN_MISMATCH");
+  EXPECT_EQ(ReasonIn(LoadModelOf(address, "../a")), "UNKNOWN_MODEL");
+  server.Signal(SIGTERM);
+  EXPECT_THAT(server.ReadAll(), HasSubstr("nothing was lost"));
+  EXPECT_EQ(server.Wait(), 0);
 }
 
 TEST(Main, SaysWhyAutoIsTheCpu) {

@@ -8,13 +8,13 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <stop_token>
 #include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "src/engine/engine.h"
 #include "src/error/error.h"
 #include "src/model/model.h"
@@ -53,6 +53,10 @@ class ObservedEngine final : public Engine {
     changed_.wait(lock, [this] { return draining_; });
   }
 
+  absl::StatusOr<std::size_t> Add(std::shared_ptr<const Model> model) override {
+    return engine_->Add(std::move(model));
+  }
+  absl::Status Remove(std::size_t model) override { return engine_->Remove(model); }
   absl::Status Submit(std::size_t model, std::vector<Item> items) override {
     const std::size_t count = See(items);
     if (drain_begun()) return MakeError(Reason::kDraining, "draining");
@@ -78,8 +82,8 @@ class ObservedEngine final : public Engine {
   }
   EngineStats stats() const override { return engine_->stats(); }
   const EngineOptions& options() const override { return engine_->options(); }
-  std::span<const std::shared_ptr<const Model>> models() const override {
-    return engine_->models();
+  std::shared_ptr<const Model> model(std::size_t number) const override {
+    return engine_->model(number);
   }
 
  private:

@@ -1,0 +1,47 @@
+// Where the models of a server lie, by name: the only way from a name to a directory. Names may
+// come from the network; paths never do.
+#ifndef PIXEMBED_SERVER_MODEL_DIRECTORIES_H_
+#define PIXEMBED_SERVER_MODEL_DIRECTORIES_H_
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace pixembed {
+
+// A model directory and the name that it is served under.
+struct ModelSource {
+  std::string name;
+  std::filesystem::path directory;
+};
+
+// Immutable, thread-safe. What it says of the repository is what lies there at the moment.
+class ModelDirectories {
+ public:
+  // `models`: those of --model. `repository`: a directory of which each subdirectory is a model
+  // under its own name; empty: there is none. A name of `models` hides one of the repository.
+  ModelDirectories(std::vector<ModelSource> models, const std::filesystem::path& repository);
+
+  // All names: those of `models` in their order, then those of the repository in alphabetical
+  // order. Reads the repository's directory; one that cannot be read has no names.
+  std::vector<std::string> Names() const;
+
+  // The directory of a name. In the repository a name is letters, digits, '.', '_' and '-' and does
+  // not begin with '.', and its directory lies in the repository once every link is followed.
+  // Errors: UNKNOWN_MODEL: there is none of that name.
+  absl::StatusOr<ModelSource> Find(std::string_view name) const;
+
+ private:
+  // Whether the repository has a model of that name.
+  bool Holds(std::string_view name) const;
+
+  std::vector<ModelSource> models_;
+  std::filesystem::path repository_;  // absolute; empty: none
+};
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SERVER_MODEL_DIRECTORIES_H_
