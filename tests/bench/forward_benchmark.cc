@@ -33,7 +33,8 @@ ABSL_FLAG(std::vector<std::string>, batches, std::vector<std::string>({"1", "4"}
           "Images in a batch");
 ABSL_FLAG(double, seconds, 10.0, "How long each combination is measured");
 ABSL_FLAG(bool, deterministic, false, "As the server's flag");
-ABSL_FLAG(bool, bfloat16, false, "As the server's --precision=bfloat16");
+ABSL_FLAG(std::string, precision, "float32", "As the server's flag");
+ABSL_FLAG(double, precision_min_cosine, 0.999, "As the server's flag");
 ABSL_FLAG(std::string, device, "cpu", "As the server's --device; the first one is measured");
 ABSL_FLAG(bool, trust_model_code, false, "As the server's, for model.pt and model.pt2");
 
@@ -57,6 +58,14 @@ int Number(absl::string_view text) {
   int value = 0;
   if (!absl::SimpleAtoi(text, &value) || value < 1) Exit(absl::StrCat("not a number: ", text));
   return value;
+}
+
+Precision PrecisionOf(const std::string& name) {
+  for (const Precision precision :
+       {Precision::kFloat32, Precision::kBFloat16, Precision::kInt8, Precision::kAuto}) {
+    if (PrecisionName(precision) == name) return precision;
+  }
+  Exit(absl::StrCat("not a precision: ", name));
 }
 
 struct Shape {
@@ -174,14 +183,15 @@ void Measure(const Model& model, const Device& device, const Shape& shape) {
 void MeasureAll(const std::string& directory) {
   InitializeRuntime();
   const Device device = OrExit(ResolveDevices(absl::GetFlag(FLAGS_device))).front();
-  const std::shared_ptr<const Model> model = OrExit(LoadModel(
-      directory,
-      {.trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
-       .devices = {device},
-       .deterministic = absl::GetFlag(FLAGS_deterministic),
-       .precision = absl::GetFlag(FLAGS_bfloat16) ? Precision::kBFloat16 : Precision::kFloat32}));
-  std::fprintf(stderr, "%s: %lld parameters, %s\n", directory.c_str(),
-               static_cast<long long>(model->info().parameters), model->info().kernels.c_str());
+  const std::shared_ptr<const Model> model = OrExit(
+      LoadModel(directory, {.trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
+                            .devices = {device},
+                            .deterministic = absl::GetFlag(FLAGS_deterministic),
+                            .precision = PrecisionOf(absl::GetFlag(FLAGS_precision)),
+                            .precision_min_cosine = absl::GetFlag(FLAGS_precision_min_cosine)}));
+  std::fprintf(stderr, "%s: %lld parameters, %s, cosine %.6f\n", directory.c_str(),
+               static_cast<long long>(model->info().parameters), model->info().kernels.c_str(),
+               model->info().precision_cosine);
   for (const std::string& text : absl::GetFlag(FLAGS_shapes)) {
     const std::vector<std::string> sides = absl::StrSplit(text, 'x');
     if (sides.size() != 2) Exit("a shape is WORKERSxTHREADS, not " + text);
