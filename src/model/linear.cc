@@ -6,7 +6,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/dot.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
@@ -82,9 +81,10 @@ at::Tensor PackInt8(const Int8Kernel& kernel, const at::Tensor& weight) {
 Linear PlacePlanned(const WeightReader& reader, const at::Tensor& weight, const at::Tensor& bias,
                     const std::string& path) {
   Linear linear = PlaceLinear(reader, weight, bias, reader.plan().At(path));
-  if (linear.defined() && reader.log() != nullptr) {
-    reader.log()->push_back({path});
-    linear.CompareWith(PlaceLinear(reader, weight, bias, Precision::kInt8), &reader.log()->back());
+  SwitchedProducts* const switches = reader.switches();
+  if (linear.defined() && switches != nullptr) {
+    switches->push_back({path});
+    linear.SwitchTo(PlaceLinear(reader, weight, bias, Precision::kInt8), &switches->back().int8);
   }
   return linear;
 }
@@ -110,19 +110,13 @@ Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision)
 }
 
 at::Tensor Linear::Forward(const at::Tensor& x) const {
+  if (uses_other_ != nullptr && *uses_other_) return other_->Forward(x);
   if (int8_ != nullptr) return ForwardInt8(x, /*gelu=*/false);
   const at::Tensor operand = x.to(type_);
   const at::Tensor product =
       weight_.is_mkldnn()
           ? PackedProduct(operand.contiguous(), weight_, bias_)
           : at::linear(operand, weight_, bias_.defined() ? std::optional(bias_) : std::nullopt);
-  if (loss_ != nullptr) {
-    const at::Tensor difference = compared_->Forward(x).sub_(product);
-    const double error = at::dot(difference.view(-1), difference.view(-1)).item<double>() /
-                         at::dot(product.view(-1), product.view(-1)).item<double>();
-    // What is no number stays.
-    if (!(error <= loss_->error)) loss_->error = error;
-  }
   return product.to(at::kFloat);
 }
 
@@ -166,9 +160,9 @@ at::Tensor Linear::ForwardInt8(const at::Tensor& x, bool gelu) const {
   return out;
 }
 
-void Linear::CompareWith(Linear other, ProductLoss* loss) {
-  compared_ = std::make_shared<const Linear>(std::move(other));
-  loss_ = loss;
+void Linear::SwitchTo(Linear other, const bool* uses_other) {
+  other_ = std::make_shared<const Linear>(std::move(other));
+  uses_other_ = uses_other;
 }
 
 Linear PlaceLinear(const WeightReader& reader, const at::Tensor& weight, const at::Tensor& bias,

@@ -13,7 +13,6 @@
 #include "src/image/image.h"
 #include "src/model/int8_kernel.h"
 #include "src/model/model.h"
-#include "src/model/precision_plan.h"
 #include "src/model/weights.h"
 
 namespace pixembed {
@@ -45,9 +44,8 @@ class Linear {
   // Forward(exact GELU of x), within 1e-6 of it. REQUIRES: fuses_gelu().
   at::Tensor ForwardGelu(const at::Tensor& x) const { return ForwardInt8(x, /*gelu=*/true); }
 
-  // From now on Forward raises `loss->error` to what `other` would change, where that is more. One
-  // thread at a time. REQUIRES: `loss` outlives this.
-  void CompareWith(Linear other, ProductLoss* loss);
+  // From now on Forward is that of `other` while `*uses_other` is true, which outlives this.
+  void SwitchTo(Linear other, const bool* uses_other);
 
  private:
   at::Tensor ForwardInt8(const at::Tensor& x, bool gelu) const;
@@ -58,8 +56,8 @@ class Linear {
   const Int8Kernel* int8_ = nullptr;  // null: another type
   std::int64_t in_ = 0;
   std::int64_t out_ = 0;
-  std::shared_ptr<const Linear> compared_;
-  ProductLoss* loss_ = nullptr;
+  std::shared_ptr<const Linear> other_;
+  const bool* uses_other_ = nullptr;  // null: never
 };
 
 // Whether products on a CPU are oneDNN's.

@@ -251,8 +251,8 @@ struct BuiltNetwork {
 
 absl::StatusOr<BuiltNetwork> BuildFromWeights(const Checkpoint& checkpoint, Size input,
                                               const Device& device, const PrecisionPlan& plan,
-                                              bool first, ProductLog* log = nullptr) {
-  WeightReader weights(checkpoint.weights, ToTorch(device), plan, log);
+                                              bool first, SwitchedProducts* switches = nullptr) {
+  WeightReader weights(checkpoint.weights, ToTorch(device), plan, switches);
   absl::StatusOr<std::unique_ptr<const Network>> network = BuildNetwork(checkpoint, input, weights);
   if (!network.ok()) return network.status();
   return BuiltNetwork{.network = *std::move(network),
@@ -268,11 +268,11 @@ absl::StatusOr<BuiltNetwork> BuildInt8(const Checkpoint& checkpoint, Size input,
   BuiltNetwork described;
   const NetworkBuilder build =
       [&](const PrecisionPlan& plan,
-          ProductLog* log) -> absl::StatusOr<std::shared_ptr<const Network>> {
+          SwitchedProducts* switches) -> absl::StatusOr<std::shared_ptr<const Network>> {
     // Of one of them: all have the same weights.
-    const bool describes = log != nullptr;
+    const bool describes = switches != nullptr;
     absl::StatusOr<BuiltNetwork> built =
-        BuildFromWeights(checkpoint, input, device, plan, first && describes, log);
+        BuildFromWeights(checkpoint, input, device, plan, first && describes, switches);
     if (!built.ok()) return built.status();
     std::shared_ptr<const Network> network = std::move(built->network);
     if (describes) described = *std::move(built);

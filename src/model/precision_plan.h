@@ -31,10 +31,16 @@ struct PrecisionPlan {
 // For a fingerprint: "float32", "int8", "int8 bfloat16=encoder.layer.0.mlp.fc1,...".
 std::string PlanText(const PrecisionPlan& plan);
 
-// What int8 changes in one product.
+// A product that can be computed in int8 for once, to see what that changes.
+struct SwitchedProduct {
+  std::string path;  // as in PrecisionPlan
+  bool int8 = false;
+};
+
+// What int8 changes in a vector, of one product.
 struct ProductLoss {
-  std::string path;    // as in PrecisionPlan
-  double error = 0.0;  // sum of squared differences / sum of squares, the largest of all images
+  std::string path;
+  double error = 0.0;  // 1 - cosine
 };
 
 // The paths, that of the largest loss first; of equals, in the order of their names. What is not a

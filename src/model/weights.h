@@ -30,21 +30,21 @@ std::string ShapeText(std::span<const std::int64_t> shape);
 
 class WeightScope;
 
-// What products note of themselves while they are applied; its elements stay where they are.
-using ProductLog = std::deque<ProductLoss>;
+// Those of a network. Elements stay where they are.
+using SwitchedProducts = std::deque<SwitchedProduct>;
 
 // One build's view of the weights. One thread at a time; outlives the scopes that it gave.
 class WeightReader {
  public:
   // Tensors are given on `device`.
-  // `log`: where it is not null, every product that `plan` is about notes there what int8 would
-  // change, whenever it is applied; it outlives them. REQUIRES: `plan` is all float32 then.
+  // `switches`: where it is not null, every product that `plan` is about adds itself there, and is
+  // computed in int8 while its switch says so; it outlives them.
   WeightReader(Weights weights, c10::Device device, PrecisionPlan plan = {},
-               ProductLog* log = nullptr);
+               SwitchedProducts* switches = nullptr);
 
   c10::Device device() const { return device_; }
   const PrecisionPlan& plan() const { return plan_; }
-  ProductLog* log() const { return log_; }
+  SwitchedProducts* switches() const { return switches_; }
 
   // The scope of the first of `prefixes` under which the tensor `probe` exists: files of head
   // models put the backbone under a prefix, others do not. None: the first, so that errors name it.
@@ -74,7 +74,7 @@ class WeightReader {
   Weights weights_;
   c10::Device device_;
   PrecisionPlan plan_;
-  ProductLog* log_;
+  SwitchedProducts* switches_;
   absl::Status status_;
   std::map<std::string, const Tensor*, std::less<>> used_;
 };
