@@ -6,6 +6,7 @@
 #include "src/model/int8_kernel.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 
 #define PIXEMBED_VECTOR_CODE __attribute__((target("avx2,fma,avxvnni")))
@@ -39,6 +40,17 @@ struct Vnni : Avx2Floats<Vnni> {
   }
 };
 
+// Compilers of this age have no word for it.
+bool HasAvxVnni() {
+  constexpr unsigned kLeaf = 7;
+  constexpr unsigned kSubleaf = 1;
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid_count(kLeaf, kSubleaf, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1U << 4U)) != 0;
+}
+
 }  // namespace
 
 const Int8Kernel* AvxVnniInt8Kernel() {
@@ -51,7 +63,8 @@ const Int8Kernel* AvxVnniInt8Kernel() {
       .scratch_bytes = Body::ScratchBytes,
       .run = Body::Run,
   };
-  return __builtin_cpu_supports("avxvnni") && __builtin_cpu_supports("fma") ? &kKernel : nullptr;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasAvxVnni() ? &kKernel
+                                                                                         : nullptr;
 }
 
 }  // namespace pixembed
