@@ -124,7 +124,7 @@ class Int8KernelTest : public testing::TestWithParam<const Int8Kernel* (*)()> {
   void SetUp() override {
     if (GetParam()() == nullptr) GTEST_SKIP() << "this CPU cannot run it";
   }
-  const Int8Kernel& kernel() const { return *GetParam()(); }
+  static const Int8Kernel& kernel() { return *GetParam()(); }
 };
 
 // Whole and broken registers, groups, panels and blocks of rows, in every direction.
