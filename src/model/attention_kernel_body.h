@@ -15,8 +15,8 @@
 namespace pixembed {
 
 // V: a type with
-//   using Register; kLanes: floats in one; kRows x kVectors: the block of sums that fits into the
-//   registers beside its operands; Zero, Load, Store, Broadcast, Add, Subtract, Multiply,
+//   Floats, a register; kLanes: floats in one; kRows x kVectors: the block of sums that fits into
+//   the registers beside its operands; Zero, Load, Store, Broadcast, Add, Subtract, Multiply,
 //   MultiplyAdd(a, b, c) = a b + c, Max, ReduceMax, ReduceAdd, Exponential.
 template <typename V>
 class AttentionBody {
@@ -65,7 +65,7 @@ class AttentionBody {
   }
 
  private:
-  using Register = typename V::Register;
+  using Register = typename V::Floats;
   static constexpr std::size_t kLanes = V::kLanes;
   static constexpr std::size_t kRows = V::kRows;
   static constexpr std::size_t kVectors = V::kVectors;
@@ -163,18 +163,6 @@ class AttentionBody {
 
   // The weight of this score is 0 beside any other.
   static constexpr float kOut = -3.4028235e38F;
-};
-
-// exp(x) for x <= 0, within 2 units in the last place; 0 below the smallest normal number. Of a
-// register's numbers: exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2, and a polynomial.
-// Source: the coefficients of Cephes 2.8 expf.c.
-struct ExponentialTerms {
-  static constexpr float kLowest = -87.33654F;
-  static constexpr float kLog2E = 1.44269504F;
-  static constexpr float kLn2High = 0.693359375F;
-  static constexpr float kLn2Low = -2.12194440e-4F;
-  static constexpr float kPolynomial[] = {1.9875691500e-4F, 1.3981999507e-3F, 8.3334519073e-3F,
-                                          4.1665795894e-2F, 1.6666665459e-1F, 5.0000001201e-1F};
 };
 
 }  // namespace pixembed

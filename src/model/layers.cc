@@ -110,6 +110,7 @@ at::Tensor Attention::Forward(const at::Tensor& x, const at::Tensor& mask) const
 at::Tensor Mlp::Forward(const at::Tensor& x) const {
   at::Tensor hidden = up.Forward(x);
   if (!gated) {
+    if (activation == Activation::kGelu && down.fuses_gelu()) return down.ForwardGelu(hidden);
     Activate(activation, hidden);
     return down.Forward(hidden);
   }

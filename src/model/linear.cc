@@ -5,21 +5,30 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/Scalar.h>
 #include <c10/core/ScalarType.h>
 #include <c10/core/SymInt.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "src/image/image.h"
+#include "src/model/int8_kernel.h"
 #include "src/model/model.h"
+#include "src/model/precision_plan.h"
+#include "src/model/thread_team.h"
 #include "src/model/weights.h"
 
 namespace pixembed {
@@ -50,6 +59,36 @@ at::Tensor PackedProduct(const at::Tensor& x, const at::Tensor& weight, const at
                       /*algorithm=*/std::nullopt);
 }
 
+constexpr std::int64_t kMostRows = 96;  // that one call of the int8 kernel multiplies
+
+std::int64_t AlignedBytes(std::int64_t bytes) {
+  constexpr std::int64_t kAlignment = 64;
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// Bytes, from a contiguous weight.
+at::Tensor PackInt8(const Int8Kernel& kernel, const at::Tensor& weight) {
+  const auto out = static_cast<std::size_t>(weight.size(0));
+  const auto in = static_cast<std::size_t>(weight.size(1));
+  at::Tensor packed =
+      at::empty({static_cast<std::int64_t>(kernel.packed_bytes(in, out))}, at::kByte);
+  kernel.pack(weight.const_data_ptr<float>(), in, out,
+              static_cast<std::byte*>(packed.mutable_data_ptr()));
+  return packed;
+}
+
+// As PlaceLinear, in what the reader's plan says of `path`.
+Linear PlacePlanned(const WeightReader& reader, const at::Tensor& weight, const at::Tensor& bias,
+                    const std::string& path) {
+  Linear linear = PlaceLinear(reader, weight, bias, reader.plan().At(path));
+  SwitchedProducts* const switches = reader.switches();
+  if (linear.defined() && switches != nullptr) {
+    switches->push_back({path});
+    linear.SwitchTo(PlaceLinear(reader, weight, bias, Precision::kInt8), &switches->back().int8);
+  }
+  return linear;
+}
+
 }  // namespace
 
 bool HasPackedProducts() { return at::hasMKLDNN(); }
@@ -57,6 +96,13 @@ bool HasPackedProducts() { return at::hasMKLDNN(); }
 Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision)
     : weight_(std::move(weight)), bias_(std::move(bias)) {
   if (!weight_.defined()) return;
+  out_ = weight_.size(0);
+  in_ = weight_.size(1);
+  if (precision == Precision::kInt8) {
+    int8_ = NativeInt8Kernel();
+    weight_ = PackInt8(*int8_, weight_.contiguous());
+    return;
+  }
   if (precision == Precision::kBFloat16) type_ = at::kBFloat16;
   weight_ = weight_.to(type_);
   if (bias_.defined()) bias_ = bias_.to(type_);
@@ -64,12 +110,55 @@ Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision)
 }
 
 at::Tensor Linear::Forward(const at::Tensor& x) const {
+  if (uses_other_ != nullptr && *uses_other_) return other_->Forward(x);
+  if (int8_ != nullptr) return ForwardInt8(x, /*gelu=*/false);
   const at::Tensor operand = x.to(type_);
   const at::Tensor product =
       weight_.is_mkldnn()
           ? PackedProduct(operand.contiguous(), weight_, bias_)
           : at::linear(operand, weight_, bias_.defined() ? std::optional(bias_) : std::nullopt);
   return product.to(at::kFloat);
+}
+
+at::Tensor Linear::ForwardInt8(const at::Tensor& x, bool gelu) const {
+  const at::Tensor operand = x.contiguous();
+  const std::int64_t rows = operand.numel() / in_;
+  std::vector<std::int64_t> sizes = operand.sizes().vec();
+  sizes.back() = out_;
+  at::Tensor out = at::empty(sizes, at::kFloat);
+  // Parts of whole blocks of the kernel, a few for each thread: their bytes stay in the second
+  // cache while the weight passes.
+  const std::int64_t threads = TeamThreads();
+  const auto block = static_cast<std::int64_t>(int8_->rows);
+  const std::int64_t blocks = (rows + block - 1) / block;
+  const std::int64_t part_rows =
+      std::clamp((blocks + threads - 1) / threads, std::int64_t{1}, kMostRows / block) * block;
+  const auto scratch_bytes = static_cast<std::int64_t>(
+      int8_->scratch_bytes(static_cast<std::size_t>(part_rows), static_cast<std::size_t>(in_)));
+  const at::Tensor scratch = at::empty({threads, AlignedBytes(scratch_bytes)}, at::kByte);
+  auto* const first_scratch = static_cast<std::byte*>(scratch.mutable_data_ptr());
+  const auto* const first = operand.const_data_ptr<float>();
+  auto* const first_out = out.mutable_data_ptr<float>();
+  InParallel((rows + part_rows - 1) / part_rows, [&](std::int64_t part, int thread) {
+    const std::int64_t row = part * part_rows;
+    int8_->run({.x = first + row * in_,
+                .x_stride = in_,
+                .rows = static_cast<std::size_t>(std::min(part_rows, rows - row)),
+                .depth = static_cast<std::size_t>(in_),
+                .columns = static_cast<std::size_t>(out_),
+                .weight = static_cast<const std::byte*>(weight_.const_data_ptr()),
+                .bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr,
+                .gelu = gelu,
+                .out = first_out + row * out_,
+                .out_stride = out_},
+               first_scratch + thread * scratch.size(1));
+  });
+  return out;
+}
+
+void Linear::SwitchTo(Linear other, const bool* uses_other) {
+  other_ = std::make_shared<const Linear>(std::move(other));
+  uses_other_ = uses_other;
 }
 
 Linear PlaceLinear(const WeightReader& reader, const at::Tensor& weight, const at::Tensor& bias,
@@ -83,8 +172,8 @@ Linear PlaceLinear(const WeightReader& reader, const at::Tensor& weight, const a
 
 Linear ReadLinear(const WeightScope& scope, std::int64_t in, std::int64_t out, bool bias) {
   const at::Tensor weight = scope.GetOnCpu("weight", {out, in});
-  return PlaceLinear(scope.reader(), weight, bias ? scope.GetOnCpu("bias", {out}) : at::Tensor(),
-                     scope.reader().precision());
+  return PlacePlanned(scope.reader(), weight, bias ? scope.GetOnCpu("bias", {out}) : at::Tensor(),
+                      scope.path());
 }
 
 Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> parts,
@@ -92,16 +181,18 @@ Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> p
   std::vector<at::Tensor> weights;
   std::vector<at::Tensor> biases;
   bool any_bias = false;
+  std::string names;
   for (const LinearPart& part : parts) {
     const WeightScope linear = scope.At(part.name);
     weights.push_back(linear.GetOnCpu("weight", {out, in}));
     biases.push_back(part.bias ? linear.GetOnCpu("bias", {out}) : at::zeros({out}, at::kFloat));
     any_bias = any_bias || part.bias;
+    absl::StrAppend(&names, names.empty() ? "" : "+", std::string(part.name));
   }
   const WeightReader& reader = scope.reader();
   if (!reader.ok()) return {};
-  return PlaceLinear(reader, at::cat(weights), any_bias ? at::cat(biases) : at::Tensor(),
-                     reader.precision());
+  return PlacePlanned(reader, at::cat(weights), any_bias ? at::cat(biases) : at::Tensor(),
+                      scope.At(names).path());
 }
 
 Linear ReadPatchProjection(const WeightScope& scope, std::int64_t width, Size patch, bool bias) {

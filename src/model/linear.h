@@ -7,15 +7,20 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <string_view>
 
 #include "src/image/image.h"
+#include "src/model/int8_kernel.h"
 #include "src/model/model.h"
 #include "src/model/weights.h"
 
 namespace pixembed {
 
 // y = x W^T + b. Immutable, thread-safe.
+//
+// In int8 both operands are rounded as int8_kernel.h says, and a row's result depends on neither
+// the other rows nor the number of threads, to the bit.
 //
 // On a CPU the weight is packed once, in the order in which oneDNN's product for this instruction
 // set reads it. LibTorch's own product is MKL's, which takes the AVX2 path on every CPU that is not
@@ -34,10 +39,25 @@ class Linear {
   // [..., in] -> [..., out], both float32. REQUIRES: defined().
   at::Tensor Forward(const at::Tensor& x) const;
 
+  // Whether ForwardGelu is there: it saves a pass over x.
+  bool fuses_gelu() const { return int8_ != nullptr; }
+  // Forward(exact GELU of x), within 1e-6 of it. REQUIRES: fuses_gelu().
+  at::Tensor ForwardGelu(const at::Tensor& x) const { return ForwardInt8(x, /*gelu=*/true); }
+
+  // From now on Forward is that of `other` while `*uses_other` is true, which outlives this.
+  void SwitchTo(Linear other, const bool* uses_other);
+
  private:
-  at::Tensor weight_;  // [out, in], packed on a CPU
+  at::Tensor ForwardInt8(const at::Tensor& x, bool gelu) const;
+
+  at::Tensor weight_;  // [out, in], packed on a CPU; of int8, the bytes of Int8Kernel::pack
   at::Tensor bias_;
   at::ScalarType type_ = at::kFloat;  // of both, and of what they are multiplied with
+  const Int8Kernel* int8_ = nullptr;  // null: another type
+  std::int64_t in_ = 0;
+  std::int64_t out_ = 0;
+  std::shared_ptr<const Linear> other_;
+  const bool* uses_other_ = nullptr;  // null: never
 };
 
 // Whether products on a CPU are oneDNN's.
@@ -48,7 +68,8 @@ bool HasPackedProducts();
 Linear PlaceLinear(const WeightReader& reader, const at::Tensor& weight, const at::Tensor& bias,
                    Precision precision);
 
-// Reads scope.weight and, where `bias` is true, scope.bias. Computes in the reader's precision.
+// Reads scope.weight and, where `bias` is true, scope.bias. Computes in what the reader's plan
+// says.
 Linear ReadLinear(const WeightScope& scope, std::int64_t in, std::int64_t out, bool bias = true);
 
 // One of several Linears of the same shape that are applied together.
@@ -59,7 +80,7 @@ struct LinearPart {
 
 // Reads scope.NAME.weight and scope.NAME.bias of each part, one below the other: what comes out is
 // [..., parts.size() * out]. A part without a bias gets zeros where another has one. Computes in
-// the reader's precision.
+// what the reader's plan says of scope.NAME+NAME+NAME.
 Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> parts,
                    std::int64_t in, std::int64_t out);
 

@@ -33,11 +33,14 @@
 #include "src/model/families.h"
 #include "src/model/fingerprint.h"
 #include "src/model/guard.h"
+#include "src/model/int8_kernel.h"
 #include "src/model/linear.h"
+#include "src/model/mixed_precision.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
 #include "src/model/pixels.h"
 #include "src/model/precision.h"
+#include "src/model/precision_plan.h"
 #include "src/model/program.h"
 #include "src/model/runner.h"
 #include "src/model/weights.h"
@@ -245,22 +248,66 @@ std::int64_t CountParameters(const std::map<std::string, const Tensor*, std::les
 
 // A network and what its source tells of it.
 struct BuiltNetwork {
-  std::unique_ptr<const Network> network;
+  std::shared_ptr<const Network> network;
   std::string weights_digest;  // made for the first device only
   std::int64_t parameters = 0;
   std::string program;  // ", TorchScript"; "" for weights
+  PrecisionPlan plan = {};
+  std::string products = {};          // what the log says of the plan; "" where it is simple
+  std::optional<double> cosine = {};  // with float32, where building it told
 };
 
 absl::StatusOr<BuiltNetwork> BuildFromWeights(const Checkpoint& checkpoint, Size input,
-                                              const Device& device, Precision precision,
-                                              bool first) {
-  WeightReader weights(checkpoint.weights, ToTorch(device), precision);
+                                              const Device& device, const PrecisionPlan& plan,
+                                              bool first, SwitchedProducts* switches = nullptr) {
+  WeightReader weights(checkpoint.weights, ToTorch(device), plan, switches);
   absl::StatusOr<std::unique_ptr<const Network>> network = BuildNetwork(checkpoint, input, weights);
   if (!network.ok()) return network.status();
   return BuiltNetwork{.network = *std::move(network),
                       .weights_digest = first ? DigestWeights(weights.used()) : "",
                       .parameters = CountParameters(weights.used()),
-                      .program = ""};
+                      .program = "",
+                      .plan = plan};
+}
+
+// int8, with what has to be kept from it.
+absl::StatusOr<BuiltNetwork> BuildInt8(const Checkpoint& checkpoint, Size input,
+                                       const Device& device, double min_cosine, bool first) {
+  BuiltNetwork described;
+  const NetworkBuilder build =
+      [&](const PrecisionPlan& plan,
+          SwitchedProducts* switches) -> absl::StatusOr<std::shared_ptr<const Network>> {
+    // Of one of them: all have the same weights.
+    const bool describes = switches != nullptr;
+    absl::StatusOr<BuiltNetwork> built =
+        BuildFromWeights(checkpoint, input, device, plan, first && describes, switches);
+    if (!built.ok()) return built.status();
+    std::shared_ptr<const Network> network = std::move(built->network);
+    if (describes) described = *std::move(built);
+    return network;
+  };
+  absl::StatusOr<MixedNetwork> mixed =
+      BuildMixedInt8(build, checkpoint.processor.spec, input, min_cosine);
+  // What that took goes back to the kernel: it will not be needed again.
+  malloc_trim(0);
+  if (!mixed.ok()) return mixed.status();
+  described.network = std::move(mixed->network);
+  described.plan = std::move(mixed->plan);
+  described.cosine = mixed->cosine;
+  described.products =
+      absl::StrCat(", int8 products by ", std::string(NativeInt8Kernel()->instructions), ", ",
+                   described.plan.kept.size(), " of ", mixed->products, " kept in ",
+                   std::string(PrecisionName(described.plan.kept_precision)));
+  return described;
+}
+
+absl::StatusOr<BuiltNetwork> BuildInPrecision(const Checkpoint& checkpoint, Size input,
+                                              const Device& device, Precision precision,
+                                              double min_cosine, bool first) {
+  if (precision == Precision::kInt8) {
+    return BuildInt8(checkpoint, input, device, min_cosine, first);
+  }
+  return BuildFromWeights(checkpoint, input, device, {.precision = precision}, first);
 }
 
 // `file` is the source's: opened once, so that all devices run what was digested.
@@ -296,8 +343,8 @@ absl::Status CheckPrecision(Precision precision, const Source& source,
 // The smallest cosine between the vectors of `replica` and those of float32.
 absl::StatusOr<double> CosineToFloat32(const Checkpoint& checkpoint, const ModelInfo& info,
                                        const Replica& replica) {
-  absl::StatusOr<BuiltNetwork> exact = BuildFromWeights(checkpoint, info.input, replica.device,
-                                                        Precision::kFloat32, /*first=*/false);
+  absl::StatusOr<BuiltNetwork> exact =
+      BuildFromWeights(checkpoint, info.input, replica.device, PrecisionPlan{}, /*first=*/false);
   if (!exact.ok()) return exact.status();
   const auto pixels = std::make_shared<const PixelTable>(info.preprocess);
   const absl::StatusOr<std::unique_ptr<Runner>> reference =
@@ -356,20 +403,24 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
   std::vector<std::string> kernels;
   FingerprintParts fingerprint;
   std::int64_t parameters = 0;
+  std::optional<double> cosine;
   for (const Device& device : options.devices) {
     const absl::StatusOr<std::string> kernel = KernelsOf(device, source);
     if (!kernel.ok()) return kernel.status();
     const bool first = replicas.empty();
     absl::StatusOr<BuiltNetwork> built =
         source.format == ModelFormat::kSafetensors
-            ? BuildFromWeights(checkpoint, *input, device, precision, first)
+            ? BuildInPrecision(checkpoint, *input, device, precision, options.precision_min_cosine,
+                               first)
             : BuildFromProgram(source, program, *input, device, first);
     if (!built.ok()) return built.status();
     if (first) {
       fingerprint.weights_digest = built->weights_digest;
       parameters = built->parameters;
+      fingerprint.precision = PlanText(built->plan);
+      cosine = built->cosine;
     }
-    kernels.push_back(absl::StrCat(*kernel, built->program));
+    kernels.push_back(absl::StrCat(*kernel, built->program, built->products));
     replicas.push_back({device, std::move(built->network)});
   }
 
@@ -390,8 +441,10 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
   info.deterministic = options.deterministic;
   fingerprint.architecture = network.architecture;
   fingerprint.preprocess = info.preprocess;
-  fingerprint.precision = PrecisionName(precision);
-  if (precision != Precision::kFloat32) {
+  if (cosine.has_value()) {
+    info.precision_cosine = *cosine;
+    info.precision_min_cosine = options.precision_min_cosine;
+  } else if (precision != Precision::kFloat32) {
     absl::Status status =
         MeasurePrecision(checkpoint, options.precision_min_cosine, replicas.front(), info);
     if (!status.ok()) return status;

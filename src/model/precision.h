@@ -22,6 +22,10 @@ absl::Status CheckNative(Precision precision, std::span<const Device> devices);
 // `spec`: Resize gives them, of `input` pixels. Not empty.
 std::vector<Image> CalibrationImages(const PreprocessSpec& spec, Size input);
 
+// More of them, that look as photos do to a network: leaves of all sizes over each other, with
+// shades and textures; coloured, dark, blurred and grey.
+std::vector<Image> NaturalImages(const PreprocessSpec& spec, Size input);
+
 // The smallest cosine between the mean-pooled vectors of two runners, image by image.
 // Errors: those of Runner::Embed.
 absl::StatusOr<double> WorstCosine(Runner& first, Runner& second, std::span<const Image> images,

@@ -23,7 +23,7 @@
 #include "absl/strings/str_join.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
-#include "src/model/model.h"
+#include "src/model/precision_plan.h"
 
 namespace pixembed {
 namespace {
@@ -49,8 +49,9 @@ std::string ShapeText(std::span<const std::int64_t> shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
 }
 
-WeightReader::WeightReader(Weights weights, c10::Device device, Precision precision)
-    : weights_(std::move(weights)), device_(device), precision_(precision) {}
+WeightReader::WeightReader(Weights weights, c10::Device device, PrecisionPlan plan,
+                           SwitchedProducts* switches)
+    : weights_(std::move(weights)), device_(device), plan_(std::move(plan)), switches_(switches) {}
 
 WeightScope WeightReader::Root(std::span<const std::string_view> prefixes, std::string_view probe) {
   const auto* const found = std::find_if(

@@ -10,6 +10,7 @@
 #include <c10/core/Device.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <initializer_list>
 #include <map>
@@ -20,7 +21,7 @@
 
 #include "absl/status/status.h"
 #include "src/checkpoint/checkpoint.h"
-#include "src/model/model.h"
+#include "src/model/precision_plan.h"
 
 namespace pixembed {
 
@@ -29,15 +30,21 @@ std::string ShapeText(std::span<const std::int64_t> shape);
 
 class WeightScope;
 
+// Those of a network. Elements stay where they are.
+using SwitchedProducts = std::deque<SwitchedProduct>;
+
 // One build's view of the weights. One thread at a time; outlives the scopes that it gave.
 class WeightReader {
  public:
   // Tensors are given on `device`.
-  // `precision`: see Linear; never kAuto.
-  WeightReader(Weights weights, c10::Device device, Precision precision = Precision::kFloat32);
+  // `switches`: where it is not null, every product that `plan` is about adds itself there, and is
+  // computed in int8 while its switch says so; it outlives them.
+  WeightReader(Weights weights, c10::Device device, PrecisionPlan plan = {},
+               SwitchedProducts* switches = nullptr);
 
   c10::Device device() const { return device_; }
-  Precision precision() const { return precision_; }
+  const PrecisionPlan& plan() const { return plan_; }
+  SwitchedProducts* switches() const { return switches_; }
 
   // The scope of the first of `prefixes` under which the tensor `probe` exists: files of head
   // models put the backbone under a prefix, others do not. None: the first, so that errors name it.
@@ -66,7 +73,8 @@ class WeightReader {
 
   Weights weights_;
   c10::Device device_;
-  Precision precision_;
+  PrecisionPlan plan_;
+  SwitchedProducts* switches_;
   absl::Status status_;
   std::map<std::string, const Tensor*, std::less<>> used_;
 };
@@ -86,6 +94,9 @@ class WeightScope {
   at::Tensor GetOnCpu(std::string_view name, std::initializer_list<std::int64_t> shape) const;
 
   WeightReader& reader() const { return *reader_; }
+
+  // Below the root, "encoder.layer.3"; empty for the root.
+  std::string path() const { return path_.empty() ? "" : path_.substr(0, path_.size() - 1); }
 
  private:
   friend class WeightReader;

@@ -411,7 +411,7 @@ TEST(BatchScheduler, EveryWorkerLivesOnItsOwnThread) {
 }
 
 TEST(BatchScheduler, AQueueThatWasAddedIsServedLikeTheOthers) {
-  Harness harness(Options(1));
+  Harness harness(Options(1, 4, BatchCost::kPerBatch));
   EXPECT_EQ(harness->AddQueue(), 1U);
   EXPECT_EQ(harness->AddQueue(), 2U);
   harness.Schedule(2, {"a", "b"});

@@ -2,17 +2,24 @@
 //
 // usage: forward_benchmark MODEL_DIR [--shapes 2x1,1x2] [--batches 1,4] [--seconds 10]
 //
-// A shape is WORKERSxTHREADS. Prints a line of JSON for each shape and batch size, with the page
+// With --photos=FOLDER, first a line that says what the model is, how long loading it took, and the
+// smallest cosine of the vectors of these photos with those of float32. A shape is WORKERSxTHREADS.
+// Prints a line of JSON for each shape and batch size, with the page
 // faults per image, which are 0 when nothing is given back to the kernel between batches.
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <barrier>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -33,7 +40,9 @@ ABSL_FLAG(std::vector<std::string>, batches, std::vector<std::string>({"1", "4"}
           "Images in a batch");
 ABSL_FLAG(double, seconds, 10.0, "How long each combination is measured");
 ABSL_FLAG(bool, deterministic, false, "As the server's flag");
-ABSL_FLAG(bool, bfloat16, false, "As the server's --precision=bfloat16");
+ABSL_FLAG(std::string, precision, "float32", "As the server's flag");
+ABSL_FLAG(double, precision_min_cosine, 0.999, "As the server's flag");
+ABSL_FLAG(std::string, photos, "", "A folder of images to compare the vectors of float32 on");
 ABSL_FLAG(std::string, device, "cpu", "As the server's --device; the first one is measured");
 ABSL_FLAG(bool, trust_model_code, false, "As the server's, for model.pt and model.pt2");
 
@@ -57,6 +66,14 @@ int Number(absl::string_view text) {
   int value = 0;
   if (!absl::SimpleAtoi(text, &value) || value < 1) Exit(absl::StrCat("not a number: ", text));
   return value;
+}
+
+Precision PrecisionOf(const std::string& name) {
+  for (const Precision precision :
+       {Precision::kFloat32, Precision::kBFloat16, Precision::kInt8, Precision::kAuto}) {
+    if (PrecisionName(precision) == name) return precision;
+  }
+  Exit(absl::StrCat("not a precision: ", name));
 }
 
 struct Shape {
@@ -171,17 +188,76 @@ void Measure(const Model& model, const Device& device, const Shape& shape) {
   std::fflush(stdout);
 }
 
+std::vector<Image> ReadPhotos(const std::filesystem::path& folder, const PreprocessSpec& spec) {
+  std::vector<Image> photos;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string extension = entry.path().extension();
+    if (extension != ".png" && extension != ".jpg") continue;
+    std::ifstream file(entry.path(), std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+    photos.push_back(
+        OrExit(DecodeAndResize(std::as_bytes(std::span(bytes.data(), bytes.size())), {}, spec)));
+  }
+  if (photos.empty()) Exit("no .png and no .jpg in " + folder.string());
+  return photos;
+}
+
+// Mean-pooled, one image after the other.
+std::vector<std::vector<float>> EmbedEach(const Model& model, const Device& device,
+                                          const std::vector<Image>& images) {
+  const std::unique_ptr<Runner> runner = OrExit(model.NewRunner(device));
+  const std::vector<OutputSpec> specs(1);
+  std::vector<std::vector<float>> vectors;
+  for (const Image& image : images) {
+    const Image* const one[] = {&image};
+    vectors.push_back(FloatValues(OrExit(runner->Embed(one, specs, 1)).front()));
+  }
+  return vectors;
+}
+
+// `exact`: the same in float32.
+void Compare(const Model& model, const Model& exact, const Device& device, double load_seconds) {
+  const std::vector<Image> photos =
+      ReadPhotos(absl::GetFlag(FLAGS_photos), model.info().preprocess);
+  const std::vector<std::vector<float>> vectors = EmbedEach(model, device, photos);
+  const std::vector<std::vector<float>> expected = EmbedEach(exact, device, photos);
+  double smallest = 1.0;
+  double sum = 0.0;
+  for (std::size_t i = 0; i < photos.size(); ++i) {
+    const double cosine = CosineSimilarity(vectors[i], expected[i]);
+    smallest = std::min(smallest, cosine);
+    sum += cosine;
+  }
+  std::printf(R"({"precision": "%s", "kernels": "%s", "load_seconds": %.2f, )"
+              R"("calibration_cosine": %.6f, "photos": %zu, "smallest_cosine": %.6f, )"
+              R"("mean_cosine": %.6f})"
+              "\n",
+              std::string(PrecisionName(model.info().precision)).c_str(),
+              model.info().kernels.c_str(), load_seconds, model.info().precision_cosine,
+              photos.size(), smallest, sum / static_cast<double>(photos.size()));
+  std::fflush(stdout);
+}
+
 void MeasureAll(const std::string& directory) {
   InitializeRuntime();
   const Device device = OrExit(ResolveDevices(absl::GetFlag(FLAGS_device))).front();
-  const std::shared_ptr<const Model> model = OrExit(LoadModel(
-      directory,
-      {.trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
-       .devices = {device},
-       .deterministic = absl::GetFlag(FLAGS_deterministic),
-       .precision = absl::GetFlag(FLAGS_bfloat16) ? Precision::kBFloat16 : Precision::kFloat32}));
-  std::fprintf(stderr, "%s: %lld parameters, %s\n", directory.c_str(),
-               static_cast<long long>(model->info().parameters), model->info().kernels.c_str());
+  const Clock::time_point start = Clock::now();
+  const std::shared_ptr<const Model> model = OrExit(
+      LoadModel(directory, {.trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
+                            .devices = {device},
+                            .deterministic = absl::GetFlag(FLAGS_deterministic),
+                            .precision = PrecisionOf(absl::GetFlag(FLAGS_precision)),
+                            .precision_min_cosine = absl::GetFlag(FLAGS_precision_min_cosine)}));
+  std::fprintf(stderr, "%s: %lld parameters, %s, cosine %.6f\n", directory.c_str(),
+               static_cast<long long>(model->info().parameters), model->info().kernels.c_str(),
+               model->info().precision_cosine);
+  const std::chrono::duration<double> load = Clock::now() - start;
+  if (!absl::GetFlag(FLAGS_photos).empty()) {
+    const auto exact =
+        OrExit(LoadModel(directory, {.trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
+                                     .devices = {device}}));
+    Compare(*model, *exact, device, load.count());
+  }
   for (const std::string& text : absl::GetFlag(FLAGS_shapes)) {
     const std::vector<std::string> sides = absl::StrSplit(text, 'x');
     if (sides.size() != 2) Exit("a shape is WORKERSxTHREADS, not " + text);

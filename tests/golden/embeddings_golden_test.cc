@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,6 +42,10 @@ constexpr double kRealCosine = 0.99999;
 constexpr double kTinyBFloat16Cosine = 0.999;
 constexpr double kSharpBFloat16Cosine = 0.99;
 constexpr double kRealBFloat16Cosine = 0.9995;
+// Of int8.
+constexpr double kTinyInt8Cosine = 0.999;
+constexpr double kSharpInt8Cosine = 0.9;
+constexpr double kRealInt8Cosine = 0.9995;
 
 constexpr std::string_view kTinyModels[] = {
     "vit",
@@ -342,6 +347,25 @@ TEST_P(EmbeddingsGolden, BFloat16HasTheReferencesDirection) {
   ExpectTheReferencesDirection(**model, folder, cosine);
 }
 
+TEST_P(EmbeddingsGolden, Int8HasTheReferencesDirection) {
+  const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
+  const auto load = [&](double min_cosine) {
+    return LoadModel(GoldenPath(folder), {.trust_model_code = true,
+                                          .devices = {TestDevice()},
+                                          .precision = Precision::kInt8,
+                                          .precision_min_cosine = min_cosine});
+  };
+  const double cosine = GetParam() == kSharpAttention ? kSharpInt8Cosine : kTinyInt8Cosine;
+  const auto model = load(cosine);
+  if (IsProgram(GetParam()) || ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
+    EXPECT_EQ(ReasonOf(model.status()), Reason::kUnsupportedPrecision) << model.status();
+    return;
+  }
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().precision, Precision::kInt8);
+  ExpectTheReferencesDirection(**model, folder, cosine);
+}
+
 // The mean over the tokens of each layer, and of all layers at once; and without padding.
 TEST_P(EmbeddingsGolden, EveryHiddenStateIsTheReferences) {
   const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
@@ -457,6 +481,24 @@ TEST(RealModelBFloat16, PhotosHaveTheReferencesDirection) {
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_GE((*model)->info().precision_cosine, kRealBFloat16Cosine);
   ExpectTheReferencesDirection(**model, folder, kRealBFloat16Cosine);
+}
+
+// As few products are kept as the bound asks for, and photos are within it.
+TEST(RealModelInt8, PhotosHaveTheReferencesDirection) {
+  const std::string folder = "embeddings/dinov2-s14";
+  std::set<std::string> fingerprints;
+  for (const double cosine : {0.999, kRealInt8Cosine}) {
+    const auto model = LoadModel(
+        GoldenBytes(folder + "/directory"),
+        {.devices = {TestDevice()}, .precision = Precision::kInt8, .precision_min_cosine = cosine});
+    if (ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
+      GTEST_SKIP() << model.status();
+    }
+    ASSERT_TRUE(model.ok()) << model.status();
+    ExpectTheReferencesDirection(**model, folder, cosine);
+    fingerprints.insert((*model)->Fingerprint({}));
+  }
+  EXPECT_THAT(fingerprints, testing::SizeIs(2));
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, RealModelGolden,

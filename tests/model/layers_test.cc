@@ -1,7 +1,9 @@
 #include "src/model/layers.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/eye.h>
+#include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +14,9 @@
 #include <optional>
 #include <vector>
 
+#include "src/model/int8_kernel.h"
 #include "src/model/linear.h"
+#include "src/model/model.h"
 #include "tests/model/tensor_values.h"
 
 namespace pixembed {
@@ -133,6 +137,22 @@ TEST(Mlp, GatesTheSecondHalfByTheFirst) {
   mlp.down = Identity(1);
   const float silu = 2.0F / (1.0F + std::exp(-2.0F));
   EXPECT_THAT(Values(mlp.Forward(at::tensor({2.0F}).view({1, 1, 1}))), Near({6.0F * silu}));
+}
+
+TEST(Mlp, OfInt8IsNearFloat32WithEveryActivation) {
+  if (NativeInt8Kernel() == nullptr) GTEST_SKIP() << "this CPU does not multiply int8";
+  const at::Tensor up = at::randn({40, 20});
+  const at::Tensor down = at::randn({20, 40});
+  const at::Tensor x = at::randn({2, 9, 20});
+  for (const Activation activation :
+       {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu}) {
+    const Mlp exact{.up = Linear(up), .down = Linear(down), .activation = activation};
+    const Mlp rounded{.up = Linear(up, {}, Precision::kInt8),
+                      .down = Linear(down, {}, Precision::kInt8),
+                      .activation = activation};
+    EXPECT_TRUE(at::allclose(rounded.Forward(x), exact.Forward(x), /*rtol=*/0.02, /*atol=*/1.5))
+        << ActivationName(activation);
+  }
 }
 
 TEST(Block, AddsScaledBranches) {

@@ -2,6 +2,9 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
@@ -19,8 +22,10 @@
 #include <vector>
 
 #include "src/checkpoint/checkpoint.h"
+#include "src/model/int8_kernel.h"
 #include "src/model/model.h"
 #include "src/model/precision.h"
+#include "src/model/thread_team.h"
 #include "src/model/weights.h"
 #include "tests/checkpoint/safetensors_bytes.h"
 #include "tests/model/tensor_values.h"
@@ -80,6 +85,68 @@ TEST(Linear, OfBFloat16RoundsItsOperandsAndItsResult) {
   EXPECT_TRUE(at::allclose(y, at::linear(x, weight, bias), /*rtol=*/0.02, /*atol=*/0.2));
 }
 
+class LinearOfInt8 : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (NativeInt8Kernel() == nullptr) GTEST_SKIP() << "this CPU does not multiply int8";
+  }
+};
+
+TEST_F(LinearOfInt8, IsNearFloat32ForAnyNumberOfRowsAndAnyStrides) {
+  const at::Tensor weight = at::randn({50, 70});
+  const at::Tensor bias = at::randn({50});
+  const Linear linear(weight, bias, Precision::kInt8);
+  EXPECT_TRUE(linear.defined());
+  for (const std::int64_t rows : {1, 3, 197, 1000}) {
+    const at::Tensor x = at::randn({rows, 2, 70});
+    const at::Tensor y = linear.Forward(x);
+    ASSERT_EQ(y.sizes(), (std::vector<std::int64_t>{rows, 2, 50}));
+    EXPECT_TRUE(at::allclose(y, at::linear(x, weight, bias), /*rtol=*/0.01, /*atol=*/0.4));
+  }
+  const at::Tensor turned = at::randn({70, 9}).t();
+  EXPECT_TRUE(at::allclose(linear.Forward(turned), at::linear(turned, weight, bias), 0.01, 0.4));
+  EXPECT_TRUE(
+      at::allclose(Linear(weight.t().contiguous().t(), {}, Precision::kInt8).Forward(turned),
+                   at::linear(turned, weight), 0.01, 0.4));
+}
+
+// Unlike float32: a row is a function of itself.
+TEST_F(LinearOfInt8, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {
+  const Linear linear(at::randn({33, 130}), at::randn({33}), Precision::kInt8);
+  const at::Tensor x = at::randn({301, 130});
+  const at::Tensor one_thread = [&] {
+    const ThreadTeam team(1);
+    return linear.Forward(x);
+  }();
+  for (const std::int64_t row : {0, 6, 95, 96, 300}) {
+    EXPECT_TRUE(at::equal(linear.Forward(x.narrow(0, row, 1)), one_thread.narrow(0, row, 1)));
+  }
+  const ThreadTeam team(3);
+  EXPECT_TRUE(at::equal(linear.Forward(x), one_thread));
+}
+
+TEST_F(LinearOfInt8, FusesGelu) {
+  const at::Tensor weight = at::randn({20, 70});
+  const Linear linear(weight, {}, Precision::kInt8);
+  ASSERT_TRUE(linear.fuses_gelu());
+  EXPECT_FALSE(Linear(weight).fuses_gelu());
+  const at::Tensor x = at::randn({9, 70});
+  EXPECT_TRUE(at::allclose(linear.ForwardGelu(x), at::linear(at::gelu(x), weight), 0.01, 0.3));
+}
+
+TEST(Linear, IsAnotherWhileItIsSwitched) {
+  const at::Tensor weight = at::eye(3, at::kFloat);
+  Linear linear(weight);
+  bool doubled = false;
+  linear.SwitchTo(Linear(weight.mul(2.0)), &doubled);
+  const at::Tensor x = at::tensor({1.0F, 2.0F, 3.0F}).view({1, 3});
+  EXPECT_THAT(Values(linear.Forward(x)), Near({1, 2, 3}));
+  doubled = true;
+  EXPECT_THAT(Values(linear.Forward(x)), Near({2, 4, 6}));
+  doubled = false;
+  EXPECT_THAT(Values(linear.Forward(x)), Near({1, 2, 3}));
+}
+
 TEST(Linears, LieBelowEachOtherInTheOrderOfTheirNamesWithZerosForAMissingBias) {
   const std::vector<float> numbers = {3, 4, 30, 1, 2};
   const std::string header =
@@ -99,6 +166,16 @@ TEST(Linears, LieBelowEachOtherInTheOrderOfTheirNamesWithZerosForAMissingBias) {
   EXPECT_THAT(Values(both.Forward(x)), Near({2, 35}));
   const Linear query = ReadLinears(root, {{"q", false}}, 2, 1);
   EXPECT_THAT(Values(query.Forward(x)), Near({2}));
+
+  // By the path of all.
+  if (NativeInt8Kernel() != nullptr) {
+    SwitchedProducts switches;
+    WeightReader switched(*weights, c10::kCPU, {}, &switches);
+    const WeightScope scope = switched.Root(std::array<std::string_view, 1>{""}, "q.weight");
+    EXPECT_THAT(Values(ReadLinears(scope, {{"q", false}, {"k"}}, 2, 1).Forward(x)), Near({2, 35}));
+    ASSERT_EQ(switches.size(), 1U);
+    EXPECT_EQ(switches.front().path, "q+k");
+  }
   EXPECT_FALSE(ReadLinears(root, {{"k"}, {"q"}}, 2, 1).defined());
   EXPECT_THAT(std::string(reader.status().message()), testing::HasSubstr("q.bias"));
 }

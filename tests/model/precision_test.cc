@@ -15,6 +15,8 @@
 #include "absl/status/statusor.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "src/model/int8_kernel.h"
+#include "src/model/mixed_precision.h"
 #include "src/model/model.h"
 #include "tests/checkpoint/temporary_directory.h"
 #include "tests/model/fake_model.h"
@@ -76,6 +78,63 @@ TEST(Precision, AModelSaysWhatItComputesInAndHowCloseThatIs) {
   EXPECT_NE((*exact)->Fingerprint({}), (*reduced)->Fingerprint({}));
 }
 
+TEST(Precision, Int8IsForCpusThatMultiplyItInHardware) {
+  const std::vector<Device> cpu = {Device{}};
+  const absl::Status status = CheckNative(Precision::kInt8, cpu);
+  EXPECT_EQ(status.ok(), NativeInt8Kernel() != nullptr);
+  if (!status.ok()) {
+    EXPECT_EQ(ReasonOf(status), Reason::kUnsupportedPrecision);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("neither AVX512_VNNI nor AVX_VNNI"));
+  }
+  const absl::Status cuda =
+      CheckNative(Precision::kInt8, std::vector<Device>{{Device::Kind::kCuda, 1}});
+  EXPECT_EQ(ReasonOf(cuda), Reason::kUnsupportedPrecision);
+  EXPECT_THAT(std::string(cuda.message()),
+              AllOf(HasSubstr("not for cuda:1"), HasSubstr("--precision=bfloat16")));
+}
+
+bool MultipliesInt8() {
+  return CheckNative(Precision::kInt8, std::vector<Device>{TestDevice()}).ok();
+}
+
+TEST(Precision, AModelOfInt8SaysHowCloseItIsAndWhatComputes) {
+  if (!MultipliesInt8()) GTEST_SKIP() << "this device does not multiply int8";
+  const auto exact = LoadTiny(Precision::kFloat32, 0.99);
+  const auto reduced = LoadTiny(Precision::kInt8, 0.99);
+  ASSERT_TRUE(exact.ok() && reduced.ok()) << reduced.status();
+  EXPECT_EQ((*reduced)->info().precision, Precision::kInt8);
+  EXPECT_LT((*reduced)->info().precision_cosine, 1.0);
+  EXPECT_GE((*reduced)->info().precision_cosine, 1.0 - 0.01 / kCalibrationMargin);
+  EXPECT_EQ((*reduced)->info().precision_min_cosine, 0.99);
+  EXPECT_EQ((*reduced)->info().parameters, (*exact)->info().parameters);
+  EXPECT_THAT(
+      (*reduced)->info().kernels,
+      AllOf(HasSubstr(std::string(NativeInt8Kernel()->instructions)), HasSubstr("of 4 kept in ")));
+  EXPECT_NE((*exact)->Fingerprint({}), (*reduced)->Fingerprint({}));
+  const auto again = LoadTiny(Precision::kInt8, 0.99);
+  EXPECT_EQ((*again)->Fingerprint({}), (*reduced)->Fingerprint({}));
+}
+
+// Some cosine in between needs products to be kept: another space.
+TEST(Precision, AModelOfInt8ThatKeepsOtherProductsHasAnotherFingerprint) {
+  if (!MultipliesInt8()) GTEST_SKIP() << "this device does not multiply int8";
+  std::set<std::string> fingerprints;
+  constexpr double kStep = 0.8;
+  for (double lost = 0.01; lost > 1e-6; lost *= kStep) {
+    const auto model = LoadTiny(Precision::kInt8, 1.0 - lost);
+    if (model.ok()) {
+      fingerprints.insert((*model)->Fingerprint({}));
+      continue;
+    }
+    EXPECT_EQ(ReasonOf(model.status()), Reason::kPrecisionLoss) << model.status();
+  }
+  EXPECT_GE(fingerprints.size(), 2U);
+  const auto strict = LoadTiny(Precision::kInt8, 1.0);
+  EXPECT_EQ(ReasonOf(strict.status()), Reason::kPrecisionLoss);
+  EXPECT_THAT(std::string(strict.status().message()),
+              AllOf(HasSubstr("in int8"), HasSubstr("--precision=bfloat16")));
+}
+
 TEST(Precision, AutoIsTheFastestThatTheDeviceHasAndTheModelBears) {
   const auto model = LoadTiny(Precision::kAuto, 0.99);
   ASSERT_TRUE(model.ok()) << model.status();
@@ -100,6 +159,25 @@ TEST(CalibrationImages, AreWhatResizeGivesAndDiffer) {
               *std::ranges::min_element(image.pixels()) + 100);
   }
   EXPECT_THAT(different, SizeIs(images.size()));
+}
+
+TEST(NaturalImages, AreWhatResizeGivesTheSameEachTimeAndDiffer) {
+  PreprocessSpec spec;
+  spec.resize = ResizeTarget{.exact = Size{60, 44}};
+  const std::vector<Image> images = NaturalImages(spec, {60, 44});
+  const std::vector<Image> again = NaturalImages(spec, {60, 44});
+  ASSERT_EQ(images.size(), again.size());
+  std::set<std::string> different;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    EXPECT_EQ(images[i].height(), 60);
+    EXPECT_EQ(images[i].width(), 44);
+    different.emplace(images[i].pixels().begin(), images[i].pixels().end());
+    EXPECT_TRUE(std::ranges::equal(images[i].pixels(), again[i].pixels()));
+    EXPECT_GT(*std::ranges::max_element(images[i].pixels()),
+              *std::ranges::min_element(images[i].pixels()) + 40);
+  }
+  EXPECT_THAT(different, SizeIs(images.size()));
+  EXPECT_THAT(NaturalImages(PreprocessSpec(), {1, 1}), SizeIs(images.size()));
 }
 
 TEST(CalibrationImages, AreFinishedWhereTheProcessorRescalesFirst) {

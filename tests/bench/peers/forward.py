@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The bare forward of another runtime: pixels in, mean-pooled vectors out, float32 unless its name says otherwise.
 
-usage: forward.py BACKEND MODEL_DIR CACHE_DIR [--batches 1,8] [--threads 2] [--seconds 8]
+usage: forward.py BACKEND MODEL_DIR CACHE_DIR [--batches 1,8] [--threads 2] [--seconds 8] [--photos FOLDER]
 
 BACKEND: torch, torch-compile, onnxruntime, openvino, onnxruntime-int8. What is exported for them is kept in CACHE_DIR.
-Prints a line of JSON for each batch size, with how far its vectors are from those of torch on the same pixels.
+Prints a line of JSON for each batch size, with how far its vectors are from those of torch on the same pixels: noise,
+or, with --photos, the PNG and JPEG files of a folder, one at a time, as the model's own processor gives them.
 """
 
 import argparse
@@ -26,11 +27,11 @@ WARM_UP = 3
 
 
 class Pooled(torch.nn.Module):
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(self, directory: pathlib.Path, side: int | None = None) -> None:
         super().__init__()
         transformers.utils.logging.disable_progress_bar()
         self.model = transformers.AutoModel.from_pretrained(directory, dtype=torch.float32).eval()
-        self.side = self.model.config.image_size
+        self.side = side or self.model.config.image_size
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         return self.model(pixel_values=pixel_values).last_hidden_state.mean(1)
@@ -38,6 +39,19 @@ class Pooled(torch.nn.Module):
 
 def example(side: int, batch: int) -> torch.Tensor:
     return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def photos(model: pathlib.Path, folder: pathlib.Path) -> np.ndarray:
+    import PIL.Image
+
+    processor = transformers.AutoImageProcessor.from_pretrained(model)
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
+    images = [PIL.Image.open(path).convert("RGB") for path in files]
+    return processor(images, return_tensors="pt")["pixel_values"].numpy()
+
+
+def one_by_one(forward: Forward, pixels: np.ndarray) -> np.ndarray:
+    return np.concatenate([forward(pixels[i : i + 1]) for i in range(len(pixels))]).astype(np.float64)
 
 
 def eager(model: Pooled) -> Forward:
@@ -162,21 +176,27 @@ def main() -> None:
     parser.add_argument("--batches", default="1,8")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--photos", type=pathlib.Path)
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
     torch.set_num_interop_threads(1)
-    model = Pooled(arguments.model)
+    real = photos(arguments.model, arguments.photos) if arguments.photos else None
+    model = Pooled(arguments.model, None if real is None else real.shape[-1])
     forward = make(arguments.backend, model, arguments.cache, arguments.threads)
     for batch in map(int, arguments.batches.split(",")):
         pixels = example(model.side, batch).numpy()
-        ours, expected = forward(pixels).astype(np.float64), eager(model)(pixels).astype(np.float64)
+        if real is None:
+            ours, expected = forward(pixels).astype(np.float64), eager(model)(pixels).astype(np.float64)
+        else:
+            ours, expected = one_by_one(forward, real), one_by_one(eager(model), real)
         cosines = (ours * expected).sum(1) / (np.linalg.norm(ours, axis=1) * np.linalg.norm(expected, axis=1))
         row: dict[str, object] = {"backend": arguments.backend, "batch": batch}
         row |= measure(forward, pixels, arguments.seconds)
         row |= {
             "largest_difference": float(np.abs(ours - expected).max()),
             "smallest_cosine": float(cosines.min()),
+            "mean_cosine": float(cosines.mean()),
         }
         print(json.dumps(row), flush=True)
 

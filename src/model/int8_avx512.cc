@@ -1,0 +1,67 @@
+// The kernel of int8_kernel.h for AVX512_VNNI: 32 registers of 64 bytes. Only functions marked
+// PIXEMBED_VECTOR_CODE hold such code, so that the library runs where there is none.
+#include <cstddef>
+#include <cstdint>
+
+#include "src/model/int8_kernel.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define PIXEMBED_VECTOR_CODE __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+
+#include "src/model/int8_kernel_body.h"
+#include "src/model/registers_avx512.h"
+
+namespace pixembed {
+namespace {
+
+struct Vnni : Avx512Floats<Vnni> {
+  using Ints = std::int32_t __attribute__((vector_size(64)));
+  static constexpr std::size_t kRows = 6;
+  static constexpr std::size_t kVectors = 4;  // 24 sums, 4 of weights, an operand
+
+  PIXEMBED_VECTOR_CODE static Ints LoadInts(const std::byte* from) {
+    return Ints(_mm512_loadu_si512(from));
+  }
+  PIXEMBED_VECTOR_CODE static Ints BroadcastInts(std::int32_t x) {
+    return Ints(_mm512_set1_epi32(x));
+  }
+  PIXEMBED_VECTOR_CODE static Ints Dot(Ints sums, Ints bytes, Ints weights) {
+    return Ints(_mm512_dpbusd_epi32(__m512i(sums), __m512i(bytes), __m512i(weights)));
+  }
+  PIXEMBED_VECTOR_CODE static __m512 ToFloats(Ints x) { return _mm512_cvtepi32_ps(__m512i(x)); }
+  PIXEMBED_VECTOR_CODE static void StoreBytes(__m512 x, std::uint8_t* to) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(x)));
+  }
+};
+
+}  // namespace
+
+const Int8Kernel* Avx512Int8Kernel() {
+  using Body = Int8Body<Vnni>;
+  static constexpr Int8Kernel kKernel = {
+      .instructions = "AVX512_VNNI",
+      .rows = Vnni::kRows,
+      .packed_bytes = Body::PackedBytes,
+      .pack = Body::Pack,
+      .scratch_bytes = Body::ScratchBytes,
+      .run = Body::Run,
+  };
+  return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+                 __builtin_cpu_supports("avx512vl")
+             ? &kKernel
+             : nullptr;
+}
+
+}  // namespace pixembed
+
+#else
+
+namespace pixembed {
+
+const Int8Kernel* Avx512Int8Kernel() { return nullptr; }
+
+}  // namespace pixembed
+
+#endif

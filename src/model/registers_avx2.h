@@ -1,0 +1,97 @@
+// A register of 8 floats, for the kernels of the room. Internal to the room.
+#ifndef PIXEMBED_SRC_MODEL_REGISTERS_AVX2_H_
+#define PIXEMBED_SRC_MODEL_REGISTERS_AVX2_H_
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+
+#include "src/model/exponential_terms.h"
+
+#ifndef PIXEMBED_VECTOR_CODE
+#error "define PIXEMBED_VECTOR_CODE before this header"
+#endif
+
+namespace pixembed {
+
+// Kernel: the type that inherits it, of the file's own, as is the instruction set that the file
+// compiles this for.
+template <typename Kernel>
+struct Avx2Floats {
+  using Floats = __m256;
+  static constexpr std::size_t kLanes = 8;
+
+  PIXEMBED_VECTOR_CODE static __m256 Zero() { return _mm256_setzero_ps(); }
+  PIXEMBED_VECTOR_CODE static __m256 Load(const float* from) { return _mm256_loadu_ps(from); }
+  // The first repeated beyond `count`, which is above 0 and below kLanes.
+  PIXEMBED_VECTOR_CODE static __m256 LoadFirst(const float* from, std::size_t count) {
+    float floats[kLanes];
+    std::fill(floats, floats + kLanes, *from);
+    std::copy_n(from, count, floats);
+    return Load(floats);
+  }
+  PIXEMBED_VECTOR_CODE static void Store(float* to, __m256 x) { _mm256_storeu_ps(to, x); }
+  PIXEMBED_VECTOR_CODE static __m256 Broadcast(float x) { return _mm256_set1_ps(x); }
+  PIXEMBED_VECTOR_CODE static __m256 Add(__m256 a, __m256 b) { return _mm256_add_ps(a, b); }
+  PIXEMBED_VECTOR_CODE static __m256 Subtract(__m256 a, __m256 b) { return _mm256_sub_ps(a, b); }
+  PIXEMBED_VECTOR_CODE static __m256 Multiply(__m256 a, __m256 b) { return _mm256_mul_ps(a, b); }
+  PIXEMBED_VECTOR_CODE static __m256 Divide(__m256 a, __m256 b) { return _mm256_div_ps(a, b); }
+  PIXEMBED_VECTOR_CODE static __m256 MultiplyAdd(__m256 a, __m256 b, __m256 c) {
+    return _mm256_fmadd_ps(a, b, c);
+  }
+  PIXEMBED_VECTOR_CODE static __m256 Min(__m256 a, __m256 b) { return _mm256_min_ps(a, b); }
+  PIXEMBED_VECTOR_CODE static __m256 Max(__m256 a, __m256 b) { return _mm256_max_ps(a, b); }
+  PIXEMBED_VECTOR_CODE static float ReduceMin(__m256 x) {
+    __m128 half = _mm_min_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_min_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_min_ss(half, _mm_movehdup_ps(half)));
+  }
+  PIXEMBED_VECTOR_CODE static float ReduceMax(__m256 x) {
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+  }
+  PIXEMBED_VECTOR_CODE static float ReduceAdd(__m256 x) {
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+  }
+  PIXEMBED_VECTOR_CODE static bool HasNan(__m256 x) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)) != 0;
+  }
+  PIXEMBED_VECTOR_CODE static __m256 Magnitude(__m256 x) {
+    return _mm256_andnot_ps(Broadcast(-0.0F), x);
+  }
+  // `magnitude`: not below 0.
+  PIXEMBED_VECTOR_CODE static __m256 WithSign(__m256 magnitude, __m256 sign) {
+    return _mm256_or_ps(magnitude, _mm256_and_ps(sign, Broadcast(-0.0F)));
+  }
+
+  // See ExponentialTerms.
+  PIXEMBED_VECTOR_CODE static __m256 Exponential(__m256 x) {
+    using Terms = ExponentialTerms;
+    const __m256 counts = _mm256_cmp_ps(x, Broadcast(Terms::kLowest), _CMP_GE_OQ);
+    // So that 2^n is a normal number.
+    const __m256 clamped = Max(x, Broadcast(Terms::kLowest));
+    const __m256 n = _mm256_round_ps(_mm256_mul_ps(clamped, Broadcast(Terms::kLog2E)),
+                                     _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 r = _mm256_fnmadd_ps(n, Broadcast(Terms::kLn2High), clamped);
+    r = _mm256_fnmadd_ps(n, Broadcast(Terms::kLn2Low), r);
+    __m256 sum = Broadcast(Terms::kPolynomial[0]);
+    for (std::size_t i = 1; i < std::size(Terms::kPolynomial); ++i) {
+      sum = MultiplyAdd(sum, r, Broadcast(Terms::kPolynomial[i]));
+    }
+    sum = MultiplyAdd(sum, _mm256_mul_ps(r, r), Add(r, Broadcast(1.0F)));
+    constexpr int kExponentBias = 127;
+    const __m256i exponent =
+        _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(kExponentBias));
+    const __m256 power = _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+    return _mm256_and_ps(counts, _mm256_mul_ps(sum, power));
+  }
+};
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_MODEL_REGISTERS_AVX2_H_
