@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstdlib>
-#include <memory>
-#include <random>
 #include <string>
 #include <vector>
+
+#include "tests/model/kernel_operands.h"
 
 namespace pixembed {
 namespace {
@@ -22,20 +21,6 @@ struct Case {
   std::size_t tokens;
   std::size_t head_dim;
   bool added;
-};
-
-// Rows with nothing between and nothing behind them: AddressSanitizer sees a step too far.
-std::vector<float> Noise(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<float> values(count);
-  for (float& value : values) {
-    value = static_cast<float>(random()) / static_cast<float>(std::mt19937::max()) * 4.0F - 2.0F;
-  }
-  return values;
-}
-
-struct Free {
-  void operator()(void* memory) const { std::free(memory); }
 };
 
 std::vector<float> Expected(const Case& shape, const std::vector<float>& queries,
@@ -70,10 +55,8 @@ void ExpectTheDefinition(const AttentionKernel& kernel, const Case& shape) {
   const std::vector<float> values = Noise(shape.tokens * shape.head_dim, 3);
   const std::vector<float> added = Noise(shape.added ? shape.queries * shape.tokens : 0, 4);
   std::vector<float> out(queries.size());
-  constexpr std::size_t kAlignment = 64;
-  const std::size_t bytes = sizeof(float) * kernel.scratch_floats(shape.tokens, shape.head_dim);
-  const std::unique_ptr<float, Free> scratch(static_cast<float*>(
-      std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment)));
+  const Bytes scratch =
+      Aligned(sizeof(float) * kernel.scratch_floats(shape.tokens, shape.head_dim));
   HeadAttention head{.queries = {queries.data(), dim},
                      .keys = {keys.data(), dim},
                      .values = {values.data(), dim},
@@ -86,7 +69,7 @@ void ExpectTheDefinition(const AttentionKernel& kernel, const Case& shape) {
                      .out = out.data(),
                      .out_stride = dim};
   if (shape.added) head.added = {added.data(), static_cast<std::ptrdiff_t>(shape.tokens)};
-  kernel.run(head, scratch.get());
+  kernel.run(head, reinterpret_cast<float*>(scratch.get()));
   const std::vector<float> expected = Expected(shape, queries, keys, values, added, head.scale);
   for (std::size_t i = 0; i < out.size(); ++i) {
     ASSERT_NEAR(out[i], expected[i], kTolerance) << "number " << i;
@@ -96,10 +79,10 @@ void ExpectTheDefinition(const AttentionKernel& kernel, const Case& shape) {
   std::vector<float> parts(out.size());
   head.out = parts.data();
   head.last = std::min<std::size_t>(shape.queries, 4);
-  kernel.run(head, scratch.get());
+  kernel.run(head, reinterpret_cast<float*>(scratch.get()));
   head.first = head.last;
   head.last = shape.queries;
-  kernel.run(head, scratch.get());
+  kernel.run(head, reinterpret_cast<float*>(scratch.get()));
   EXPECT_EQ(parts, out);
 }
 

@@ -6,12 +6,11 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <limits>
-#include <memory>
-#include <random>
 #include <string>
 #include <vector>
+
+#include "tests/model/kernel_operands.h"
 
 namespace pixembed {
 namespace {
@@ -26,27 +25,6 @@ struct Case {
   bool bias = true;
   bool gelu = false;
 };
-
-// With nothing behind them: AddressSanitizer sees a step too far.
-std::vector<float> Noise(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<float> values(count);
-  for (float& value : values) {
-    value = static_cast<float>(random()) / static_cast<float>(std::mt19937::max()) * 4.0F - 2.0F;
-  }
-  return values;
-}
-
-struct Free {
-  void operator()(void* memory) const { std::free(memory); }
-};
-using Bytes = std::unique_ptr<std::byte, Free>;
-
-Bytes Aligned(std::size_t bytes) {
-  constexpr std::size_t kAlignment = 64;
-  return Bytes(static_cast<std::byte*>(
-      std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment)));
-}
 
 struct Operands {
   explicit Operands(const Case& shape)
