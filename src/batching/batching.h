@@ -7,10 +7,9 @@
 //  - An idle worker takes a lone item at once.
 //  - While all workers are busy the batch grows, up to max_batch_size.
 //  - Where a batch's time hardly grows with its items (BatchCost::kPerBatch, a GPU) one worker
-//  takes
-//    all that is ready, and bulk fills the room that is left. It waits, at most max_delay after the
-//    first item's arrival, only while the owner has said that more items are about to land
-//    (Expect).
+//    takes all that is ready, and bulk fills the room that is left. It waits, at most max_delay
+//    after the first item's arrival, only while the owner has said that more items are about to
+//    land (Expect).
 //  - Where each item adds its time (BatchCost::kPerItem, a CPU) nobody waits for company. The
 //    workers, busy ones too, share what is ready, each its share in two turns, since all items of a
 //    batch are done when its last one is; and a batch is of one lane, since no online item shall
@@ -518,33 +517,44 @@ class BatchScheduler {
 
   void TakeAndRun(BatchWorker<T>& worker, const BatchPlan& plan, TimePoint now,
                   std::unique_lock<std::mutex>& lock) {
-    const std::size_t queue = *plan.queue;
-    Batch<T> batch = queues_[queue].Take(plan.limit, now);
-    const std::size_t ready = batch.ready.size();
-    const std::size_t leaving = ready + batch.abandoned.size();
-    const int threads = ready > 0 ? thread_policy_.Choose(queue, plan.threads) : 1;
-    const int cores = options_.cores > 0 && ready > 0 ? threads : 0;
+    Batch<T> batch = queues_[*plan.queue].Take(plan.limit, now);
+    thread_policy_.Leave(batch.abandoned.size(), now);
     --idle_;
+    if (batch.ready.empty()) {
+      WakeWorker(now);
+      lock.unlock();
+      HandBack(std::move(batch.abandoned));
+      lock.lock();
+    } else {
+      RunBatch(worker, plan, std::move(batch), now, lock);
+    }
+    ++idle_;
+    if (ErrandNeedsCore()) Ring(bells_[static_cast<std::size_t>(errand_->worker)]);
+  }
+
+  // REQUIRES: the batch has ready items.
+  void RunBatch(BatchWorker<T>& worker, const BatchPlan& plan, Batch<T> batch, TimePoint now,
+                std::unique_lock<std::mutex>& lock) {
+    const std::size_t queue = *plan.queue;
+    const std::size_t items = batch.ready.size();
+    const int threads = thread_policy_.Choose(queue, plan.threads);
+    const int cores = options_.cores > 0 ? threads : 0;
     free_cores_ -= cores;
     WakeWorker(now);  // what is left is for another worker
     lock.unlock();
     HandBack(std::move(batch.abandoned));
-    if (ready > 0) worker.Run(queue, std::move(batch.ready), threads);
+    worker.Run(queue, std::move(batch.ready), threads);
     lock.lock();
     const TimePoint end = Clock::now();
-    if (ready > 0) thread_policy_.Ran(queue, ready, threads, end - now);
-    thread_policy_.Leave(leaving, end);
-    if (ready > 0) {
-      if (cores > 0) {
-        free_cores_ += cores;
-        WakeWorker(end);
-      }
-      lock.unlock();
-      worker.Deliver();
-      lock.lock();
+    thread_policy_.Ran(queue, items, threads, end - now);
+    thread_policy_.Leave(items, end);
+    if (cores > 0) {
+      free_cores_ += cores;
+      WakeWorker(end);
     }
-    ++idle_;
-    if (ErrandNeedsCore()) Ring(bells_[static_cast<std::size_t>(errand_->worker)]);
+    lock.unlock();
+    worker.Deliver();
+    lock.lock();
   }
 
   // Then the next free core is its worker's.
