@@ -373,13 +373,6 @@ absl::StatusOr<std::vector<ModelSource>> ReadModels() {
   return models;
 }
 
-absl::StatusOr<bool> ReadModelControl() {
-  const std::string text = absl::GetFlag(FLAGS_model_control);
-  if (text == "none") return false;
-  if (text == "explicit") return true;
-  return Invalid(absl::StrCat("--model_control is \"", text, "\"; possible are none and explicit"));
-}
-
 // Whether there is, or can be, something to serve.
 absl::Status CheckModelsToServe(bool any_model, bool control) {
   const bool repository = !absl::GetFlag(FLAGS_model_repository).empty();
@@ -416,14 +409,32 @@ absl::StatusOr<Backend> ReadBackend() {
                     std::array{Backend::kTorchvision, Backend::kPil}, BackendName);
 }
 
+std::string_view ModelControlName(bool control) { return control ? "explicit" : "none"; }
+
+absl::StatusOr<bool> ReadModelControl() {
+  return ReadChoice("model_control", absl::GetFlag(FLAGS_model_control), std::array{false, true},
+                    ModelControlName);
+}
+
+std::string_view VerifyModeName(VerifyMode mode) {
+  switch (mode) {
+    case VerifyMode::kEnforce:
+      return "enforce";
+    case VerifyMode::kWarn:
+      return "warn";
+    case VerifyMode::kOff:
+      return "off";
+    case VerifyMode::kOnly:
+      break;
+  }
+  return "only";
+}
+
 absl::StatusOr<VerifyMode> ReadVerifyMode() {
-  const std::string text = absl::GetFlag(FLAGS_verify);
-  if (text == "enforce") return VerifyMode::kEnforce;
-  if (text == "warn") return VerifyMode::kWarn;
-  if (text == "off") return VerifyMode::kOff;
-  if (text == "only") return VerifyMode::kOnly;
-  return Invalid(
-      absl::StrCat("--verify is \"", text, "\"; possible are enforce, warn, off and only"));
+  return ReadChoice(
+      "verify", absl::GetFlag(FLAGS_verify),
+      std::array{VerifyMode::kEnforce, VerifyMode::kWarn, VerifyMode::kOff, VerifyMode::kOnly},
+      VerifyModeName);
 }
 
 absl::StatusOr<ModelFormat> ReadFormat() {
