@@ -1,6 +1,8 @@
 #include "src/model/thread_team.h"
 
 #include <gtest/gtest.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <barrier>
@@ -8,47 +10,52 @@
 #include <cstdint>
 #include <filesystem>
 #include <future>
-#include <iterator>
+#include <set>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/strings/str_cat.h"
 
 namespace pixembed {
 namespace {
 
 constexpr int kThreads = 4;
 
-std::ptrdiff_t ThreadsOfProcess() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/task"),
-                       std::filesystem::directory_iterator());
-}
+// Whether the thread `id` of this process lives.
+bool Lives(pid_t id) { return std::filesystem::exists(absl::StrCat("/proc/self/task/", id)); }
 
-// Runs something on all threads of a team of `threads`. Returns how many there were.
-int RunOn(int threads) {
+// Runs something on all threads of a team of `threads`. Returns the helpers: all but the calling
+// thread.
+std::set<pid_t> RunOn(int threads) {
   const ThreadTeam team(threads);
   // Each waits for all the others: one thread that took two parts would wait for ever.
   std::barrier everybody(threads);
-  std::atomic<int> parts = 0;
-  InParallel(threads, [&](std::int64_t, int) {
+  std::vector<pid_t> ids(static_cast<std::size_t>(threads));
+  InParallel(threads, [&](std::int64_t part, int) {
     everybody.arrive_and_wait();
-    ++parts;
+    ids[static_cast<std::size_t>(part)] = gettid();
   });
-  return parts;
+  std::set<pid_t> helpers(ids.begin(), ids.end());
+  EXPECT_EQ(helpers.erase(gettid()), 1) << "the calling thread takes part";
+  return helpers;
 }
 
-// The threads of the process after its first work for kThreads, the helpers gone: LibTorch starts a
-// pool of its own with it.
-std::ptrdiff_t ThreadsWithoutHelpers() {
-  RunOn(kThreads);
-  ThreadTeam::SendHome();
-  return ThreadsOfProcess();
+// Waits until none of `helpers` lives: OpenMP does not wait for those it ends. A helper that stays
+// is a test that hangs, which ctest ends.
+void WaitUntilGone(const std::set<pid_t>& helpers) {
+  for (const pid_t id : helpers) {
+    while (Lives(id)) std::this_thread::yield();
+  }
 }
 
-// A thread that runs something on a team, and then stays.
+// Calls work() on a thread of its own, which then stays until this goes.
 class Worker {
  public:
-  explicit Worker(int threads)
-      : thread_([this, threads] {
-          EXPECT_EQ(RunOn(threads), threads);
+  explicit Worker(absl::AnyInvocable<void()> work)
+      : thread_([this, work = std::move(work)]() mutable {
+          work();
           ran_.set_value();
           stay_.get_future().wait();
         }) {
@@ -66,52 +73,50 @@ class Worker {
 
 TEST(ThreadTeam, HasSoManyThreads) {
   for (const int threads : {1, 2, kThreads, 2, 1}) {
-    EXPECT_EQ(RunOn(threads), threads);
+    EXPECT_EQ(RunOn(threads).size(), threads - 1);
     EXPECT_EQ(TeamThreads(), threads);
   }
 }
 
 TEST(ThreadTeam, IsKeptForTheNextWork) {
-  const std::ptrdiff_t before = ThreadsWithoutHelpers();
-  RunOn(kThreads);
-  EXPECT_EQ(ThreadsOfProcess(), before + kThreads - 1);
-  RunOn(kThreads);
-  EXPECT_EQ(ThreadsOfProcess(), before + kThreads - 1);
+  const std::set<pid_t> helpers = RunOn(kThreads);
+  EXPECT_EQ(RunOn(kThreads), helpers);
   ThreadTeam::SendHome();
-  EXPECT_EQ(ThreadsOfProcess(), before);
+  WaitUntilGone(helpers);
 }
 
 TEST(ThreadTeam, IsSentHomeByWorkForOne) {
-  ThreadsWithoutHelpers();
+  const std::set<pid_t> helpers = RunOn(kThreads);
   RunOn(1);
-  const std::ptrdiff_t before = ThreadsOfProcess();
-  RunOn(kThreads);
-  RunOn(1);
-  EXPECT_EQ(ThreadsOfProcess(), before);
+  WaitUntilGone(helpers);
 }
 
 TEST(ThreadTeam, OnlyOneThreadKeepsItsTeam) {
-  RunOn(kThreads);
-  const std::ptrdiff_t kept = ThreadsOfProcess();
+  const std::set<pid_t> kept = RunOn(kThreads);
   {
-    const Worker first(kThreads);
-    const Worker second(kThreads);
-    EXPECT_EQ(ThreadsOfProcess(), kept + 2) << "the two, without their helpers";
+    const Worker first([] { WaitUntilGone(RunOn(kThreads)); });
+    const Worker second([] { WaitUntilGone(RunOn(kThreads)); });
+    EXPECT_EQ(RunOn(kThreads), kept);
   }
   ThreadTeam::SendHome();
 }
 
 TEST(ThreadTeam, AnotherThreadKeepsItsTeamWhenNobodyDoes) {
-  const std::ptrdiff_t before = ThreadsWithoutHelpers();
-  const Worker worker(kThreads);
-  EXPECT_EQ(ThreadsOfProcess(), before + kThreads);
+  RunOn(kThreads);
+  ThreadTeam::SendHome();
+  const Worker worker([] {
+    const std::set<pid_t> helpers = RunOn(kThreads);
+    EXPECT_EQ(RunOn(kThreads), helpers);
+  });
+  WaitUntilGone(RunOn(kThreads));
 }
 
 TEST(ThreadTeam, AThreadThatEndsLeavesTheRightToOthers) {
-  { const Worker worker(kThreads); }
-  const std::ptrdiff_t before = ThreadsOfProcess();
-  RunOn(kThreads);
-  EXPECT_EQ(ThreadsOfProcess(), before + kThreads - 1);
+  {
+    const Worker worker([] { RunOn(kThreads); });
+  }
+  const std::set<pid_t> helpers = RunOn(kThreads);
+  EXPECT_EQ(RunOn(kThreads), helpers);
   ThreadTeam::SendHome();
 }
 
