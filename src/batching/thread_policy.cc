@@ -68,7 +68,7 @@ int ThreadPolicy::Choose(std::size_t queue, int most) {
   for (int threads = most; threads >= 1; threads /= 2) {
     const std::optional<double> service = ServiceTime(services, threads);
     if (!service.has_value()) break;  // nothing is known
-    const double time = *service + MeanWait(rate, *service, cores_ / threads);
+    const double time = *service + kWaitWeight * MeanWait(rate, *service, cores_ / threads);
     // Where none keeps up, the fewest threads do most.
     if (time < shortest || std::isinf(shortest)) {
       shortest = time;

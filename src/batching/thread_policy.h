@@ -11,16 +11,16 @@
 
 namespace pixembed {
 
-// Chooses so that on average an item is done soonest.
+// Chooses so that an item is done soonest, the late ones too.
 //
 // Several cores make a batch shorter, but seldom by as much as they are: two cores that share an
 // image do less than two that have one each. While a batch holds every core, what arrives waits. So
 // a lone item is best spread over all cores, and with the load there comes a point from which each
 // is best on one. Where that point lies is the model's and the machine's: it is learnt from how
 // long batches take on how many cores, and from how often items arrive while others are inside.
-// For each number of threads t that is at hand, cores / t batches run side by side, and the time
-// in the house is taken to be that of a line before so many servers of constant service time under
-// random arrivals (M/D/k); the shortest is chosen.
+// For each number of threads t that is at hand, cores / t batches run side by side, before which
+// items wait as in a line before so many servers of constant service time under random arrivals
+// (M/D/k). The shortest service time + kWaitWeight times the mean wait is chosen.
 //
 // A caller that sends its next item only after the last one's answer is alone however fast it is:
 // only items that arrive while others are inside count as load.
@@ -32,10 +32,14 @@ class ThreadPolicy {
 
   // How long the past counts: its weight falls by e in this time.
   static constexpr std::chrono::seconds kMemory{2};
+  // The wait of a late item, in mean waits: the tail of a wait is about exponential, and e^-3 is
+  // one item in 20. With 1, the mean time in the house would be the shortest, but where two numbers
+  // of threads differ little in it, that of more threads has the longer line behind it.
+  static constexpr double kWaitWeight = 3;
   // After so many choices a number of threads that was not chosen is taken to be as good as it
   // could be, so that it is tried again: what it took may have been another process's fault. Sooner
   // while it ran only a few times: after so many for each.
-  static constexpr int kTryAgainAfter = 8;
+  static constexpr int kTryAgainAfter = 64;
   static constexpr int kTryAgainPerRun = 2;
 
   // `cores`: what all batches share. >= 1.

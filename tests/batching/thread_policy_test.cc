@@ -47,9 +47,9 @@ int RunAlone(ThreadPolicy& policy, const Machine& machine, int items, int cores,
   return threads;
 }
 
-// The mean time in the house of items that arrive at random at two cores, one after the other in
-// one line; `choose` gives the threads of an item that finds both free.
-double MeanTime(double rate, const Machine& machine, const std::function<int()>& choose,
+// The time in the house that one item in 20 exceeds, of items that arrive at random at two cores,
+// one after the other in one line; `choose` gives the threads of an item that finds both free.
+double LateTime(double rate, const Machine& machine, const std::function<int()>& choose,
                 ThreadPolicy& policy) {
   constexpr int kItems = 20'000;
   std::mt19937_64 random(7);
@@ -57,7 +57,7 @@ double MeanTime(double rate, const Machine& machine, const std::function<int()>&
   std::vector<double> leaving;  // of those inside
   std::array<double, 2> free_at = {};
   double arrival = 0;
-  double sum = 0;
+  std::vector<double> times;
   const auto at = [](double seconds) { return TimePoint() + Nanoseconds(seconds); };
   for (int i = 0; i < kItems; ++i) {
     arrival += gap(random);
@@ -75,9 +75,11 @@ double MeanTime(double rate, const Machine& machine, const std::function<int()>&
     if (threads == 2) free_at[1] = end;
     policy.Ran(0, 1, threads, Nanoseconds(end - start));
     leaving.push_back(end);
-    sum += end - arrival;
+    times.push_back(end - arrival);
   }
-  return sum / kItems;
+  const auto late = times.end() - kItems / 20;
+  std::nth_element(times.begin(), late, times.end());
+  return *late;
 }
 
 TEST(MeanWait, IsThatOfOneServerOfConstantServiceTime) {
@@ -114,9 +116,9 @@ TEST(ThreadPolicy, StaysWithFewerWhereMoreAreSlower) {
   TimePoint now;
   const Machine machine = [](int threads) { return threads == 1 ? 0.010 : 0.012; };
   policy.Ran(0, 1, 1, Nanoseconds(machine(1)));
-  RunAlone(policy, machine, 100, 2, now);
+  RunAlone(policy, machine, 20 * ThreadPolicy::kTryAgainAfter, 2, now);
   int more = 0;
-  constexpr int kChoices = 340;
+  constexpr int kChoices = 10 * ThreadPolicy::kTryAgainAfter;
   for (int i = 0; i < kChoices; ++i) more += RunAlone(policy, machine, 1, 2, now) == 2 ? 1 : 0;
   // Now and then it looks whether that is still so.
   EXPECT_GE(more, 1);
@@ -187,17 +189,17 @@ TEST(ThreadPolicy, QueuesAreLearntApart) {
 
 // At every load it is nearly as good as the better one of the two rules that know nothing.
 TEST(ThreadPolicy, IsAsGoodAsTheBetterFixedRule) {
-  constexpr double kSlack = 1.10;
+  constexpr double kSlack = 1.15;
   for (const Machine& machine : {Machine(Perfect), Machine(Small)}) {
     for (const double rate : {5.0, 40.0, 80.0, 120.0, 150.0, 180.0}) {
       ThreadPolicy ignored_one(1, 2);
       ThreadPolicy ignored_two(1, 2);
       ThreadPolicy policy(1, 2);
-      const double one = MeanTime(
+      const double one = LateTime(
           rate, machine, [] { return 1; }, ignored_one);
-      const double two = MeanTime(
+      const double two = LateTime(
           rate, machine, [] { return 2; }, ignored_two);
-      const double chosen = MeanTime(
+      const double chosen = LateTime(
           rate, machine, [&] { return policy.Choose(0, 2); }, policy);
       EXPECT_LE(chosen, kSlack * std::min(one, two))
           << rate << " a second: on one thread " << one << " s, on two " << two << " s";
