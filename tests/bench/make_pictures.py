@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Makes the pictures of the preprocessing benchmarks: JPEGs as cameras and web sites have them.
 
-usage: make_pictures.py OUT_DIR     PIXEMBED_PHOTOS: the sample photos
+usage: make_pictures.py OUT_DIR [WIDTHxHEIGHT...]     PIXEMBED_PHOTOS: the sample photos
 
 Two photos brought to 640x480 and 1280x960, with a little grain, quality 90, 4:2:0. The same files
-are timed by preprocess_benchmark and by reference_preprocess.py.
+are timed by preprocess_benchmark and by reference_preprocess.py. Other sizes are of the second photo.
 """
 
 import os
@@ -18,12 +18,13 @@ PICTURES = {"640x480": "china.jpg", "1280x960": "hubble_deep_field.jpg"}
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
+    pictures = {size: PICTURES.get(size, PICTURES["1280x960"]) for size in sys.argv[2:] or PICTURES}
     out = pathlib.Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(3)
-    for size, photo in PICTURES.items():
+    for size, photo in pictures.items():
         width, height = (int(side) for side in size.split("x"))
         picture = PIL.Image.open(pathlib.Path(os.environ["PIXEMBED_PHOTOS"]) / photo).convert("RGB")
         pixels = np.array(picture.resize((width, height), PIL.Image.Resampling.LANCZOS))

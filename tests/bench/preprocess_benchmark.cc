@@ -1,12 +1,18 @@
 // Milliseconds an image: decode, resize and normalise separately and together, for each backend and
-// each picture of make_pictures.py. reference_preprocess.py times the reference on the same.
+// each picture of make_pictures.py, beside libjpeg-turbo alone. reference_preprocess.py times the
+// reference on the same.
 //
 // usage: PIXEMBED_BENCH_PICTURES=DIR preprocess_benchmark [--benchmark_filter=...]
 #include <benchmark/benchmark.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+
+// After <cstdio>, which it needs.
+#include <jpeglib.h>
+
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -37,6 +43,28 @@ using Encoded = std::vector<char>;
 
 std::span<const std::byte> BytesOf(const Encoded& encoded) {
   return std::as_bytes(std::span(encoded));
+}
+
+// The floor: libjpeg-turbo alone, as set for the reference's pixels, into one row that stays in
+// cache. What decodes with it takes no less.
+void LibjpegOnly(benchmark::State& state, const Encoded& encoded) {
+  jpeg_error_mgr errors;
+  jpeg_decompress_struct decoder;
+  decoder.err = jpeg_std_error(&errors);
+  jpeg_create_decompress(&decoder);
+  std::vector<std::uint8_t> row;
+  for (auto _ : state) {
+    jpeg_mem_src(&decoder, reinterpret_cast<const unsigned char*>(encoded.data()), encoded.size());
+    jpeg_read_header(&decoder, TRUE);
+    decoder.out_color_space = JCS_RGB;
+    jpeg_start_decompress(&decoder);
+    row.resize(std::size_t{decoder.output_width} * 3);
+    JSAMPROW rows = row.data();
+    while (decoder.output_scanline < decoder.output_height) jpeg_read_scanlines(&decoder, &rows, 1);
+    jpeg_finish_decompress(&decoder);
+    benchmark::ClobberMemory();
+  }
+  jpeg_destroy_decompress(&decoder);
 }
 
 void DecodeOnly(benchmark::State& state, const Encoded& encoded) {
@@ -79,6 +107,7 @@ void RegisterPicture(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   const Encoded encoded{std::istreambuf_iterator<char>(file), {}};
   const std::string picture = path.stem().string();
+  Register("libjpeg/" + picture, [=](benchmark::State& state) { LibjpegOnly(state, encoded); });
   Register("decode/" + picture, [=](benchmark::State& state) { DecodeOnly(state, encoded); });
   for (const Backend backend : {Backend::kTorchvision, Backend::kPil}) {
     const std::string name = picture + "/" + std::string(BackendName(backend));
