@@ -30,6 +30,7 @@ const (
 	ReasonMessageTooLarge   Reason = "MESSAGE_TOO_LARGE"
 	ReasonOutOfMemory       Reason = "OUT_OF_MEMORY"
 	ReasonDeviceFailure     Reason = "DEVICE_FAILURE"
+	ReasonNonFiniteVector   Reason = "NON_FINITE_VECTOR"
 	// The image's own source gave an error instead of bytes; never from a server.
 	ReasonUnreadableImage Reason = "UNREADABLE_FILE"
 )

@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <stop_token>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -259,7 +260,14 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
     std::ranges::fill(image.pixels(), std::uint8_t{0});
     const std::vector<const Image*> images(static_cast<std::size_t>(batch_size), &image);
     const std::vector<OutputSpec> specs(images.size());
-    return runners_[queue]->Embed(images, specs, threads).status();
+    const absl::StatusOr<std::vector<Embedding>> vectors =
+        runners_[queue]->Embed(images, specs, threads);
+    if (!vectors.ok()) return vectors.status();
+    if (std::ranges::all_of(*vectors, &Embedding::finite)) return absl::OkStatus();
+    return MakeError(Reason::kNonFiniteVector,
+                     absl::StrCat("the model's vector of a black image is not finite: its weights "
+                                  "are damaged, or too large for ",
+                                  std::string(PrecisionName(model.info().precision))));
   }
 
   void DropRunner(std::size_t queue) {
@@ -319,6 +327,13 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
   void Keep(std::span<const Pending> items, std::vector<Embedding> embeddings,
             nanoseconds compute) {
     for (std::size_t i = 0; i < items.size(); ++i) {
+      if (!embeddings[i].finite) {
+        outcomes_.emplace_back(
+            MakeError(Reason::kNonFiniteVector,
+                      "the vector of this image holds NaN or infinity, or a number above what "
+                      "options.data_type can hold"));
+        continue;
+      }
       Outcome outcome{std::move(embeddings[i]), items[i]->timings, std::nullopt};
       outcome.timings.compute = compute;
       outcome.timings.batch_size = static_cast<int>(items.size());

@@ -65,7 +65,8 @@ struct Item {
   std::stop_token stop;
   // Called exactly once for an admitted item, on a thread of the engine (or on Drain's, for an item
   // that it cuts off). Must not block and must not call the engine's Drain or destructor. Submit
-  // may be called: the item's room is free already.
+  // may be called: the item's room is free already. A vector that is not finite never comes, but
+  // NON_FINITE_VECTOR.
   absl::AnyInvocable<void(absl::StatusOr<Outcome>)> done;
 };
 
@@ -115,7 +116,8 @@ class Engine {
   // Starts the threads, makes the runners and warms them up: ready when it returns. Models are
   // addressed by a number, which for these is their index in `models`; all have the same devices.
   // Errors: INVALID_OPTION (an option out of range: both numbers in the text), and those of
-  // Model::NewRunner and Runner::Embed during warm-up.
+  // Model::NewRunner and Runner::Embed during warm-up; NON_FINITE_VECTOR: what a model gives then
+  // is not finite.
   static absl::StatusOr<std::unique_ptr<Engine>> Start(
       std::vector<std::shared_ptr<const Model>> models, EngineOptions options);
 
@@ -127,7 +129,7 @@ class Engine {
   // worker after the other, between batches of the other models and on one core: these lose no
   // more than that. Blocks for as long as it takes; several callers take turns.
   // Errors: INVALID_OPTION: it is on other devices; DRAINING; those of Model::NewRunner and
-  // Runner::Embed. Then nothing of it is left.
+  // Runner::Embed; NON_FINITE_VECTOR. Then nothing of it is left.
   // REQUIRES: not called from `done`, nor while the engine is destroyed.
   virtual absl::StatusOr<std::size_t> Add(std::shared_ptr<const Model> model) = 0;
 

@@ -89,6 +89,9 @@ constexpr std::array kReasons = {
                "The device failed while it ran the batch."},
     ReasonInfo{Reason::kOutOfMemory, "OUT_OF_MEMORY", StatusCode::kResourceExhausted,
                "Memory for the image or the batch could not be had."},
+    ReasonInfo{Reason::kNonFiniteVector, "NON_FINITE_VECTOR", StatusCode::kFailedPrecondition,
+               "The model's vector holds NaN or infinity, or a number that data_type cannot hold; "
+               "at start: the weights are not sound."},
 };
 
 constexpr bool InEnumOrder() {
@@ -98,7 +101,7 @@ constexpr bool InEnumOrder() {
   return true;
 }
 static_assert(InEnumOrder(), "kReasons is indexed by the enum");
-static_assert(kReasons.size() == static_cast<std::size_t>(Reason::kOutOfMemory) + 1,
+static_assert(kReasons.size() == static_cast<std::size_t>(Reason::kNonFiniteVector) + 1,
               "every reason has a row");
 
 }  // namespace

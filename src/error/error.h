@@ -55,6 +55,8 @@ enum class Reason {
   // The device failed while it ran a batch.
   kDeviceFailure,
   kOutOfMemory,
+  // It gave something that is no vector.
+  kNonFiniteVector,
 };
 
 // A reason as the world sees it.

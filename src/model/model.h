@@ -71,6 +71,9 @@ struct Embedding {
   // `dimensions` numbers of `data_type`, packed, little-endian; kBinary: ceil(dimensions / 8)
   // bytes.
   std::string values;
+  // Otherwise a number of the vector, or what `data_type` makes of it, is NaN or infinite: it lies
+  // in no space, and must not be answered. (kInt8 and kBinary have no such number to show it.)
+  bool finite = true;
 };
 
 // The numbers of a vector. REQUIRES: embedding.data_type == DataType::kFloat32.

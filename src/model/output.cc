@@ -34,6 +34,13 @@ void Append(T value, std::string& bytes) {
   bytes.append(raw, sizeof(T));
 }
 
+// Whether `type` has a number for `value`: the halves make the largest infinite.
+bool IsFiniteAs(DataType type, float value) {
+  if (type == DataType::kFloat16) return (ToFloat16(value) & 0x7C00U) != 0x7C00U;
+  if (type == DataType::kBFloat16) return (ToBFloat16(value) & 0x7F80U) != 0x7F80U;
+  return std::isfinite(value);
+}
+
 void AppendInt8(std::span<const float> values, Embedding& embedding) {
   float largest = 0.0F;
   for (const float value : values) largest = std::max(largest, std::abs(value));
@@ -96,6 +103,8 @@ Embedding MakeEmbedding(std::span<const float> pooled, const OutputSpec& spec) {
   Embedding embedding;
   embedding.data_type = spec.data_type;
   embedding.dimensions = static_cast<int>(size);
+  embedding.finite =
+      std::ranges::all_of(values, [&](float value) { return IsFiniteAs(spec.data_type, value); });
   switch (spec.data_type) {
     case DataType::kFloat32:
       embedding.values.reserve(size * sizeof(float));

@@ -10,7 +10,7 @@
 namespace pixembed {
 
 // Truncates, normalizes and converts as `spec` asks (its pooling is done already).
-// Normalizing divides by max(L2 norm, 1e-12), as torch.nn.functional.normalize does.
+// What is not finite says so: Embedding::finite. Normalizing divides by max(L2 norm, 1e-12), as torch.nn.functional.normalize does.
 // REQUIRES: 0 <= spec.dimensions <= pooled.size().
 Embedding MakeEmbedding(std::span<const float> pooled, const OutputSpec& spec);
 

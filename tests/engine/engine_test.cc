@@ -64,6 +64,24 @@ TEST_F(EngineTest, StartFailsWithTheErrorOfTheRunner) {
   EXPECT_EQ(ReasonOf(engine.status()), Reason::kDeviceFailure);
 }
 
+TEST_F(EngineTest, StartFailsWhereTheModelGivesNoNumbers) {
+  model().SpoilVectorsOf(0);  // the warm-up's image is black
+  const auto engine = StartEngine({models_[0]}, {}, kCores, decoder_.decoder());
+  EXPECT_EQ(ReasonOf(engine.status()), Reason::kNonFiniteVector);
+}
+
+TEST_F(EngineTest, AVectorThatIsNotFiniteFailsAlone) {
+  Start();
+  model().SpoilVectorsOf(2);
+  OccupyWorkers();
+  ASSERT_TRUE(
+      engine_->Submit(0, Call(inbox_.Expect("1"), inbox_.Expect("2"), inbox_.Expect("3"))).ok());
+  model().LetGo();
+  EXPECT_EQ(FirstValue(inbox_.Await("1")), 1.0F);
+  EXPECT_EQ(inbox_.AwaitReason("2"), Reason::kNonFiniteVector);
+  EXPECT_EQ(FirstValue(inbox_.Await("3")), 3.0F);
+}
+
 TEST_F(EngineTest, OneBrokenImageAmong64FailsAlone) {
   Start();
   std::vector<Item> items;

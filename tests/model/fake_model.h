@@ -199,6 +199,11 @@ class FakeModel : public Model {
     const std::lock_guard lock(mutex_);
     memory_images_ = images;
   }
+  // The vectors of images with this red mean are not finite (0: those of the warm-up).
+  void SpoilVectorsOf(float first_mean) const {
+    const std::lock_guard lock(mutex_);
+    spoiled_mean_ = first_mean;
+  }
   // Runners cannot be made.
   void FailRunners(absl::Status status) const {
     const std::lock_guard lock(mutex_);
@@ -262,12 +267,18 @@ class FakeModel : public Model {
       for (const int layer : specs[i].layers)
         vector.at(0) += 1000.0F * static_cast<float>(layer + 1);
       embeddings.push_back(Convert(std::move(vector), specs[i]));
+      embeddings.back().finite = !IsSpoiled(call.first_means.back());
     }
     const absl::Status status = Begin(std::move(call));
     gate_.Pass();
     End(threads);
     if (!status.ok()) return status;
     return embeddings;
+  }
+
+  bool IsSpoiled(float first_mean) const {
+    const std::lock_guard lock(mutex_);
+    return spoiled_mean_ == first_mean;
   }
 
   absl::Status Begin(Call call) const {
@@ -335,6 +346,7 @@ class FakeModel : public Model {
   mutable std::deque<absl::Status> failures_;
   mutable absl::Status runner_status_;
   mutable std::size_t memory_images_ = SIZE_MAX;
+  mutable std::optional<float> spoiled_mean_;
   mutable int threads_ = 0;
   mutable int max_threads_ = 0;
   mutable int runners_made_ = 0;

@@ -111,6 +111,30 @@ TEST(Output, NotANumberIsNoUndefinedInteger) {
   EXPECT_THAT(Values<std::int8_t>(embedding), testing::ElementsAre(0, 0, 0));
 }
 
+TEST(Output, WhatIsNotFiniteSaysSoInEveryDataType) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const DataType type : {DataType::kFloat32, DataType::kFloat16, DataType::kBFloat16,
+                              DataType::kInt8, DataType::kBinary}) {
+    const OutputSpec spec = {.data_type = type};
+    EXPECT_TRUE(MakeEmbedding(std::array{1.0F, 0.0F}, spec).finite);
+    EXPECT_FALSE(MakeEmbedding(std::array{1.0F, kNan}, spec).finite);
+    EXPECT_FALSE(MakeEmbedding(std::array{-kInfinity, 1.0F}, spec).finite);
+    // What was cut off does not count.
+    EXPECT_TRUE(MakeEmbedding(std::array{1.0F, kNan}, {.dimensions = 1, .data_type = type}).finite);
+  }
+}
+
+TEST(Output, ANumberThatTheDataTypeCannotHoldIsNotFinite) {
+  const std::array<float, 2> large = {65520.0F, 1.0F};
+  EXPECT_TRUE(MakeEmbedding(large, {}).finite);
+  EXPECT_TRUE(MakeEmbedding(large, {.data_type = DataType::kInt8}).finite);
+  EXPECT_FALSE(MakeEmbedding(large, {.data_type = DataType::kFloat16}).finite);
+  const std::array<float, 2> largest = {std::numeric_limits<float>::max(), 1.0F};
+  EXPECT_TRUE(MakeEmbedding(largest, {}).finite);
+  EXPECT_FALSE(MakeEmbedding(largest, {.data_type = DataType::kBFloat16}).finite);
+}
+
 TEST(FloatValues, AreTheNumbersOfTheVector) {
   const std::vector<float> values = {1.5F, -2.0F, 0.0F};
   EXPECT_EQ(FloatValues(MakeEmbedding(values, {})), values);

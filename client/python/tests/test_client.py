@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import pathlib
 import threading
@@ -14,7 +15,7 @@ from fake_services import Refusing, serving
 from PIL import Image
 from pixembed_fixtures import Server, StartServer, broken_images, encode, picture
 
-from pixembed import Client, EmbedError, ImageError, ServiceError
+from pixembed import AsyncClient, Client, EmbedError, ImageError, ServiceError
 
 
 @pytest.fixture
@@ -198,8 +199,29 @@ def test_a_wrong_option_is_refused_before_anything_is_sent() -> None:
             client.embed([], exif_orientation="auto")  # type: ignore[call-overload]
         with pytest.raises(ValueError, match="0 to 255"):
             client.embed([], background=(0, 256, 0))
+        with pytest.raises(ValueError, match="three numbers"):
+            client.embed([], background=(0, 255))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="dimensions is 1099511627776"):
+            client.embed([], dimensions=2**40)
         with pytest.raises(ValueError, match="return"):
             client.embed([], errors="ignore")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("image", ["a.png", pathlib.Path("a.png"), b"png", Image.new("L", (1, 1))])
+def test_one_image_in_the_place_of_many_is_a_type_error(image: Any) -> None:
+    async def ask(asked: AsyncClient) -> None:
+        with pytest.raises(TypeError, match="put it into a list"):
+            await asked.embed(image)
+        with pytest.raises(TypeError, match="put it into a list"):
+            asked.embed_stream(image)
+        await asked.close()
+
+    with Client("localhost:1") as client:
+        with pytest.raises(TypeError, match="put it into a list"):
+            client.embed(image)
+        with pytest.raises(TypeError, match="put it into a list"):
+            client.embed_stream(image)
+    asyncio.run(ask(AsyncClient("localhost:1")))
 
 
 def test_an_unreachable_server_is_unavailable() -> None:

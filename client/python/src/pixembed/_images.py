@@ -27,6 +27,16 @@ _COLOR_TYPES = {1: 0, 3: 2, 4: 6}
 """PNG's grey, RGB and RGBA, by the number of bands."""
 
 
+def check_images(images: object) -> None:
+    """Raises TypeError for one image in the place of many: the letters of a path, or the numbers of
+    a file's bytes, would be taken for images."""
+    alone = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview)
+    if alone or hasattr(images, "convert"):
+        raise TypeError(
+            f"images is several images, not one {type(images).__name__}; put it into a list"
+        )
+
+
 def encoded(image: ImageLike) -> bytes:
     """The bytes that travel. Raises OSError where a file cannot be read, TypeError or ValueError
     for what is no image."""

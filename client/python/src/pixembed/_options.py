@@ -15,6 +15,9 @@ ProgressLike: TypeAlias = "bool | Callable[[int, int | None], object]"
 """True shows a bar of tqdm; a function is told how many are done, and of how many if known."""
 
 
+_LARGEST_INT32 = 2**31 - 1
+
+
 class ExplainOptions(TypedDict, total=False):
     """The keyword arguments of `explain`."""
 
@@ -74,6 +77,10 @@ def encode_options(
     """Raises ValueError where the server would refuse the value whatever the model."""
     if dimensions < 0:
         raise ValueError(f"dimensions is {dimensions}; it must not be negative")
+    if dimensions > _LARGEST_INT32:
+        raise ValueError(f"dimensions is {dimensions}; no model has more than {_LARGEST_INT32}")
+    if background is not None and len(background) != 3:
+        raise ValueError(f"background is {background}; it is three numbers: red, green and blue")
     if background is not None and not all(0 <= band <= 255 for band in background):
         raise ValueError(f"background is {background}; red, green and blue go from 0 to 255")
     return embedding_pb2.EmbedOptions(

@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2
 from typing_extensions import Self, Unpack
 
 from pixembed._connection import Connection, Link, is_serving, raise_unless_away
-from pixembed._images import ImageLike, encoded
+from pixembed._images import ImageLike, check_images, encoded
 from pixembed._options import EmbedOptions, ExplainOptions, StreamOptions, encode_options
 from pixembed._progress import progress_of
 from pixembed._results import (
@@ -99,6 +99,7 @@ class AsyncClient(Connection):
     ) -> Vectors | Embeddings:
         """As Client.embed."""
         check_errors(errors)
+        check_images(images)
         encoded_options = encode_options(**options)
         data = await asyncio.to_thread(lambda: [encoded(image) for image in images])
         model = options.get("model", "")
@@ -130,6 +131,7 @@ class AsyncClient(Connection):
         sequence, is read on another thread. Who leaves the loop early closes what is returned
         (contextlib.aclosing), or it ends when it is collected.
         """
+        check_images(images)
         encoded_options = encode_options(**options)
         model = options.get("model", "")
         progress = options.get("progress", False)

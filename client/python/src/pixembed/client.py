@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 from typing_extensions import Self, Unpack
 
 from pixembed._connection import Connection, Link, is_serving, raise_unless_away
-from pixembed._images import ImageLike, encoded
+from pixembed._images import ImageLike, check_images, encoded
 from pixembed._options import EmbedOptions, ExplainOptions, StreamOptions, encode_options
 from pixembed._progress import progress_of
 from pixembed._results import (
@@ -91,6 +91,7 @@ class Client(Connection):
         instead), ServiceError when the call did, OSError when a file cannot be read.
         """
         check_errors(errors)
+        check_images(images)
         encoded_options = encode_options(**options)
         data = [encoded(image) for image in images]
         model = options.get("model", "")
@@ -124,6 +125,7 @@ class Client(Connection):
         Raises ServiceError when the stream as a whole fails, and what the iterable raises, once
         what it gave before is answered. Leaving the loop early cancels what is on its way.
         """
+        check_images(images)
         encoded_options = encode_options(**options)
         model = options.get("model", "")
         progress = options.get("progress", False)
