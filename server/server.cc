@@ -192,7 +192,9 @@ absl::Status Server::ListenForHttp(const ServerOptions& options) {
                                    .limits = options.limits,
                                    .max_receive_bytes = options.max_receive_bytes,
                                    .max_connections = options.max_calls,
-                                   .threads = static_cast<int>(queues_.size())});
+                                   .threads = static_cast<int>(queues_.size()),
+                                   .certificates = options.certificates,
+                                   .tokens = options.tokens});
   if (!bridge.ok()) return bridge.status();
   http_ = *std::move(bridge);
   return absl::OkStatus();
