@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -69,9 +70,19 @@ void Call::Done::Complete(bool /*ok*/) {
   if (waiter_) waiter_.resume();
 }
 
-RpcService::RpcService(std::vector<Method> methods, CallCount& calls, std::size_t max_calls,
-                       std::function<grpc::Status()> overloaded)
+std::vector<std::string_view> Call::authorization() const {
+  std::vector<std::string_view> values;
+  const auto [begin, end] = context_.client_metadata().equal_range("authorization");
+  for (auto entry = begin; entry != end; ++entry) {
+    values.emplace_back(entry->second.data(), entry->second.size());
+  }
+  return values;
+}
+
+RpcService::RpcService(std::vector<Method> methods, CallCheck check, CallCount& calls,
+                       std::size_t max_calls, std::function<grpc::Status()> overloaded)
     : table_(std::move(methods)),
+      check_(std::move(check)),
       calls_(calls),
       max_calls_(max_calls),
       overloaded_(std::move(overloaded)) {
@@ -105,12 +116,19 @@ Detached RpcService::AcceptMethod(CompletionQueue& queue, int method) {
   }
 }
 
+grpc::Status RpcService::Admit(const Call& call, const Method& method) const {
+  if (!method.open) {
+    if (grpc::Status status = check_(call); !status.ok()) return status;
+  }
+  const bool overloaded = !method.brief && calls_.value() >= max_calls_;
+  return overloaded ? overloaded_() : grpc::Status::OK;
+}
+
 Detached RpcService::Serve(std::unique_ptr<Call> call, int method) {
-  const bool overloaded = !table_[method].brief && calls_.value() >= max_calls_;
+  const grpc::Status admission = Admit(*call, table_[method]);
   const CallCount::Era era = calls_.Add();
-  if (overloaded) {
-    const grpc::Status status = overloaded_();
-    co_await call->Finish(status);
+  if (!admission.ok()) {
+    co_await call->Finish(admission);
   } else {
     co_await table_[method].handler(*call);
   }

@@ -20,6 +20,7 @@
 #include <memory>
 #include <mutex>
 #include <stop_token>
+#include <string_view>
 #include <vector>
 
 #include "server/completion_queue.h"
@@ -41,6 +42,8 @@ struct Method {
   // Such a method is served whatever the number of calls, and few of its calls are expected at a
   // time.
   bool brief = false;
+  // Whether it is served to whoever calls, and so tells nothing that is worth a secret.
+  bool open = false;
 };
 
 // Counts the calls that are being served, so that a shutdown can wait for them. Thread-safe.
@@ -87,6 +90,12 @@ class Call {
 
   // The caller's deadline; time_point::max() if it set none.
   std::chrono::steady_clock::time_point deadline() const;
+
+  // The values of `authorization` that the caller sent, as long as the call.
+  std::vector<std::string_view> authorization() const;
+
+  // Ends the call with CANCELLED, as if its caller had; what is awaited completes. Thread-safe.
+  void Cancel() { context_.TryCancel(); }
 
   // co_await: the next message. False: the caller half-closed, or the call is over.
   auto Read(grpc::ByteBuffer* message) {
@@ -139,12 +148,17 @@ class Call {
   Done done_;
 };
 
-// A gRPC service made of handlers. Outlives its calls.
+// What a call is asked before anything of it is read; OK, or the status that it ends with.
+using CallCheck = std::function<grpc::Status(const Call&)>;
+
+// A gRPC service made of handlers. Every call of every service of the server begins here. Outlives
+// its calls.
 class RpcService final : public grpc::Service {
  public:
-  // Calls beyond `max_calls` (counted in `calls`, which several services may share) are finished
-  // with `overloaded` before their message is read, unless their method is brief.
-  RpcService(std::vector<Method> methods, CallCount& calls, std::size_t max_calls,
+  // A call that `check` refuses is finished with what it says, unless its method is open; so is,
+  // with `overloaded`, a call beyond `max_calls` (counted in `calls`, which several services may
+  // share), unless its method is brief. Both before their message is read.
+  RpcService(std::vector<Method> methods, CallCheck check, CallCount& calls, std::size_t max_calls,
              std::function<grpc::Status()> overloaded);
 
   // Accepts calls on `queue`, `outstanding` of each method at a time waiting for their client; of a
@@ -155,8 +169,11 @@ class RpcService final : public grpc::Service {
  private:
   Detached AcceptMethod(CompletionQueue& queue, int method);
   Detached Serve(std::unique_ptr<Call> call, int method);
+  // OK, or what the call ends with.
+  grpc::Status Admit(const Call& call, const Method& method) const;
 
   const std::vector<Method> table_;
+  const CallCheck check_;
   CallCount& calls_;
   const std::size_t max_calls_;
   const std::function<grpc::Status()> overloaded_;

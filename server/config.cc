@@ -27,6 +27,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "server/byte_size.h"
+#include "server/certificates.h"
 #include "server/server.h"
 #include "src/engine/engine.h"
 #include "src/error/error.h"
@@ -58,6 +59,21 @@ ABSL_FLAG(std::string, http_listen, "",
           "there is none");
 ABSL_FLAG(absl::Duration, http_timeout, absl::Seconds(60),
           "How long an HTTP request may take; its images are DEADLINE_EXCEEDED then");
+ABSL_FLAG(
+    std::string, tls_certificate_file, "",
+    "Certificate of the server in PEM, with those between it and an authority: TLS on --listen "
+    "(but for unix sockets) and --http_listen. What is renewed on disk is taken for the next "
+    "connection. Empty: no TLS");
+ABSL_FLAG(std::string, tls_private_key_file, "",
+          "Private key of --tls_certificate_file in PEM, without a passphrase; renewed as that is");
+ABSL_FLAG(std::string, tls_client_ca_file, "",
+          "Authorities in PEM: every client must have a certificate that one of them signed. "
+          "Renewed as --tls_certificate_file is. Empty: clients need none");
+ABSL_FLAG(
+    std::string, auth_token_file, "",
+    "Tokens, one a line, of which every call must show one as \"authorization: Bearer TOKEN\", "
+    "but for health; # begins a comment. Read again within a second of a change. Empty: "
+    "whoever reaches the port may call");
 ABSL_FLAG(std::string, device, "auto",
           "Where to compute: auto (every CUDA device, else the CPU), cpu, cuda, cuda:N, or a "
           "comma-separated list");
@@ -137,6 +153,10 @@ constexpr std::array kFlags = {
     "listen",
     "http_listen",
     "http_timeout",
+    "tls_certificate_file",
+    "tls_private_key_file",
+    "tls_client_ca_file",
+    "auth_token_file",
     "device",
     "backend",
     "verify",
@@ -490,6 +510,24 @@ ServerOptions ReadServerOptions() {
   };
 }
 
+absl::StatusOr<TlsFiles> ReadTlsFiles() {
+  TlsFiles files{.certificate = absl::GetFlag(FLAGS_tls_certificate_file),
+                 .private_key = absl::GetFlag(FLAGS_tls_private_key_file),
+                 .client_ca = absl::GetFlag(FLAGS_tls_client_ca_file)};
+  if (files.certificate.empty() && !files.private_key.empty()) {
+    return Invalid("--tls_private_key_file needs --tls_certificate_file, which is missing");
+  }
+  if (files.private_key.empty() && !files.certificate.empty()) {
+    return Invalid("--tls_certificate_file needs --tls_private_key_file, which is missing");
+  }
+  if (files.certificate.empty() && !files.client_ca.empty()) {
+    return Invalid(
+        "--tls_client_ca_file needs --tls_certificate_file and --tls_private_key_file, which are "
+        "missing");
+  }
+  return files;
+}
+
 absl::StatusOr<ServerConfig> ReadConfig() {
   if (absl::Status status = CheckRanges(); !status.ok()) return status;
   if (absl::Status status = CheckPairs(); !status.ok()) return status;
@@ -509,6 +547,8 @@ absl::StatusOr<ServerConfig> ReadConfig() {
   if (!format.ok()) return format.status();
   const absl::StatusOr<Precision> precision = ReadPrecision();
   if (!precision.ok()) return precision.status();
+  absl::StatusOr<TlsFiles> tls = ReadTlsFiles();
+  if (!tls.ok()) return tls.status();
   ServerConfig config{
       .models = *std::move(models),
       .model_repository = absl::GetFlag(FLAGS_model_repository),
@@ -524,6 +564,8 @@ absl::StatusOr<ServerConfig> ReadConfig() {
       .precision_min_cosine = absl::GetFlag(FLAGS_precision_min_cosine),
       .engine = ReadEngineOptions(),
       .server = ReadServerOptions(),
+      .tls = *std::move(tls),
+      .auth_token_file = absl::GetFlag(FLAGS_auth_token_file),
       .drain_grace = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_drain_grace)),
       .drain_timeout = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_drain_timeout)),
       .flags = {},

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/certificates.h"
 #include "server/model_directories.h"
 #include "server/server.h"
 #include "src/engine/engine.h"
@@ -46,7 +47,9 @@ struct ServerConfig {
   Precision precision = Precision::kFloat32;
   double precision_min_cosine = 0.999;
   EngineOptions engine;
-  ServerOptions server;
+  ServerOptions server;  // without certificates and tokens: `tls` and `auth_token_file` say which
+  TlsFiles tls;          // `certificate` empty: no TLS, and then all are
+  std::string auth_token_file;  // empty: whoever reaches the port may call
   std::chrono::nanoseconds drain_grace{0};
   std::chrono::nanoseconds drain_timeout{0};
   // Every flag with the value in force, for the log.

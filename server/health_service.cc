@@ -73,8 +73,12 @@ void HealthService::WakeWatches() const {
 }
 
 std::vector<Method> HealthService::Methods() {
-  return {{"/grpc.health.v1.Health/Check", [this](Call& call) { return Check(call); }},
-          {"/grpc.health.v1.Health/Watch", [this](Call& call) { return Watch(call); }}};
+  return {{.name = "/grpc.health.v1.Health/Check",
+           .handler = [this](Call& call) { return Check(call); },
+           .open = true},
+          {.name = "/grpc.health.v1.Health/Watch",
+           .handler = [this](Call& call) { return Watch(call); },
+           .open = true}};
 }
 
 std::optional<HealthService::Status> HealthService::Find(const std::string& name) const {

@@ -37,7 +37,7 @@ class HealthService {
   // Of a name, if it is known.
   std::optional<Status> Find(const std::string& name) const;
 
-  // Check and Watch. The service outlives their calls.
+  // Check and Watch, which are open: probes have no token. The service outlives their calls.
   std::vector<Method> Methods();
 
  private:

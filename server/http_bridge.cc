@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -39,6 +40,7 @@ constexpr std::string_view kReadyPath = "/.well-known/ready";
 struct GetRow {
   std::string_view path;
   HttpResponse (*answer)(const ServedModels& models, bool ready);
+  bool open = false;  // served to everyone: probes have neither token nor certificate
 };
 
 HttpResponse NoContent(bool good) {
@@ -71,8 +73,8 @@ HttpResponse Meta(const ServedModels& models, bool /*ready*/) {
 constexpr std::array kGets = {
     GetRow{kModelsPath, &ListModels},
     GetRow{kMetaPath, &Meta},
-    GetRow{kLivePath, [](const ServedModels&, bool) { return NoContent(true); }},
-    GetRow{kReadyPath, [](const ServedModels&, bool ready) { return NoContent(ready); }},
+    GetRow{kLivePath, [](const ServedModels&, bool) { return NoContent(true); }, true},
+    GetRow{kReadyPath, [](const ServedModels&, bool ready) { return NoContent(ready); }, true},
 };
 
 template <typename Rows>
@@ -80,6 +82,15 @@ auto Find(const Rows& rows, std::string_view path) {
   const auto row =
       std::find_if(rows.begin(), rows.end(), [path](const auto& r) { return r.path == path; });
   return row == rows.end() ? nullptr : &*row;
+}
+
+// What HttpServer asks of a request; null where there are no tokens.
+std::function<absl::Status(std::span<const std::string_view>)> TokenCheck(
+    std::shared_ptr<BearerTokens> tokens) {
+  if (tokens == nullptr) return nullptr;
+  return [tokens = std::move(tokens)](std::span<const std::string_view> authorization) {
+    return tokens->Check(authorization, Clock::now());
+  };
 }
 
 // What no route takes.
@@ -134,6 +145,13 @@ absl::StatusOr<std::unique_ptr<HttpBridge>> HttpBridge::Start(Engine& engine,
                                    .max_receive_bytes = set.max_receive_bytes,
                                    .max_connections = set.max_connections,
                                    .threads = set.threads,
+                                   .certificates = set.certificates,
+                                   .authorize = TokenCheck(set.tokens),
+                                   .open =
+                                       [](std::string_view path) {
+                                         const GetRow* const get = Find(kGets, path);
+                                         return get != nullptr && get->open;
+                                       },
                                    .refuse =
                                        [self](const absl::Status& status) {
                                          return HttpError(status, self->engine_.RetryDelay());

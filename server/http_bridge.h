@@ -22,9 +22,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/bearer_tokens.h"
+#include "server/certificates.h"
 #include "server/http_formats.h"
 #include "server/http_server.h"
 #include "server/model_repository.h"
+#include "server/reloaded.h"
 #include "server/served_model.h"
 #include "src/engine/engine.h"
 
@@ -40,6 +43,9 @@ struct HttpBridgeOptions {
   std::size_t max_receive_bytes = std::size_t{2} << 30;
   std::size_t max_connections = 10'000;
   int threads = 1;
+  // Of the server: --tls_* and --auth_token_file; null: none. /.well-known/ is served to everyone.
+  std::shared_ptr<Reloaded<Certificates>> certificates = nullptr;
+  std::shared_ptr<BearerTokens> tokens = nullptr;
 };
 
 // Thread-safe.

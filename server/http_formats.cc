@@ -421,6 +421,9 @@ HttpResponse HttpError(const absl::Status& status, std::chrono::milliseconds ret
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(retry_delay);
     response.headers["Retry-After"] = absl::StrCat(seconds.count());
   }
+  if (status.code() == absl::StatusCode::kUnauthenticated) {
+    response.headers["WWW-Authenticate"] = "Bearer";
+  }
   return response;
 }
 

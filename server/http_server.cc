@@ -1,10 +1,13 @@
 #include "server/http_server.h"
 
+#include <gnutls/abstract.h>
+#include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -20,8 +23,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "server/certificates.h"
+#include "server/http_tls.h"
 #include "server/listen.h"
 #include "src/engine/engine.h"
 #include "src/error/error.h"
@@ -89,7 +95,8 @@ class HttpServer::Exchange {
     request_.method = method;
     request_.query = QueryOf(connection);
     request_.media_type = MediaType(HeaderOf(connection, MHD_HTTP_HEADER_CONTENT_TYPE));
-    if (request_.media_type == kMultipart) {
+    refusal_ = server.Admit(connection, request_.path);
+    if (refusal_.ok() && request_.media_type == kMultipart) {
       form_.reset(MHD_create_post_processor(connection, kPartHeadBytes, &Exchange::OnPart, this));
       if (form_ == nullptr) refusal_ = MalformedForm();
     }
@@ -105,9 +112,13 @@ class HttpServer::Exchange {
     server_.changed_.notify_all();
   }
 
-  // Refuses what is announced to be too large before it is sent: a caller that waits for "100
-  // Continue" sends nothing of it.
+  // Refuses what is announced to be too large, or comes from a stranger, before it is sent: a
+  // caller that waits for "100 Continue" sends nothing of it. Another stranger sends its body,
+  // which is dropped, and then reads the answer: closed before, it might miss it.
   MHD_Result Begin() {
+    if (!refusal_.ok() && !HeaderOf(connection_, MHD_HTTP_HEADER_EXPECT).empty()) {
+      return Send(connection_, server_.options_.refuse(refusal_));
+    }
     std::uint64_t length = 0;
     const std::string announced = HeaderOf(connection_, MHD_HTTP_HEADER_CONTENT_LENGTH);
     if (absl::SimpleAtoi(announced, &length) && length > server_.options_.max_body_bytes) {
@@ -123,7 +134,7 @@ class HttpServer::Exchange {
       // Of a body that did not say its length. An answer can only follow its end, which may never
       // come.
       if (received_ > 2 * most) return MHD_NO;
-      refusal_ = TooLarge(received_);
+      refusal_.Update(TooLarge(received_));
     }
     if (!refusal_.ok()) return MHD_YES;  // nothing of it is kept
     if (absl::Status status = Reserve(data.size()); !status.ok()) {
@@ -229,6 +240,27 @@ class HttpServer::Exchange {
 };
 
 struct HttpServer::Callbacks {
+  // So that a handshake finds its server.
+  static void OnConnection(void* server, MHD_Connection* /*connection*/, void** context,
+                           MHD_ConnectionNotificationCode how) {
+    if (how == MHD_CONNECTION_NOTIFY_STARTED) *context = server;
+  }
+
+  // A handshake wants a certificate. libmicrohttpd has made the session point to its connection.
+  static int OnHandshake(gnutls_session_t session, const gnutls_cert_retr_st* /*wanted*/,
+                         gnutls_pcert_st** chain, unsigned int* length,
+                         gnutls_ocsp_data_st** /*ocsp*/, unsigned int* /*ocsp_length*/,
+                         gnutls_privkey_t* key, unsigned int* flags) {
+    auto* const connection = static_cast<MHD_Connection*>(gnutls_session_get_ptr(session));
+    if (connection == nullptr) return -1;
+    const MHD_ConnectionInfo* const info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (info == nullptr || info->socket_context == nullptr) return -1;
+    const auto& server = *static_cast<HttpServer*>(info->socket_context);
+    const auto current = server.options_.certificates->Get(std::chrono::steady_clock::now());
+    return GiveCertificate(*current, chain, length, key, flags);
+  }
+
   // Called when the head of a request is there, for each piece of its body, at its end, and when
   // the connection goes on after a reply.
   static MHD_Result OnAccess(void* server, MHD_Connection* connection, const char* url,
@@ -254,6 +286,30 @@ struct HttpServer::Callbacks {
 HttpServer::HttpServer(HttpServerOptions options, HttpHandler handler)
     : options_(std::move(options)), handler_(std::move(handler)) {}
 
+absl::Status HttpServer::Admit(MHD_Connection* connection, std::string_view path) const {
+  if (options_.open && options_.open(path)) return absl::OkStatus();
+  if (options_.certificates != nullptr) {
+    const auto current = options_.certificates->Get(std::chrono::steady_clock::now());
+    if (!current->client_ca.empty()) {
+      const MHD_ConnectionInfo* const info =
+          MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+      absl::Status status = CheckClientCertificate(static_cast<gnutls_session_t>(info->tls_session),
+                                                   current->client_ca);
+      if (!status.ok()) return status;
+    }
+  }
+  if (!options_.authorize) return absl::OkStatus();
+  std::vector<std::string_view> values;
+  const auto add = [](void* into, MHD_ValueKind /*kind*/, const char* name, const char* value) {
+    if (value != nullptr && absl::EqualsIgnoreCase(name, MHD_HTTP_HEADER_AUTHORIZATION)) {
+      static_cast<std::vector<std::string_view>*>(into)->emplace_back(value);
+    }
+    return MHD_YES;
+  };
+  MHD_get_connection_values(connection, MHD_HEADER_KIND, add, &values);
+  return options_.authorize(values);
+}
+
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
                                                               HttpHandler handler) {
   absl::StatusOr<Listener> listener = ListenOnTcp(options.listen, "http_listen");
@@ -264,11 +320,23 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions 
   // Its pool must have fewer threads than there may be connections.
   const auto connections = static_cast<unsigned int>(std::max<std::size_t>(set.max_connections, 1));
   const auto threads = std::min(static_cast<unsigned int>(std::max(set.threads, 1)), connections);
+  const bool tls = set.certificates != nullptr;
+  const std::string client_ca =
+      tls ? set.certificates->Get(std::chrono::steady_clock::now())->client_ca : "";
+  // Its authorities only make libmicrohttpd ask for a certificate; Admit looks at it.
+  const std::array<MHD_OptionItem, 3> tls_options = {
+      MHD_OptionItem{tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, 0,
+                     reinterpret_cast<void*>(&Callbacks::OnHandshake)},
+      MHD_OptionItem{client_ca.empty() ? MHD_OPTION_END : MHD_OPTION_HTTPS_MEM_TRUST, 0,
+                     const_cast<char*>(client_ca.c_str())},
+      MHD_OptionItem{MHD_OPTION_END, 0, nullptr}};
   server->daemon_ = MHD_start_daemon(
-      MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, /*port=*/0, nullptr, nullptr,
-      &Callbacks::OnAccess, server.get(),                                                  //
+      MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (tls ? MHD_USE_TLS : MHD_NO_FLAG),
+      /*port=*/0, nullptr, nullptr, &Callbacks::OnAccess, server.get(),                    //
       MHD_OPTION_LISTEN_SOCKET, listener->descriptor,                                      //
       MHD_OPTION_NOTIFY_COMPLETED, &Callbacks::OnEnd, nullptr,                             //
+      MHD_OPTION_NOTIFY_CONNECTION, &Callbacks::OnConnection, server.get(),                //
+      MHD_OPTION_ARRAY, tls_options.data(),                                                //
       MHD_OPTION_CONNECTION_LIMIT, connections,                                            //
       MHD_OPTION_CONNECTION_MEMORY_LIMIT, kHeadBytes,                                      //
       MHD_OPTION_CONNECTION_TIMEOUT, static_cast<unsigned int>(set.idle_timeout.count()),  //

@@ -1,4 +1,5 @@
-// HTTP/1.1 on a port of its own, by libmicrohttpd. Knows nothing of what it serves.
+// HTTP/1.1 on a port of its own, by libmicrohttpd, with TLS where there are certificates. Knows
+// nothing of what it serves.
 #ifndef PIXEMBED_SERVER_HTTP_SERVER_H_
 #define PIXEMBED_SERVER_HTTP_SERVER_H_
 
@@ -10,14 +11,19 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/certificates.h"
+#include "server/reloaded.h"
 #include "src/engine/engine.h"
 
+struct MHD_Connection;
 struct MHD_Daemon;
 
 namespace pixembed {
@@ -66,6 +72,14 @@ struct HttpServerOptions {
   // A connection on which nothing moves for so long is closed, unless its answer is being made.
   std::chrono::seconds idle_timeout{60};
   int threads = 1;
+  // TLS; null: there is none. Each handshake takes those in force. A client without a certificate
+  // of their authorities, if they have any, is refused request by request, but for `open` paths.
+  std::shared_ptr<Reloaded<Certificates>> certificates = nullptr;
+  // Whether a request with these values of Authorization (one or none) is served; null: every one
+  // is. Asked when its head is there, of paths that are not open.
+  std::function<absl::Status(std::span<const std::string_view> authorization)> authorize = nullptr;
+  // Whether a path is served to everyone; null: none is, beside the above.
+  std::function<bool(std::string_view path)> open = nullptr;
   // What is answered where the server itself refuses a request.
   std::function<HttpResponse(const absl::Status&)> refuse;
 };
@@ -97,6 +111,8 @@ class HttpServer {
 
   HttpServer(HttpServerOptions options, HttpHandler handler);
 
+  // Errors: INVALID_TOKEN.
+  absl::Status Admit(MHD_Connection* connection, std::string_view path) const;
   bool Reserve(std::size_t bytes);
   void Release(std::size_t bytes) { receiving_ -= bytes; }
 

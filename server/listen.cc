@@ -95,6 +95,27 @@ bool Split(std::string_view address, std::string& host, std::string& port) {
   return !host.empty();
 }
 
+using Addresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
+
+// Where one listens for `host` and `port`, and getaddrinfo's error.
+std::pair<Addresses, int> Resolve(const std::string& host, const std::string& port) {
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
+  return {Addresses(error == 0 ? found : nullptr, &freeaddrinfo), error};
+}
+
+bool IsLoopback(const sockaddr& address) {
+  if (address.sa_family == AF_INET6) {
+    return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr);
+  }
+  constexpr std::uint32_t kLoopbackNetwork = 127;
+  const auto& internet = reinterpret_cast<const sockaddr_in&>(address);
+  return ntohl(internet.sin_addr.s_addr) >> 24 == kLoopbackNetwork;
+}
+
 // Errors: INVALID_OPTION, as ListenOnTcp.
 absl::StatusOr<Socket> BindTcp(const std::string& address, std::string_view flag) {
   std::string host;
@@ -106,14 +127,8 @@ absl::StatusOr<Socket> BindTcp(const std::string& address, std::string_view flag
                                      unix_too ? ", [IPv6]:port or unix:path" : " or [IPv6]:port"),
                         flag);
   }
-  addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  if (const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found); error != 0) {
-    return CannotListen(address, gai_strerror(error), flag);
-  }
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
+  const auto [found, error] = Resolve(host, port);
+  if (error != 0) return CannotListen(address, gai_strerror(error), flag);
   Socket socket(found->ai_family);
   const int on = 1;  // as gRPC binds: a port that is only in TIME_WAIT is free
   setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -145,6 +160,15 @@ absl::StatusOr<Listener> ListenOnTcp(const std::string& address, std::string_vie
   if (!socket.ok()) return socket.status();
   const int port = PortOf(*socket);
   return Listener{.descriptor = socket->Release(), .address = WithPort(address, port)};
+}
+
+bool IsLocal(const std::string& address) {
+  if (absl::StartsWith(address, "unix:")) return true;
+  std::string host;
+  std::string port;
+  if (!Split(address, host, port)) return false;
+  const auto [found, error] = Resolve(host, port);
+  return error == 0 && IsLoopback(*found->ai_addr);
 }
 
 std::string WithPort(std::string_view address, int port) {

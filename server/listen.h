@@ -24,6 +24,10 @@ struct Listener {
 // Errors: INVALID_OPTION with the address, the system's reason and `flag`, which gave the address.
 absl::StatusOr<Listener> ListenOnTcp(const std::string& address, std::string_view flag);
 
+// Whether only this machine reaches what listens on `address`: a unix socket, or a host that is a
+// loopback address.
+bool IsLocal(const std::string& address);
+
 // The address with the port that was chosen for port 0.
 std::string WithPort(std::string_view address, int port);
 

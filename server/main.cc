@@ -24,10 +24,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "server/bearer_tokens.h"
+#include "server/certificates.h"
 #include "server/config.h"
 #include "server/listen.h"
 #include "server/model_directories.h"
 #include "server/model_repository.h"
+#include "server/reloaded.h"
 #include "server/server.h"
 #include "server/stop_signal.h"
 #include "src/engine/engine.h"
@@ -270,6 +273,23 @@ ModelControl MakeModelControl(const ServerConfig& config, const ModelDirectories
           .log = [](const std::string& line) { spdlog::info("{}", line); }};
 }
 
+void LogServer(Severity severity, const std::string& line) {
+  spdlog::log(severity == Severity::kWarning ? spdlog::level::warn : spdlog::level::info, "{}",
+              line);
+}
+
+// What --tls_* name; null if they name nothing.
+absl::StatusOr<std::shared_ptr<Reloaded<Certificates>>> OpenTls(const ServerConfig& config) {
+  if (config.tls.certificate.empty()) return nullptr;
+  return OpenCertificates(config.tls, LogServer);
+}
+
+// What --auth_token_file names; null if it names nothing.
+absl::StatusOr<std::shared_ptr<BearerTokens>> OpenTokens(const ServerConfig& config) {
+  if (config.auth_token_file.empty()) return nullptr;
+  return BearerTokens::Open(config.auth_token_file, LogServer);
+}
+
 // Serves on for the grace, in which a second signal still ends the process.
 void Linger(std::chrono::nanoseconds grace) {
   std::mutex mutex;
@@ -291,11 +311,16 @@ void LogEnd(const EngineStats& stats, const absl::Status& drained) {
 
 int Serve(const ServerConfig& config, StopSignal& signal) {
   LogConfig(config);
-  // Before minutes of loading: an address that is taken will still be taken.
+  // Before minutes of loading: an address that is taken will still be taken, and no file of TLS
+  // will be there that is not.
   const bool serves = config.verify != VerifyMode::kOnly;
   for (const std::string& address : serves ? config.server.listen : std::vector<std::string>()) {
     if (absl::Status status = CheckListenAddress(address); !status.ok()) return Fail(status);
   }
+  const auto certificates = OpenTls(config);
+  if (!certificates.ok()) return Fail(certificates.status());
+  const auto tokens = OpenTokens(config);
+  if (!tokens.ok()) return Fail(tokens.status());
   InitializeRuntime();
   const ModelDirectories directories(config.models, config.model_repository);
   const absl::StatusOr<std::vector<ModelSource>> sources = SourcesAtStart(config, directories);
@@ -314,6 +339,9 @@ int Serve(const ServerConfig& config, StopSignal& signal) {
   if (config.model_control) {
     server_options.model_control = MakeModelControl(config, directories, *options);
   }
+  server_options.certificates = *certificates;
+  server_options.tokens = *tokens;
+  server_options.log = LogServer;
   const auto server = Server::Start(**engine, names, server_options);
   if (!server.ok()) return Fail(server.status());
   signal.Serving();

@@ -3,7 +3,6 @@
 #include <grpc/compression.h>
 #include <grpc/grpc.h>
 #include <grpc/support/time.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
@@ -19,10 +18,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/listen.h"
 #include "server/status.h"
+#include "server/tls_credentials.h"
 #include "src/error/error.h"
 
 namespace pixembed {
@@ -44,6 +45,35 @@ constexpr std::chrono::seconds kLastWord(1);
 std::vector<std::string> ServiceNames() {
   return {"", "pixembed.v1.EmbeddingService", "inference.GRPCInferenceService",
           "grpc.health.v1.Health"};
+}
+
+std::vector<std::string> ReflectedServices() {
+  return {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection",
+          "inference.GRPCInferenceService", "pixembed.v1.EmbeddingService"};
+}
+
+// Asks for a token, where there are any.
+CallCheck TokenCheck(std::shared_ptr<BearerTokens> tokens) {
+  if (tokens == nullptr) return [](const Call&) { return grpc::Status::OK; };
+  return [tokens = std::move(tokens)](const Call& call) {
+    return ToGrpcStatus(tokens->Check(call.authorization(), std::chrono::steady_clock::now()),
+                        std::chrono::milliseconds(0));
+  };
+}
+
+// Tokens that anyone on the way can read are a mistake, unless something else encrypts.
+void WarnOfBareTokens(const ServerOptions& options) {
+  if (options.tokens == nullptr || options.certificates != nullptr || !options.log) return;
+  std::vector<std::string> addresses = options.listen;
+  if (!options.http_listen.empty()) addresses.push_back(options.http_listen);
+  for (const std::string& address : addresses) {
+    if (IsLocal(address)) continue;
+    options.log(Severity::kWarning,
+                absl::StrCat("tokens reach ", address,
+                             " without TLS: whoever is on the way can read them, unless a mesh or "
+                             "a proxy encrypts (flags --tls_certificate_file, "
+                             "--tls_private_key_file)"));
+  }
 }
 
 std::function<grpc::Status()> Overloaded(Engine& engine, std::size_t max_calls) {
@@ -87,11 +117,15 @@ Server::Server(Engine& engine, const std::vector<std::string>& model_names,
       inference_(
           engine, models_, options.limits, options.stream_window, draining_.get_token(),
           [this] { return health_.Find("") == grpc::health::v1::HealthCheckResponse::SERVING; }),
-      embedding_rpc_(embedding_.Methods(), calls_, options.max_calls,
+      reflection_(ReflectedServices(), draining_.get_token()),
+      embedding_rpc_(embedding_.Methods(), TokenCheck(options.tokens), calls_, options.max_calls,
                      Overloaded(engine, options.max_calls)),
-      health_rpc_(health_.Methods(), calls_, std::numeric_limits<std::size_t>::max(), nullptr),
-      inference_rpc_(inference_.Methods(), calls_, options.max_calls,
-                     Overloaded(engine, options.max_calls)) {}
+      health_rpc_(health_.Methods(), TokenCheck(options.tokens), calls_,
+                  std::numeric_limits<std::size_t>::max(), nullptr),
+      inference_rpc_(inference_.Methods(), TokenCheck(options.tokens), calls_, options.max_calls,
+                     Overloaded(engine, options.max_calls)),
+      reflection_rpc_(reflection_.Methods(), TokenCheck(options.tokens), calls_, options.max_calls,
+                      Overloaded(engine, options.max_calls)) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine& engine,
                                                       const std::vector<std::string>& model_names,
@@ -99,24 +133,33 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine& engine,
   std::unique_ptr<Server> server(new Server(engine, model_names, options));
   if (absl::Status status = server->Listen(options); !status.ok()) return status;
   if (absl::Status status = server->ListenForHttp(options); !status.ok()) return status;
+  WarnOfBareTokens(options);
   server->health_.Serve();
   return server;
 }
 
+std::shared_ptr<grpc::ServerCredentials> Server::CredentialsFor(const std::string& address,
+                                                                const ServerOptions& options) {
+  if (options.certificates == nullptr || absl::StartsWith(address, "unix:")) {
+    return grpc::InsecureServerCredentials();
+  }
+  return credentials_.emplace_back(TlsCredentials(options.certificates));
+}
+
 absl::Status Server::Listen(const ServerOptions& options) {
-  static std::once_flag reflection;
-  std::call_once(reflection, [] { grpc::reflection::InitProtoReflectionServerBuilderPlugin(); });
   grpc::EnableDefaultHealthCheckService(false);
   grpc::ServerBuilder builder;
   SetChannelOptions(options, builder);
   std::vector<int> ports(options.listen.size());
   for (std::size_t i = 0; i < options.listen.size(); ++i) {
     if (absl::Status status = CheckListenAddress(options.listen[i]); !status.ok()) return status;
-    builder.AddListeningPort(options.listen[i], grpc::InsecureServerCredentials(), &ports[i]);
+    builder.AddListeningPort(options.listen[i], CredentialsFor(options.listen[i], options),
+                             &ports[i]);
   }
   builder.RegisterService(&embedding_rpc_);
   builder.RegisterService(&inference_rpc_);
   builder.RegisterService(&health_rpc_);
+  builder.RegisterService(&reflection_rpc_);
   const int threads = options.threads > 0 ? options.threads : std::max(1, engine_.options().cores);
   for (int i = 0; i < threads; ++i) {
     queues_.push_back(std::make_unique<CompletionQueue>(builder.AddCompletionQueue()));
@@ -135,6 +178,7 @@ absl::Status Server::Listen(const ServerOptions& options) {
     embedding_rpc_.Accept(*queue, kOutstandingAccepts);
     inference_rpc_.Accept(*queue, kOutstandingAccepts);
     health_rpc_.Accept(*queue, kOutstandingAccepts);
+    reflection_rpc_.Accept(*queue, /*outstanding=*/1);
   }
   for (const auto& queue : queues_) queue->Start();
   return absl::OkStatus();
@@ -148,7 +192,9 @@ absl::Status Server::ListenForHttp(const ServerOptions& options) {
                                    .limits = options.limits,
                                    .max_receive_bytes = options.max_receive_bytes,
                                    .max_connections = options.max_calls,
-                                   .threads = static_cast<int>(queues_.size())});
+                                   .threads = static_cast<int>(queues_.size()),
+                                   .certificates = options.certificates,
+                                   .tokens = options.tokens});
   if (!bridge.ok()) return bridge.status();
   http_ = *std::move(bridge);
   return absl::OkStatus();

@@ -3,6 +3,7 @@
 #ifndef PIXEMBED_SERVER_SERVER_H_
 #define PIXEMBED_SERVER_SERVER_H_
 
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 
 #include <chrono>
@@ -16,13 +17,17 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/bearer_tokens.h"
 #include "server/call.h"
+#include "server/certificates.h"
 #include "server/completion_queue.h"
 #include "server/embedding_service.h"
 #include "server/health_service.h"
 #include "server/http_bridge.h"
 #include "server/inference_service.h"
 #include "server/model_repository.h"
+#include "server/reflection_service.h"
+#include "server/reloaded.h"
 #include "server/served_model.h"
 #include "src/engine/engine.h"
 
@@ -48,6 +53,13 @@ struct ServerOptions {
   // How models are loaded and unloaded while the server runs; absent: they are not.
   // Flag: --model_control.
   std::optional<ModelControl> model_control = std::nullopt;
+  // TLS on every address but unix sockets; null: there is none, anywhere. Flags: --tls_*.
+  std::shared_ptr<Reloaded<Certificates>> certificates = nullptr;
+  // What every caller must show, on every address, but for health; null: nothing.
+  // Flag: --auth_token_file.
+  std::shared_ptr<BearerTokens> tokens = nullptr;
+  // Takes lines for the log; may be null.
+  LogLine log = nullptr;
 };
 
 // Thread-safe.
@@ -89,6 +101,9 @@ class Server {
   Server(Engine& engine, const std::vector<std::string>& model_names, const ServerOptions& options);
 
   absl::Status Listen(const ServerOptions& options);
+  // Those of a listening port.
+  std::shared_ptr<grpc::ServerCredentials> CredentialsFor(const std::string& address,
+                                                          const ServerOptions& options);
   absl::Status ListenForHttp(const ServerOptions& options);
 
   Engine& engine_;
@@ -98,10 +113,13 @@ class Server {
   ModelRepository models_;
   EmbeddingService embedding_;
   InferenceService inference_;
+  ReflectionService reflection_;
   RpcService embedding_rpc_;
   RpcService health_rpc_;
   RpcService inference_rpc_;
+  RpcService reflection_rpc_;
   std::vector<std::string> addresses_;
+  std::vector<std::shared_ptr<grpc::ServerCredentials>> credentials_;  // gRPC points to them
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::unique_ptr<CompletionQueue>> queues_;
   std::unique_ptr<HttpBridge> http_;

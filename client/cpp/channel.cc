@@ -4,6 +4,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -12,9 +13,14 @@
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/channel_arguments.h"
+#include "grpcpp/support/client_interceptor.h"
+#include "grpcpp/support/interceptor.h"
 
 namespace pixembed::client {
 namespace {
+
+using grpc::experimental::ClientInterceptorFactoryInterface;
+using grpc::experimental::Interceptor;
 
 // gRPC accepts at most 5 attempts.
 constexpr int kMaxServiceConfigAttempts = 5;
@@ -45,6 +51,27 @@ int ToInt(std::size_t bytes) {
   return static_cast<int>(std::min<std::size_t>(bytes, std::numeric_limits<int>::max()));
 }
 
+// Adds the token to every call. gRPC's own credentials of a call want TLS, which a mesh may have in
+// our place.
+class TokenAdder final : public ClientInterceptorFactoryInterface, public Interceptor {
+ public:
+  explicit TokenAdder(const std::string& token) : value_("Bearer " + token) {}
+
+  Interceptor* CreateClientInterceptor(grpc::experimental::ClientRpcInfo* /*call*/) override {
+    return new TokenAdder(*this);  // gRPC owns it
+  }
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    if (methods->QueryInterceptionHookPoint(
+            grpc::experimental::InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) {
+      methods->GetSendInitialMetadata()->emplace("authorization", value_);
+    }
+    methods->Proceed();
+  }
+
+ private:
+  std::string value_;
+};
+
 }  // namespace
 
 std::vector<NamedChannel> MakeChannels(const std::vector<std::string>& addresses,
@@ -62,11 +89,25 @@ std::vector<NamedChannel> MakeChannels(const std::vector<std::string>& addresses
   // Otherwise channels to the same address share one connection.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
 
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+  if (options.tls.has_value()) {
+    credentials = grpc::SslCredentials({.pem_root_certs = options.tls->ca,
+                                        .pem_private_key = options.tls->private_key,
+                                        .pem_cert_chain = options.tls->certificate});
+    if (!options.tls->server_name.empty()) {
+      arguments.SetSslTargetNameOverride(options.tls->server_name);
+    }
+  }
+
   std::vector<NamedChannel> channels;
   for (const std::string& address : addresses) {
     for (int i = 0; i < options.channels_per_address; ++i) {
-      channels.push_back({address, grpc::CreateCustomChannel(
-                                       address, grpc::InsecureChannelCredentials(), arguments)});
+      std::vector<std::unique_ptr<ClientInterceptorFactoryInterface>> interceptors;
+      if (!options.token.empty()) {
+        interceptors.push_back(std::make_unique<TokenAdder>(options.token));
+      }
+      channels.push_back({address, grpc::experimental::CreateCustomChannelWithInterceptors(
+                                       address, credentials, arguments, std::move(interceptors))});
     }
   }
   return channels;

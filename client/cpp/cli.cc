@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -52,6 +53,21 @@ ABSL_FLAG(
     absl::Duration, timeout, absl::Seconds(60),
     "time limit of a call, its repetitions included; 0 is none. A stream has none: for so long it "
     "waits for a server that went away");
+ABSL_FLAG(bool, tls, false, "speak TLS; any --tls_ flag does the same");
+ABSL_FLAG(
+    std::string, tls_ca_file, "",
+    "authorities, in PEM, that the server's certificate is held against; empty is gRPC's list");
+ABSL_FLAG(std::string, tls_certificate_file, "",
+          "certificate of this client, in PEM, for a server that wants one");
+ABSL_FLAG(std::string, tls_private_key_file, "", "private key of --tls_certificate_file, in PEM");
+ABSL_FLAG(std::string, tls_server_name, "",
+          "name in the server's certificate, where it is not that of the address");
+ABSL_FLAG(
+    std::string, token_file, "",
+    "file whose first line is the token that the server wants; a command line is no place for "
+    "one");
+ABSL_FLAG(bool, insecure_token, false,
+          "send the token without TLS: where a mesh encrypts, or nobody else listens");
 ABSL_FLAG(std::string, model, "", "name of the model; empty is the server's first");
 ABSL_FLAG(std::string, pooling, "mean",
           "mean, cls, max, or masked_mean (without padding, where the model pads)");
@@ -231,8 +247,60 @@ absl::StatusOr<EmbedOptions> EmbedOptionsOfFlags() {
 
 std::vector<std::string> Addresses() { return absl::StrSplit(absl::GetFlag(FLAGS_address), ','); }
 
+// What a flag's file holds; empty if it names none.
+absl::StatusOr<std::string> ReadFlagFile(std::string_view flag, const std::string& path) {
+  if (path.empty()) {
+    return std::string();
+  }
+  std::ifstream file(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (!file || text.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--", std::string(flag), "=", path, " cannot be read, or is empty"));
+  }
+  return text;
+}
+
+absl::StatusOr<std::optional<Tls>> TlsOfFlags() {
+  const auto ca = ReadFlagFile("tls_ca_file", absl::GetFlag(FLAGS_tls_ca_file));
+  const auto certificate =
+      ReadFlagFile("tls_certificate_file", absl::GetFlag(FLAGS_tls_certificate_file));
+  const auto key = ReadFlagFile("tls_private_key_file", absl::GetFlag(FLAGS_tls_private_key_file));
+  absl::Status status = ca.status();
+  status.Update(certificate.status());
+  status.Update(key.status());
+  if (!status.ok()) {
+    return status;
+  }
+  const std::string name = absl::GetFlag(FLAGS_tls_server_name);
+  if (!absl::GetFlag(FLAGS_tls) && ca->empty() && certificate->empty() && key->empty() &&
+      name.empty()) {
+    return std::nullopt;
+  }
+  return Tls{.ca = *ca, .certificate = *certificate, .private_key = *key, .server_name = name};
+}
+
+absl::StatusOr<ClientOptions> ClientOptionsOfFlags() {
+  const auto tls = TlsOfFlags();
+  const auto tokens = ReadFlagFile("token_file", absl::GetFlag(FLAGS_token_file));
+  absl::Status status = tls.status();
+  status.Update(tokens.status());
+  if (!status.ok()) {
+    return status;
+  }
+  const std::string line = tokens->substr(0, tokens->find('\n'));
+  return ClientOptions{.tls = *tls,
+                       .token = std::string(absl::StripAsciiWhitespace(line)),
+                       .insecure_token = absl::GetFlag(FLAGS_insecure_token),
+                       .timeout = ToMilliseconds(absl::GetFlag(FLAGS_timeout))};
+}
+
 absl::StatusOr<std::unique_ptr<Client>> ConnectToFlags() {
-  return Client::Connect(Addresses(), {.timeout = ToMilliseconds(absl::GetFlag(FLAGS_timeout))});
+  const auto options = ClientOptionsOfFlags();
+  if (!options.ok()) {
+    return options.status();
+  }
+  return Client::Connect(Addresses(), *options);
 }
 
 // The arguments, and what --files_from lists.
@@ -454,9 +522,13 @@ int RunLoadCommand(const std::vector<std::string>& arguments) {
   if (!paths.ok()) {
     return Fail(paths.status());
   }
+  auto client = ClientOptionsOfFlags();
+  if (!client.ok()) {
+    return Fail(client.status());
+  }
+  client->channels_per_address = absl::GetFlag(FLAGS_channels);
   LoadOptions options{.addresses = Addresses(),
-                      .client = {.timeout = ToMilliseconds(absl::GetFlag(FLAGS_timeout)),
-                                 .channels_per_address = absl::GetFlag(FLAGS_channels)},
+                      .client = *std::move(client),
                       .embed = *embed,
                       .concurrency = absl::GetFlag(FLAGS_concurrency),
                       .images_per_request = absl::GetFlag(FLAGS_images_per_request),
@@ -492,28 +564,53 @@ const std::vector<Command>& Commands() {
        "standard input. They go through one stream in bounded memory; results keep their order.\n"
        "Images that failed are listed at the end with their reasons; the exit code is then 1.\n"
        "An output file appears under its name only when it is complete.",
-       {"address", "model", "pooling", "layers", "exif_orientation", "background", "normalize",
-        "dimensions", "data_type", "lane", "expected_fingerprint", "output", "neighbours",
-        "extensions", "files_from", "max_in_flight_images", "timeout"},
+       {"address",
+        "tls",
+        "tls_ca_file",
+        "tls_certificate_file",
+        "tls_private_key_file",
+        "tls_server_name",
+        "token_file",
+        "insecure_token",
+        "model",
+        "pooling",
+        "layers",
+        "exif_orientation",
+        "background",
+        "normalize",
+        "dimensions",
+        "data_type",
+        "lane",
+        "expected_fingerprint",
+        "output",
+        "neighbours",
+        "extensions",
+        "files_from",
+        "max_in_flight_images",
+        "timeout"},
        RunEmbed},
       {"models",
        "",
        "the models that the server serves",
        "",
-       {"address", "json", "timeout"},
+       {"address", "tls", "tls_ca_file", "tls_certificate_file", "tls_private_key_file",
+        "tls_server_name", "token_file", "insecure_token", "json", "timeout"},
        RunModels},
       {"health",
        "[SERVICE]",
        "whether the server, a service or a model is SERVING",
        "Prints SERVING or NOT_SERVING; the exit code is 0 only for SERVING.",
-       {"address", "wait", "timeout"},
+       {"address", "tls", "tls_ca_file", "tls_certificate_file", "tls_private_key_file",
+        "tls_server_name", "token_file", "insecure_token", "wait", "timeout"},
        RunHealth},
       {"explain",
        "FILES...",
        "what the server does to an image before the model sees it",
        "Prints format, mode, size, EXIF orientation, resize, crop and padding, and the SHA-256 of\n"
        "the decoded pixels and of the model's input, as the server that answers finds them.",
-       {"address", "model", "exif_orientation", "background", "json", "extensions", "timeout"},
+       {"address", "tls", "tls_ca_file", "tls_certificate_file", "tls_private_key_file",
+        "tls_server_name", "token_file", "insecure_token", "model", "exif_orientation",
+        "background", "json", "extensions", "timeout"},
        RunExplain},
       {"verify",
        "DIRECTORY",
@@ -537,6 +634,13 @@ const std::vector<Command>& Commands() {
        "program;\n"
        "with --json also a histogram of the latencies: [at most so many ms, how many].",
        {"address",
+        "tls",
+        "tls_ca_file",
+        "tls_certificate_file",
+        "tls_private_key_file",
+        "tls_server_name",
+        "token_file",
+        "insecure_token",
         "channels",
         "concurrency",
         "images_per_request",

@@ -35,6 +35,14 @@ absl::Status CheckOptions(const std::vector<std::string>& addresses, const Clien
                                        [](const std::string& a) { return a.empty(); })) {
     return absl::InvalidArgumentError("no address to connect to, or an empty one among several");
   }
+  if (options.tls.has_value() &&
+      options.tls->certificate.empty() != options.tls->private_key.empty()) {
+    return absl::InvalidArgumentError("tls has one of certificate and private_key; it needs both");
+  }
+  if (!options.token.empty() && !options.tls.has_value() && !options.insecure_token) {
+    return absl::InvalidArgumentError(
+        "token would travel in plain text: set tls, or insecure_token where nobody listens");
+  }
   if (options.timeout.count() < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("timeout is ", options.timeout.count(), " ms; it must not be negative"));

@@ -4,7 +4,7 @@
 //   auto results = (*client)->Embed({{.data = bytes_of_a_jpeg}}, {.normalize = true});
 //   std::vector<float> vector = results->front().embedding->Floats();
 //
-// Knows the protocol, never the service. Plain text only.
+// Knows the protocol, never the service.
 #ifndef PIXEMBED_CLIENT_CPP_CLIENT_H_
 #define PIXEMBED_CLIENT_CPP_CLIENT_H_
 
@@ -103,7 +103,24 @@ struct StreamOptions {
   std::stop_token stop = {};
 };
 
+// TLS. All are the text of PEM files.
+struct Tls {
+  // Authorities of which one must have signed the server's certificate; empty: gRPC's own list.
+  std::string ca = {};
+  // The client's own, for servers that want one, and its key; both or none.
+  std::string certificate = {};
+  std::string private_key = {};
+  // The name in the server's certificate, where it is not that of the address.
+  std::string server_name = {};
+};
+
 struct ClientOptions {
+  // Absent: plain text.
+  std::optional<Tls> tls = {};
+  // Goes with every call, as "authorization: Bearer TOKEN"; empty: none.
+  std::string token = {};
+  // Lets a token travel in plain text: inside a mesh, to localhost, over a unix socket.
+  bool insecure_token = false;
   // Time of one call, all of its attempts together. Zero: no limit. A stream may take as long as it
   // likes; for so long it waits for a server that went away.
   std::chrono::milliseconds timeout = std::chrono::seconds(60);

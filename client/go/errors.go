@@ -43,6 +43,7 @@ const (
 	ReasonUnknownModel        Reason = "UNKNOWN_MODEL"
 	ReasonInvalidOption       Reason = "INVALID_OPTION"
 	ReasonFingerprintMismatch Reason = "FINGERPRINT_MISMATCH"
+	ReasonInvalidToken        Reason = "INVALID_TOKEN"
 	ReasonOverloaded          Reason = "OVERLOADED"
 	ReasonDraining            Reason = "DRAINING"
 	ReasonDeadlineTooShort    Reason = "DEADLINE_TOO_SHORT"

@@ -1,7 +1,6 @@
 package pixembed_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,19 +8,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"io"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/metadata"
 
 	"pixembed"
 )
@@ -72,55 +66,14 @@ func (a *authority) issue(t *testing.T, name string, template *x509.Certificate)
 	return certificate, key
 }
 
-func (a *authority) forServer(t *testing.T) *tls.Config {
+// server starts the real one with a certificate of the authority, for 127.0.0.1.
+func (a *authority) server(t *testing.T, flags ...string) string {
 	t.Helper()
 	a.issue(t, "server", &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
-	pair, err := tls.LoadX509KeyPair(a.path("server"), a.path("server.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(a.certificate)
-	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: roots, NextProtos: []string{"h2"}}
-}
-
-// proxy takes TLS in front of a server that has none, until the test ends.
-func proxy(t *testing.T, configuration *tls.Config, target string) string {
-	t.Helper()
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", configuration)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var group sync.WaitGroup
-	carry := func(to, from net.Conn) {
-		defer group.Done()
-		_, _ = io.Copy(to, from)
-		_ = to.Close()
-		_ = from.Close()
-	}
-	group.Add(1)
-	go func() {
-		defer group.Done()
-		for {
-			outside, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			inside, err := net.Dial("tcp", target)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			group.Add(2)
-			go carry(inside, outside)
-			go carry(outside, inside)
-		}
-	}()
-	t.Cleanup(func() { // after the client was closed, which ends its connections
-		_ = listener.Close()
-		group.Wait()
-	})
-	return listener.Addr().String()
+	flags = append(flags, "--model="+filepath.Join(models, "vit"),
+		"--tls_certificate_file="+a.path("server"), "--tls_private_key_file="+a.path("server.key"))
+	_, target := start(t, flags...)
+	return target
 }
 
 func connectTLS(t *testing.T, target string, options ...pixembed.Option) *pixembed.Client {
@@ -136,7 +89,7 @@ func connectTLS(t *testing.T, target string, options ...pixembed.Option) *pixemb
 func TestTLSIsTheDefaultAndVerifiesTheServer(t *testing.T) {
 	leaves(t)
 	a := newAuthority(t)
-	target := proxy(t, a.forServer(t), address)
+	target := a.server(t)
 	embed(t, connectTLS(t, target, pixembed.WithCAFile(a.path("ca"))), batch(2), nil)
 	roots := x509.NewCertPool()
 	roots.AddCert(a.certificate)
@@ -160,8 +113,7 @@ func TestTLSIsTheDefaultAndVerifiesTheServer(t *testing.T) {
 func TestServersOfAListAreVerifiedByTheirOwnNames(t *testing.T) {
 	leaves(t)
 	a := newAuthority(t)
-	configuration := a.forServer(t)
-	target := proxy(t, configuration, address) + "," + proxy(t, configuration, address)
+	target := a.server(t) + "," + a.server(t)
 	client := connectTLS(t, target, pixembed.WithCAFile(a.path("ca")))
 	for range 10 {
 		embed(t, client, batch(1), nil)
@@ -171,9 +123,7 @@ func TestServersOfAListAreVerifiedByTheirOwnNames(t *testing.T) {
 func TestAServerMayAskForACertificate(t *testing.T) {
 	leaves(t)
 	a := newAuthority(t)
-	configuration := a.forServer(t)
-	configuration.ClientAuth = tls.RequireAndVerifyClientCert
-	target := proxy(t, configuration, address)
+	target := a.server(t, "--tls_client_ca_file="+a.path("ca"))
 	a.issue(t, "client", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	known := connectTLS(t, target, pixembed.WithCAFile(a.path("ca")),
 		pixembed.WithClientCertificate(a.path("client"), a.path("client.key")))
@@ -185,18 +135,17 @@ func TestAServerMayAskForACertificate(t *testing.T) {
 func TestATokenTravelsOverTLS(t *testing.T) {
 	leaves(t)
 	a := newAuthority(t)
-	f := &fake{}
-	seen := make(chan []string, 1)
-	f.embed = func(ctx context.Context, _ int64) error {
-		header, _ := metadata.FromIncomingContext(ctx)
-		seen <- header.Get("authorization")
-		return nil
+	tokens := filepath.Join(a.folder, "tokens")
+	if err := os.WriteFile(tokens, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	target := serve(t, f, grpc.Creds(credentials.NewTLS(a.forServer(t))))
+	target := a.server(t, "--auth_token_file="+tokens)
 	client := connectTLS(t, target, pixembed.WithCAFile(a.path("ca")), pixembed.WithToken("secret"),
 		pixembed.WithKeepalive(time.Minute, time.Minute))
 	embed(t, client, batch(1), nil)
-	if tokens := <-seen; len(tokens) != 1 || tokens[0] != "Bearer secret" {
-		t.Errorf("the server saw %q", tokens)
+	for _, options := range [][]pixembed.Option{nil, {pixembed.WithToken("other")}} {
+		stranger := connectTLS(t, target, append(options, pixembed.WithCAFile(a.path("ca")))...)
+		_, err := stranger.Embed(t.Context(), batch(1), nil)
+		wantService(t, err, codes.Unauthenticated, pixembed.ReasonInvalidToken)
 	}
 }

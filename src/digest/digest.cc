@@ -1,5 +1,6 @@
 #include "src/digest/digest.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include <cstddef>
@@ -20,6 +21,10 @@ Sha256Digest Sha256(std::span<const std::byte> bytes) {
     throw std::bad_alloc();
   }
   return digest;
+}
+
+bool SameDigest(const Sha256Digest& a, const Sha256Digest& b) {
+  return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 std::string Hex(const Sha256Digest& digest) {

@@ -51,6 +51,8 @@ constexpr std::array kReasons = {
                "The model's fingerprint is not the expected_fingerprint of the request."},
     ReasonInfo{Reason::kUnsupportedMethod, "UNSUPPORTED_METHOD", StatusCode::kUnimplemented,
                "The protocol has this method, but the server does not offer what it is for."},
+    ReasonInfo{Reason::kInvalidToken, "INVALID_TOKEN", StatusCode::kUnauthenticated,
+               "The call shows no bearer token, or none of --auth_token_file."},
     ReasonInfo{Reason::kOverloaded, "OVERLOADED", StatusCode::kResourceExhausted,
                "The queue is full by count or by bytes; RetryInfo says when to try again."},
     ReasonInfo{Reason::kDraining, "DRAINING", StatusCode::kUnavailable,

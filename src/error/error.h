@@ -34,6 +34,8 @@ enum class Reason {
   kInvalidOption,
   kFingerprintMismatch,
   kUnsupportedMethod,
+  // The caller does not show that it may call.
+  kInvalidToken,
   // The service cannot take or finish the work now.
   kOverloaded,
   kDraining,

@@ -2,7 +2,7 @@
 // of an image is the mean of its pixels, 768 times. Prints "listening ADDRESS" and serves until
 // SIGTERM or SIGINT.
 //
-// usage: null_server [ADDRESS]        default: 127.0.0.1:0
+// usage: null_server [ADDRESS [CERTIFICATE KEY]]        default: 127.0.0.1:0, without TLS
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/certificates.h"
 #include "server/server.h"
 #include "src/engine/engine.h"
 #include "tests/bench/null_model.h"
@@ -24,7 +25,7 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
-int Serve(const std::string& address) {
+int Serve(const std::string& address, const TlsFiles& tls) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -38,6 +39,11 @@ int Serve(const std::string& address) {
   if (!engine.ok()) return Fail(engine.status());
   ServerOptions options;
   options.listen = {address};
+  if (!tls.certificate.empty()) {
+    const auto certificates = OpenCertificates(tls, nullptr);
+    if (!certificates.ok()) return Fail(certificates.status());
+    options.certificates = *certificates;
+  }
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(**engine, {"null"}, options);
   if (!server.ok()) return Fail(server.status());
   std::printf("listening %s\n", (*server)->addresses().front().c_str());
@@ -53,4 +59,9 @@ int Serve(const std::string& address) {
 }  // namespace
 }  // namespace pixembed
 
-int main(int argc, char** argv) { return pixembed::Serve(argc > 1 ? argv[1] : "127.0.0.1:0"); }
+int main(int argc, char** argv) {
+  return pixembed::Serve(argc > 1 ? argv[1] : "127.0.0.1:0",
+                         argc > 3
+                             ? pixembed::TlsFiles{.certificate = argv[2], .private_key = argv[3]}
+                             : pixembed::TlsFiles());
+}

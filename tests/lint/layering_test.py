@@ -18,7 +18,7 @@ ROOMS = {
     "src/model": {"src/checkpoint", "src/digest", "src/image"},
     "src/engine": {"src/image", "src/batching", "src/model"},
     "src/verify": {"src/digest", "src/checkpoint", "src/image", "src/model"},
-    "server": {"src/engine", "src/image", "src/model", "src/verify", "proto"},
+    "server": {"src/digest", "src/engine", "src/image", "src/model", "src/verify", "proto"},
     "client/cpp": {"proto"},
 }
 PUBLIC_HEADER = {room: f"{room}/{pathlib.Path(room).name}.h" for room in ROOMS if room.startswith("src/")}
@@ -32,8 +32,9 @@ WORLDS = {
     r"(jpeglib|jerror|png|gif_lib|tiff|tiffio|zlib)\.h|(webp|avif)/": {"src/image"},
     r"nlohmann/": {"src/checkpoint", "server", "client/cpp"},
     r"microhttpd\.h": {"server"},
+    r"gnutls/": {"server/http_"},  # libmicrohttpd's TLS
     r"spdlog/": {"server"},
-    r"openssl/": {"src/digest"},
+    r"openssl/": {"src/digest", "server/certificates"},  # SHA-256, and X.509: protocols stay in gRPC
 }
 # Tests include what they mirror and what they compare with; only the torch world stays apart.
 TEST_WORLDS = {r"(torch|ATen|c10|caffe2)/": {"tests/model", "tests/golden", "tests/bench"}}

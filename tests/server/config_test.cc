@@ -140,11 +140,25 @@ TEST(Config, DefaultsAreThoseOfTheOptions) {
   EXPECT_EQ(server.http_timeout, server_default.http_timeout);
 }
 
+TEST(Config, TlsNeedsACertificateAndItsKey) {
+  EXPECT_EQ(Parse({"--model=/m"})->config.tls.certificate, "");
+  EXPECT_THAT(Refusal({"--model=/m", "--tls_certificate_file=/c"}),
+              HasSubstr("needs --tls_private_key_file"));
+  EXPECT_THAT(Refusal({"--model=/m", "--tls_private_key_file=/k"}),
+              HasSubstr("needs --tls_certificate_file"));
+  EXPECT_THAT(Refusal({"--model=/m", "--tls_client_ca_file=/a"}),
+              HasSubstr("--tls_client_ca_file needs --tls_certificate_file"));
+}
+
 TEST(Config, EveryFlagReachesItsOption) {
   const auto command = Parse({"--model=a=/m",
                               "--listen=[::]:1",
                               "--http_listen=[::]:2",
                               "--http_timeout=22s",
+                              "--tls_certificate_file=/t/tls.crt",
+                              "--tls_private_key_file=/t/tls.key",
+                              "--tls_client_ca_file=/t/ca.crt",
+                              "--auth_token_file=/t/tokens",
                               "--device=cpu",
                               "--backend=pil",
                               "--cores=3",
@@ -173,6 +187,10 @@ TEST(Config, EveryFlagReachesItsOption) {
   EXPECT_THAT(config.server.listen, ElementsAre("[::]:1"));
   EXPECT_EQ(config.server.http_listen, "[::]:2");
   EXPECT_EQ(config.server.http_timeout, std::chrono::seconds(22));
+  EXPECT_EQ(config.tls.certificate, "/t/tls.crt");
+  EXPECT_EQ(config.tls.private_key, "/t/tls.key");
+  EXPECT_EQ(config.tls.client_ca, "/t/ca.crt");
+  EXPECT_EQ(config.auth_token_file, "/t/tokens");
   EXPECT_EQ(config.device, "cpu");
   EXPECT_EQ(config.backend, Backend::kPil);
   EXPECT_EQ(config.engine.cores, 3);
@@ -306,7 +324,7 @@ TEST(Config, TheConfigurationInForceNamesEveryFlagThatHelpDescribes) {
       EXPECT_EQ(value, "2");
     }
   }
-  EXPECT_THAT(command->config.flags, SizeIs(34));
+  EXPECT_THAT(command->config.flags, SizeIs(38));
 }
 
 TEST(Config, TheReasonTableHasEveryReason) {

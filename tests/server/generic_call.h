@@ -20,8 +20,11 @@ namespace pixembed {
 
 class GenericCall {
  public:
-  GenericCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)
+  // `authorization`: that metadata, if it is not empty.
+  GenericCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+              const std::string& authorization = "")
       : stub_(channel) {
+    if (!authorization.empty()) context_.AddMetadata("authorization", authorization);
     context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(100));
     stream_ = stub_.PrepareCall(&context_, method, &queue_);
     stream_->StartCall(nullptr);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstring>
+#include <fstream>
 #include <future>
 #include <string>
 #include <thread>
@@ -14,10 +15,15 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
+#include "server/bearer_tokens.h"
+#include "server/certificates.h"
 #include "src/error/error.h"
+#include "tests/checkpoint/temporary_directory.h"
+#include "tests/server/authority.h"
 #include "tests/server/raw_connection.h"
 #include "tests/server/server_fixture.h"
 #include "tests/server/test_images.h"
+#include "tests/server/tls_peer.h"
 
 namespace pixembed {
 namespace {
@@ -84,6 +90,110 @@ class HttpBridgeTest : public ServerTest {
 
   std::string http_;
 };
+
+// ---- Who may call ----------------------------------------------------------------------------
+
+class GuardedBridgeTest : public HttpBridgeTest {
+ protected:
+  ServerOptions Guarded() {
+    std::ofstream(folder_.path() / "tokens") << "secret\n";
+    ServerOptions options;
+    options.tokens = *BearerTokens::Open((folder_.path() / "tokens").string(), nullptr);
+    return options;
+  }
+
+  void Install(const KeyPair& pair) const {
+    std::ofstream(files_.certificate) << pair.certificate;
+    std::ofstream(files_.private_key) << pair.private_key;
+  }
+  ServerOptions WithTls(bool mutual) {
+    Install(authority_.Issue("server", 1));
+    if (mutual) {
+      files_.client_ca = (folder_.path() / "ca.crt").string();
+      std::ofstream(files_.client_ca) << authority_.certificate();
+    }
+    ServerOptions options;
+    const auto certificates = OpenCertificates(files_, nullptr);
+    EXPECT_TRUE(certificates.ok()) << certificates.status();
+    options.certificates = *certificates;
+    return options;
+  }
+  // The server's gRPC is not spoken to here.
+  void StartTls(ServerOptions options) {
+    options.listen = {"127.0.0.1:0"};
+    options.http_listen = "127.0.0.1:0";
+    StartUnconnected(std::move(options));
+    http_ = server_->http_address();
+  }
+  Answer SendOverTls(const std::string& text, const KeyPair& own = {}) const {
+    const TlsConnection connection(http_, own);
+    if (!connection.connected() || !connection.Send(text)) return {};
+    return ToAnswer(connection.ReceiveAll());
+  }
+
+  static std::string WithHeader(const std::string& line, const std::string& header,
+                                const std::string& body = "") {
+    return absl::StrCat(line, " HTTP/1.1\r\nHost: test\r\nConnection: close\r\n", header,
+                        "\r\nContent-Length: ", body.size(), "\r\n\r\n", body);
+  }
+
+  const TemporaryDirectory folder_;
+  const Authority authority_;
+  TlsFiles files_{.certificate = (folder_.path() / "tls.crt").string(),
+                  .private_key = (folder_.path() / "tls.key").string()};
+};
+
+TEST_F(GuardedBridgeTest, EveryPathWantsATokenButProbes) {
+  StartBridge(Guarded());
+  for (const char* const line : {"POST /v1/embeddings", "POST /v1/embed", "POST /vectorize",
+                                 "POST /vectors", "GET /v1/models", "GET /meta", "GET /none"}) {
+    for (const char* const header :
+         {"X-None: 1", "Authorization: Bearer other", "Authorization: Basic secret",
+          "Authorization: Bearer secret\r\nAuthorization: Bearer secret"}) {
+      const Answer answer = Send(WithHeader(line, header, std::string(100'000, 'x')));
+      EXPECT_EQ(answer.status, 401) << line << header;
+      EXPECT_THAT(answer.head, HasSubstr("WWW-Authenticate: Bearer"));
+      EXPECT_EQ(answer.json()["error"]["code"], "INVALID_TOKEN");
+    }
+  }
+  EXPECT_EQ(Get("/.well-known/live").status, 204);
+  EXPECT_EQ(Get("/.well-known/ready").status, 204);
+  EXPECT_EQ(Send(WithHeader("GET /v1/models", "authorization: bearer secret")).status, 200);
+  EXPECT_EQ(
+      Send(WithHeader("POST /v1/embed", "Authorization: Bearer secret", SolidImage(1))).status,
+      200);
+}
+
+TEST_F(GuardedBridgeTest, AStrangerThatWaitsForContinueSendsNoBody) {
+  StartBridge(Guarded());
+  const RawConnection connection(http_);
+  ASSERT_TRUE(connection.Send(
+      "POST /v1/embed HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n"
+      "\r\n"));
+  EXPECT_THAT(connection.ReceiveAll(), StartsWith("HTTP/1.1 401"));
+}
+
+TEST_F(GuardedBridgeTest, SpeaksTlsAndTakesRenewedCertificates) {
+  StartTls(WithTls(/*mutual=*/false));
+  EXPECT_EQ(SendOverTls(RequestText("GET /v1/models", "", "")).status, 200);
+  EXPECT_EQ(SendOverTls(RequestText("POST /v1/embed", SolidImage(1), "image/bmp")).status, 200);
+  EXPECT_EQ(Get("/v1/models").status, 0);  // without TLS
+  EXPECT_EQ(TlsConnection(http_).PeerSerial(), 1);
+  Install(authority_.Issue("server", 2));
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (TlsConnection(http_).PeerSerial() != 2) ASSERT_LT(std::chrono::steady_clock::now(), end);
+}
+
+TEST_F(GuardedBridgeTest, MutualMeansThatEveryPathButProbesWantsACertificateOfTheAuthorities) {
+  StartTls(WithTls(/*mutual=*/true));
+  const std::string models = RequestText("GET /v1/models", "", "");
+  EXPECT_EQ(SendOverTls(models, authority_.Issue("client", 2)).status, 200);
+  const Answer none = SendOverTls(models);
+  EXPECT_EQ(none.status, 401);
+  EXPECT_THAT(none.body, HasSubstr("--tls_client_ca_file"));
+  EXPECT_EQ(SendOverTls(models, Authority("another").Issue("client", 2)).status, 401);
+  EXPECT_EQ(SendOverTls(RequestText("GET /.well-known/ready", "", "")).status, 204);
+}
 
 // ---- OpenAI ---------------------------------------------------------------------------------
 

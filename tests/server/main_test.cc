@@ -5,6 +5,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -26,6 +27,7 @@ namespace {
 
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 std::vector<std::string> Command(std::vector<std::string> flags) {
@@ -144,6 +146,28 @@ TEST(Main, APortInUseIsOneClearLineAndExitCode1) {
   EXPECT_THAT(second.AwaitLine("pixembed-server: "),
               HasSubstr("cannot listen on " + address + ": Address already in use"));
   EXPECT_EQ(second.Wait(), 1);
+}
+
+TEST(Main, AFileOfTlsThatCannotBeReadIsOneClearLineBeforeAnyModelIsLoaded) {
+  Process server(
+      Command({"--model=/models/missing", "--listen=127.0.0.1:0",
+               "--tls_certificate_file=/none/tls.crt", "--tls_private_key_file=/none/tls.key"}));
+  EXPECT_THAT(server.AwaitLine("pixembed-server: "),
+              HasSubstr("--tls_certificate_file=/none/tls.crt cannot be read: No such file"));
+  EXPECT_EQ(server.Wait(), 1);
+}
+
+TEST(Main, WantsATokenOfTheFileAndSaysHowManyThereAre) {
+  const TemporaryDirectory folder;
+  const std::string path = (folder.path() / "tokens").string();
+  std::ofstream(path) << "first\nsecond\n";
+  Process server(
+      Command({"--model=/models/one", "--listen=127.0.0.1:0", "--auth_token_file=" + path}));
+  EXPECT_THAT(server.AwaitLine("tokens"), HasSubstr("--auth_token_file=" + path));
+  EXPECT_THAT(server.AwaitLine("tokens: 2 tokens"), Not(HasSubstr("first")));
+  v1::EmbedResponse response;
+  EXPECT_EQ(EmbedOne(AwaitAddress(server), &response).error_code(),
+            grpc::StatusCode::UNAUTHENTICATED);
 }
 
 TEST(Main, AModelThatCannotBeLoadedIsOneClearLineAndExitCode1) {

@@ -83,6 +83,17 @@ class ServerTest : public ::testing::Test {
   void Start(ServerOptions options = {}, EngineOptions engine_options = {},
              const std::vector<std::string>& names = {"fake"},
              FakeModelOptions model_options = {}) {
+    options.listen = {"127.0.0.1:0"};
+    StartUnconnected(std::move(options), engine_options, names, model_options);
+    if (HasFatalFailure()) return;
+    channel_ = Connect(address_);
+    stub_ = v1::EmbeddingService::NewStub(channel_);
+  }
+
+  // The same on the addresses of `options`, without a client.
+  void StartUnconnected(ServerOptions options, EngineOptions engine_options = {},
+                        const std::vector<std::string>& names = {"fake"},
+                        FakeModelOptions model_options = {}) {
     std::vector<std::shared_ptr<const Model>> models;
     for (const std::string& name : names) {
       model_options.fingerprint_seed = name;
@@ -94,14 +105,11 @@ class ServerTest : public ::testing::Test {
     auto engine = Engine::Start(models, engine_options);
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = std::make_unique<ObservedEngine>(*std::move(engine));
-    options.listen = {"127.0.0.1:0"};
     if (options.threads == 0) options.threads = 1;
     auto server = Server::Start(*engine_, names, options);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     address_ = server_->addresses().front();
-    channel_ = Connect(address_);
-    stub_ = v1::EmbeddingService::NewStub(channel_);
   }
 
   static std::unique_ptr<grpc::ClientContext> Context() {

@@ -120,26 +120,3 @@ def answers(
         for _ in request.images:
             yield embedding_pb2.EmbedResult(index=count, embedding=VECTOR, fingerprint="f" * 64)
             count += 1
-
-
-class Forwarding(embedding_pb2_grpc.EmbeddingServiceServicer):
-    """Hands everything on to a real server; keeps what came in the header authorization."""
-
-    def __init__(self, address: str) -> None:
-        self.tokens: list[str] = []
-        self._stub = embedding_pb2_grpc.EmbeddingServiceStub(grpc.insecure_channel(address))
-
-    def _note(self, context: grpc.ServicerContext) -> None:
-        self.tokens.append(dict(context.invocation_metadata()).get("authorization", ""))
-
-    def GetModel(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        self._note(context)
-        return self._stub.GetModel(request)
-
-    def Embed(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        self._note(context)
-        return self._stub.Embed(request)
-
-    def EmbedStream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
-        self._note(context)
-        yield from self._stub.EmbedStream(requests)
