@@ -22,10 +22,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "api/served_model.h"
 #include "server/http_formats.h"
 #include "server/http_server.h"
 #include "server/model_repository.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {

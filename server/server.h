@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "api/served_model.h"
 #include "server/call.h"
 #include "server/completion_queue.h"
 #include "server/embedding_service.h"
@@ -23,7 +24,6 @@
 #include "server/http_bridge.h"
 #include "server/inference_service.h"
 #include "server/model_repository.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {
