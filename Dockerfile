@@ -16,6 +16,7 @@ COPY CMakeLists.txt CMakePresets.json ./
 COPY proto proto
 COPY src src
 COPY api api
+COPY embedded embedded
 COPY server server
 COPY client/cpp client/cpp
 RUN cmake --preset release -DPIXEMBED_TESTS=OFF \

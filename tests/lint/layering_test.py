@@ -22,6 +22,7 @@ ROOMS = {
     "src/launch": {"src/command_line", "src/engine", "src/image", "src/model", "src/verify"},
     "api": {"src/engine", "src/image", "src/model", "proto"},
     "server": {"api", "src/engine", "src/command_line", "src/image", "src/launch", "src/model", "proto"},
+    "embedded": {"api", "src/command_line", "src/engine", "src/launch", "src/model", "proto"},
     "client/cpp": {"proto"},
 }
 # In src/; in api/, which is all translation, every header is public.
@@ -33,7 +34,7 @@ WORLDS = {
     # at::parallel_for, in a header, is serial without -fopenmp: InParallel is not.
     r"ATen/Parallel": {"src/model/thread_team", "src/model/runtime"},
     r"(grpc|grpcpp|grpc\+\+)/|.*\.grpc\.pb\.h$": {"server", "client/cpp"},
-    r"google/(protobuf|rpc)/": {"api", "server", "client/cpp"},
+    r"google/(protobuf|rpc)/": {"api", "embedded", "server", "client/cpp"},
     r"(jpeglib|jerror|png|gif_lib|tiff|tiffio|zlib)\.h|(webp|avif)/": {"src/image"},
     r"nlohmann/": {"src/checkpoint", "server", "client/cpp"},
     r"microhttpd\.h": {"server"},
@@ -99,7 +100,7 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     root = pathlib.Path(sys.argv[1])
-    files = [f for top in ("src", "api", "server", "client/cpp", "tests") for f in sorted((root / top).rglob("*"))
+    files = [f for top in ("src", "api", "embedded", "server", "client/cpp", "tests") for f in sorted((root / top).rglob("*"))
              if f.suffix in {".h", ".cc"} and f.parent != root / "client/cpp/example"]  # another project's
     problems = [p for f in files for p in problems_of(str(f.relative_to(root)), f.read_text())]
     go_files = sorted((root / "client/go").rglob("*.go"))
