@@ -15,6 +15,8 @@ RUN deploy/setup.sh build && rm -rf /var/lib/apt/lists/* /opt/pixembed-cache/dow
 COPY CMakeLists.txt CMakePresets.json ./
 COPY proto proto
 COPY src src
+COPY api api
+COPY embedded embedded
 COPY server server
 COPY client/cpp client/cpp
 RUN cmake --preset release -DPIXEMBED_TESTS=OFF \

@@ -1,6 +1,7 @@
 # cmake --install BUILD --prefix PREFIX: a folder that runs by itself, beside deploy/setup.sh runtime.
 #
 #   bin/pixembed-server, bin/pixembed      lib/libpixembed_cuda.so
+#   lib/libpixembed_engine.so              include/pixembed/pixembed_engine.h
 #   lib/torch/lib, lib/nvidia/cu13/lib     the CPU half of LibTorch, laid out as its own RPATH expects;
 #                                          a GPU host adds the rest of the wheels there
 if(PIXEMBED_TORCH)
@@ -12,6 +13,9 @@ if(PIXEMBED_TORCH)
   foreach(library libcudart.so.13 libcupti.so.13)
     install(FILES ${PIXEMBED_LIBTORCH}/nvidia/cu13/lib/${library} DESTINATION lib/nvidia/cu13/lib)
   endforeach()
+  set_target_properties(pixembed_library PROPERTIES INSTALL_RPATH "$ORIGIN/torch/lib")
+  install(TARGETS pixembed_library LIBRARY DESTINATION lib)
+  install(FILES embedded/pixembed_engine.h DESTINATION include/pixembed)
   if(PIXEMBED_CUDA)
     set_target_properties(pixembed_cuda PROPERTIES
       INSTALL_RPATH "$ORIGIN/torch/lib:$ORIGIN/nvidia/cu13/lib")

@@ -72,8 +72,7 @@ absl::StatusOr<TokenList> ReadTokens(const FlagFile& file, std::string_view cont
 BearerTokens::BearerTokens(std::shared_ptr<Reloaded<TokenList>> tokens)
     : tokens_(std::move(tokens)) {}
 
-absl::StatusOr<std::shared_ptr<BearerTokens>> BearerTokens::Open(const std::string& path,
-                                                                 LogLine log) {
+absl::StatusOr<std::shared_ptr<BearerTokens>> BearerTokens::Open(const std::string& path, Log log) {
   const FlagFile file{.flag = "auth_token_file", .path = path};
   auto tokens = Reloaded<TokenList>::Open(
       {file},

@@ -12,10 +12,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "api/embed_options.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "pixembed/v1/embedding.pb.h"
 #include "server/call.h"
-#include "server/embed_options.h"
 #include "server/image_stream.h"
 #include "server/message.h"
 #include "server/model_repository.h"
@@ -95,21 +95,8 @@ void EmbedStream::FailImages(const v1::EmbedRequest& request, const absl::Status
   }
 }
 
-std::vector<Arrival> EmbedStream::InOrder(std::vector<Arrival> arrivals) {
-  std::vector<Arrival> next;
-  for (Arrival& arrival : arrivals) {
-    const std::uint64_t index = arrival.index;
-    early_.emplace(index, std::move(arrival));
-  }
-  while (!early_.empty() && early_.begin()->first == next_ordered_) {
-    next.push_back(std::move(early_.extract(early_.begin()).mapped()));
-    ++next_ordered_;
-  }
-  return next;
-}
-
 Task EmbedStream::WriteReady(std::vector<Arrival> arrivals) {
-  if (plan_.has_value() && plan_->ordered) arrivals = InOrder(std::move(arrivals));
+  if (plan_.has_value() && plan_->ordered) arrivals = in_order_.Pass(std::move(arrivals));
   for (Arrival& arrival : arrivals) {
     v1::EmbedResult result;
     result.set_index(arrival.index);

@@ -6,21 +6,21 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "api/embed_options.h"
+#include "api/in_order.h"
+#include "api/served_model.h"
 #include "pixembed/v1/embedding.pb.h"
 #include "server/call.h"
 #include "server/completion_queue.h"
-#include "server/embed_options.h"
 #include "server/image_stream.h"
 #include "server/model_repository.h"
 #include "server/outbox.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {
@@ -40,8 +40,6 @@ class EmbedStream final : public ImageStream {
   // the model must not have become another in the meantime.
   absl::Status CheckPlan(const v1::EmbedRequest& request);
   void FailImages(const v1::EmbedRequest& request, const absl::Status& status);
-  // Adds `arrivals` to those that wait for their turn, and takes out those whose turn it is.
-  std::vector<Arrival> InOrder(std::vector<Arrival> arrivals);
 
   const ModelRepository& models_;
   const RequestLimits& limits_;
@@ -50,9 +48,8 @@ class EmbedStream final : public ImageStream {
   v1::EmbedOptions options_;
   std::optional<EmbedPlan> plan_;  // of the last request; absent before the first
 
-  std::uint64_t next_index_ = 0;            // of the next image that is read
-  std::uint64_t next_ordered_ = 0;          // of the next result, if they go out in order
-  std::map<std::uint64_t, Arrival> early_;  // those that wait for it
+  std::uint64_t next_index_ = 0;  // of the next image that is read
+  InOrder<Arrival> in_order_;     // of results that go out in order
 };
 
 }  // namespace pixembed

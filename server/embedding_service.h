@@ -11,12 +11,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "api/embed_options.h"
+#include "api/served_model.h"
 #include "pixembed/v1/embedding.pb.h"
 #include "server/call.h"
-#include "server/embed_options.h"
 #include "server/model_repository.h"
 #include "server/outbox.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {

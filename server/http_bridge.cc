@@ -19,11 +19,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "api/embed_options.h"
+#include "api/served_model.h"
 #include "pixembed/v1/embedding.pb.h"
-#include "server/embed_options.h"
 #include "server/http_formats.h"
 #include "server/http_server.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 #include "src/error/error.h"
 

@@ -22,13 +22,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "api/served_model.h"
 #include "server/bearer_tokens.h"
 #include "server/certificates.h"
 #include "server/http_formats.h"
 #include "server/http_server.h"
 #include "server/model_repository.h"
 #include "server/reloaded.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {

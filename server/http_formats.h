@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "api/embed_options.h"
 #include "pixembed/v1/embedding.pb.h"
-#include "server/embed_options.h"
 #include "server/http_server.h"
 #include "src/engine/engine.h"
 

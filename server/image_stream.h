@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "api/served_model.h"
 #include "google/protobuf/message.h"
 #include "server/call.h"
 #include "server/outbox.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {

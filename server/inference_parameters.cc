@@ -14,11 +14,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "api/status.h"
 #include "inference/grpc_service.pb.h"
 #include "pixembed/v1/embedding.pb.h"
 #include "server/inference_tensors.h"
 #include "server/option_text.h"
-#include "server/status.h"
 #include "src/error/error.h"
 
 namespace pixembed {

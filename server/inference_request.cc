@@ -16,12 +16,12 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "api/embed_options.h"
+#include "api/status.h"
 #include "inference/grpc_service.pb.h"
-#include "server/embed_options.h"
 #include "server/inference_parameters.h"
 #include "server/inference_tensors.h"
 #include "server/outbox.h"
-#include "server/status.h"
 #include "src/error/error.h"
 
 namespace pixembed {

@@ -13,12 +13,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "api/embed_options.h"
+#include "api/served_model.h"
 #include "inference/grpc_service.pb.h"
 #include "server/call.h"
-#include "server/embed_options.h"
 #include "server/inference_statistics.h"
 #include "server/outbox.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {

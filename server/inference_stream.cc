@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "api/status.h"
 #include "inference/grpc_service.pb.h"
 #include "server/call.h"
 #include "server/image_stream.h"
@@ -21,7 +22,6 @@
 #include "server/message.h"
 #include "server/model_repository.h"
 #include "server/outbox.h"
-#include "server/status.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {

@@ -12,13 +12,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "api/served_model.h"
 #include "server/call.h"
 #include "server/image_stream.h"
 #include "server/inference_request.h"
 #include "server/inference_statistics.h"
 #include "server/model_repository.h"
 #include "server/outbox.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
-#include <cstddef>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
@@ -35,8 +34,8 @@
 #include "server/stop_signal.h"
 #include "src/engine/engine.h"
 #include "src/error/error.h"
+#include "src/launch/launch.h"
 #include "src/model/model.h"
-#include "src/verify/verify.h"
 
 namespace pixembed {
 namespace {
@@ -46,10 +45,6 @@ constexpr int kExitWrongFlags = 2;
 constexpr int kExitNotVerified = 3;
 
 using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // The last word of a server that cannot run: one line that names the thing.
 int Fail(const absl::Status& status, int code = kExitFailure) {
@@ -84,61 +79,13 @@ void StartLogging() {
   google::protobuf::SetLogHandler(LogProtobuf);
 }
 
+void WriteLog(LogLevel level, const std::string& line) {
+  spdlog::log(level == LogLevel::kInfo ? spdlog::level::info : spdlog::level::warn, "{}", line);
+}
+
 void LogConfig(const ServerConfig& config) {
   spdlog::info("{}", VersionText());
   for (const auto& [flag, value] : config.flags) spdlog::info("--{}={}", flag, value);
-}
-
-// That "auto" means the CPU here surprises on a machine that has a GPU.
-void LogChoice(const ServerConfig& config, const std::vector<Device>& devices) {
-  if (config.device != "auto" || devices.front().kind != Device::Kind::kCpu) return;
-  const auto cuda = CudaDevices();
-  if (!cuda.ok()) {
-    spdlog::info("--device=auto is the CPU: {}", absl::StrCat(cuda.status().message()));
-  }
-}
-
-void LogModel(const ModelSource& source, const Model& model, double seconds) {
-  const ModelInfo& info = model.info();
-  std::vector<std::string> devices;
-  for (const Device& device : model.devices()) devices.push_back(DeviceName(device));
-  const std::string input =
-      absl::StrCat(info.input.height, "x", info.input.width, " pixels",
-                   info.max_patches > 0 ? " or another shape of as many patches" : "");
-  spdlog::info("model {}: {} from {}, {} parameters, {} tokens of {} dimensions, {}, {}",
-               source.name, info.model_type, source.directory.string(), info.parameters,
-               info.tokens, info.dimension, input, BackendName(info.preprocess.backend));
-  spdlog::info("model {}: {}{} on {}, kernels: {}; loaded in {:.2f} s", source.name,
-               PrecisionName(info.precision), info.deterministic ? ", deterministic" : "",
-               absl::StrJoin(devices, ", "), info.kernels, seconds);
-  if (info.precision != Precision::kFloat32) {
-    spdlog::info("model {}: smallest cosine with float32 {:.7f} (at least {:.7f})", source.name,
-                 info.precision_cosine, info.precision_min_cosine);
-  }
-  spdlog::info("model {}: fingerprint of mean pooling {}", source.name,
-               model.Fingerprint({.pooling = Pooling::kMean}));
-}
-
-void LogEngine(const EngineOptions& options, double seconds) {
-  spdlog::info(
-      "engine: {} cores, {} decode threads, {} workers per device, at most {} images a batch; "
-      "warmed up in {:.2f} s",
-      options.cores, options.decode_threads, options.workers_per_device, options.max_batch_size,
-      seconds);
-}
-
-// How every model is loaded.
-absl::StatusOr<ModelOptions> ReadModelOptions(const ServerConfig& config) {
-  absl::StatusOr<std::vector<Device>> devices = ResolveDevices(config.device);
-  if (!devices.ok()) return Annotate(devices.status(), "--device");
-  LogChoice(config, *devices);
-  return ModelOptions{.backend = config.backend,
-                      .format = config.format,
-                      .trust_model_code = config.trust_model_code,
-                      .devices = *std::move(devices),
-                      .deterministic = config.deterministic,
-                      .precision = config.precision,
-                      .precision_min_cosine = config.precision_min_cosine};
 }
 
 // What is loaded before the server serves: --model, then --load_model.
@@ -162,93 +109,6 @@ absl::StatusOr<std::vector<ModelSource>> SourcesAtStart(const ServerConfig& conf
   return sources;
 }
 
-absl::StatusOr<std::shared_ptr<const Model>> LoadSource(const ModelSource& source,
-                                                        const ModelOptions& options) {
-  const Clock::time_point start = Clock::now();
-  auto model = LoadModel(source.directory, options);
-  if (!model.ok()) {
-    return Annotate(model.status(), absl::StrCat("cannot load model ", source.name, " from ",
-                                                 source.directory.string()));
-  }
-  LogModel(source, **model, SecondsSince(start));
-  return model;
-}
-
-void LogVerification(const ModelSource& source, const GoldenFile& golden,
-                     const Verification& verification) {
-  for (const Agreement& image : verification.images) {
-    if (!image.decoded.ok()) {
-      spdlog::warn("model {}: golden image {}: refused: {}", source.name, image.name,
-                   absl::StrCat(image.decoded.message()));
-      continue;
-    }
-    spdlog::log(image.ok() ? spdlog::level::info : spdlog::level::warn,
-                "model {}: golden image {}: pixels {}, max-abs {:.3g}, cosine {:.7f}", source.name,
-                image.name, image.same_pixels ? "equal" : "DIFFER", image.max_abs, image.cosine);
-  }
-  spdlog::info("model {}: on {} against {} golden images of {}: max-abs {:.3g}, cosine {:.7f}",
-               source.name, DeviceName(verification.device), verification.images.size(),
-               golden.made_with, verification.max_abs(), verification.cosine());
-}
-
-// Compares a model with the golden file beside it.
-absl::Status CompareWithGolden(const ModelSource& source, const Model& model,
-                               const DecodeLimits& limits, int threads) {
-  const absl::StatusOr<GoldenFile> golden = OpenGoldenFile(source.directory);
-  if (!golden.ok()) return golden.status();
-  const auto verifications = Verify(model, *golden, limits, threads);
-  if (!verifications.ok()) return verifications.status();
-  for (const Verification& verification : *verifications) {
-    LogVerification(source, *golden, verification);
-  }
-  for (const Verification& verification : *verifications) {
-    if (absl::Status verdict = verification.Verdict(); !verdict.ok()) return verdict;
-  }
-  spdlog::info("model {}: verified", source.name);
-  return absl::OkStatus();
-}
-
-// What --verify asks for. `threads`: as Runner::Embed. Errors: the model may not be served.
-absl::Status VerifyModel(const ServerConfig& config, const ModelSource& source, const Model& model,
-                         int threads) {
-  if (config.verify == VerifyMode::kOff) return absl::OkStatus();
-  if (config.verify != VerifyMode::kOnly && !HasGoldenFile(source.directory)) {
-    spdlog::info("model {}: not verified: no {} beside it", source.name, kGoldenFileName);
-    return absl::OkStatus();
-  }
-  absl::Status status = CompareWithGolden(source, model, config.engine.limits, threads);
-  if (status.ok()) return status;
-  if (config.verify != VerifyMode::kWarn) {
-    return Annotate(status, absl::StrCat("model ", source.name, " is not verified"));
-  }
-  spdlog::warn("model {}: not verified, but served (--verify=warn): {}", source.name,
-               absl::StrCat(status.message()));
-  return absl::OkStatus();
-}
-
-// An engine with the models of `sources`, which are checked. Holds none of them for itself.
-absl::StatusOr<std::unique_ptr<Engine>> StartEngine(const ServerConfig& config,
-                                                    const std::vector<ModelSource>& sources,
-                                                    const ModelOptions& options) {
-  std::vector<std::shared_ptr<const Model>> models;
-  for (const ModelSource& source : sources) {
-    absl::StatusOr<std::shared_ptr<const Model>> model = LoadSource(source, options);
-    if (!model.ok()) return model.status();
-    models.push_back(*std::move(model));
-  }
-  const Clock::time_point start = Clock::now();
-  EngineOptions engine_options = config.engine;
-  engine_options.devices = options.devices;
-  auto engine = Engine::Start(models, engine_options);
-  if (!engine.ok()) return Annotate(engine.status(), "cannot start the engine");
-  LogEngine((*engine)->options(), SecondsSince(start));
-  for (std::size_t i = 0; i < models.size(); ++i) {
-    absl::Status status = VerifyModel(config, sources[i], *models[i], (*engine)->options().cores);
-    if (!status.ok()) return status;
-  }
-  return engine;
-}
-
 // How models are loaded while others are served. `config` and `directories` outlive it.
 ModelControl MakeModelControl(const ServerConfig& config, const ModelDirectories& directories,
                               const ModelOptions& options) {
@@ -258,13 +118,13 @@ ModelControl MakeModelControl(const ServerConfig& config, const ModelDirectories
           const std::stop_token& stop) -> absl::StatusOr<std::shared_ptr<const Model>> {
     const absl::StatusOr<ModelSource> source = directories.Find(name);
     if (!source.ok()) return source.status();
-    absl::StatusOr<std::shared_ptr<const Model>> model = LoadSource(*source, options);
+    absl::StatusOr<std::shared_ptr<const Model>> model = LoadSource(*source, options, WriteLog);
     if (!model.ok()) return model.status();
     if (stop.stop_requested()) {
       return MakeError(Reason::kDraining, "the server is shutting down");
     }
     // On one core: the others are in use.
-    absl::Status status = VerifyModel(config, *source, **model, /*threads=*/1);
+    absl::Status status = VerifySource(config, *source, **model, /*threads=*/1, WriteLog);
     if (!status.ok()) return status;
     return model;
   };
@@ -273,21 +133,16 @@ ModelControl MakeModelControl(const ServerConfig& config, const ModelDirectories
           .log = [](const std::string& line) { spdlog::info("{}", line); }};
 }
 
-void LogServer(Severity severity, const std::string& line) {
-  spdlog::log(severity == Severity::kWarning ? spdlog::level::warn : spdlog::level::info, "{}",
-              line);
-}
-
 // What --tls_* name; null if they name nothing.
 absl::StatusOr<std::shared_ptr<Reloaded<Certificates>>> OpenTls(const ServerConfig& config) {
   if (config.tls.certificate.empty()) return nullptr;
-  return OpenCertificates(config.tls, LogServer);
+  return OpenCertificates(config.tls, WriteLog);
 }
 
 // What --auth_token_file names; null if it names nothing.
 absl::StatusOr<std::shared_ptr<BearerTokens>> OpenTokens(const ServerConfig& config) {
   if (config.auth_token_file.empty()) return nullptr;
-  return BearerTokens::Open(config.auth_token_file, LogServer);
+  return BearerTokens::Open(config.auth_token_file, WriteLog);
 }
 
 // Serves on for the grace, in which a second signal still ends the process.
@@ -325,9 +180,9 @@ int Serve(const ServerConfig& config, StopSignal& signal) {
   const ModelDirectories directories(config.models, config.model_repository);
   const absl::StatusOr<std::vector<ModelSource>> sources = SourcesAtStart(config, directories);
   if (!sources.ok()) return Fail(sources.status());
-  const absl::StatusOr<ModelOptions> options = ReadModelOptions(config);
+  const absl::StatusOr<ModelOptions> options = ReadModelOptions(config, WriteLog);
   if (!options.ok()) return Fail(options.status());
-  const auto engine = StartEngine(config, *sources, *options);
+  const auto engine = LaunchEngine(config, *sources, *options, WriteLog);
   if (!engine.ok()) {
     const bool differs = ReasonOf(engine.status()) == Reason::kGoldenMismatch;
     return Fail(engine.status(), differs ? kExitNotVerified : kExitFailure);
@@ -341,7 +196,7 @@ int Serve(const ServerConfig& config, StopSignal& signal) {
   }
   server_options.certificates = *certificates;
   server_options.tokens = *tokens;
-  server_options.log = LogServer;
+  server_options.log = WriteLog;
   const auto server = Server::Start(**engine, names, server_options);
   if (!server.ok()) return Fail(server.status());
   signal.Serving();

@@ -9,14 +9,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "src/launch/launch.h"
 
 namespace pixembed {
-
-// A model directory and the name that it is served under.
-struct ModelSource {
-  std::string name;
-  std::filesystem::path directory;
-};
 
 // Immutable, thread-safe. What it says of the repository is what lies there at the moment.
 class ModelDirectories {

@@ -15,7 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "server/served_model.h"
+#include "api/served_model.h"
 #include "src/engine/engine.h"
 #include "src/error/error.h"
 #include "src/model/model.h"

@@ -24,7 +24,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/served_model.h"
+#include "api/served_model.h"
 #include "src/engine/engine.h"
 #include "src/model/model.h"
 

@@ -18,8 +18,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "api/status.h"
 #include "pixembed/v1/embedding.pb.h"
-#include "server/status.h"
 #include "src/error/error.h"
 
 namespace pixembed {

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "api/embed_options.h"
 #include "pixembed/v1/embedding.pb.h"
 #include "server/call.h"
-#include "server/embed_options.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "src/engine/engine.h"
+#include "src/launch/launch.h"
 
 namespace pixembed {
 
@@ -41,10 +42,6 @@ struct FlagFile {
 // is larger than kMaxFlagFileBytes.
 absl::StatusOr<std::vector<std::string>> ReadFlagFiles(std::span<const FlagFile> files);
 
-enum class Severity { kInfo, kWarning };
-// Takes a line for the log. Thread-safe.
-using LogLine = std::function<void(Severity severity, const std::string& line)>;
-
 // A value made of files, and made again once they hold something else. They are looked at by
 // whoever asks for the value, at most once in kLookInterval: there is no thread. Their bytes are
 // compared, so that it does not matter how they are replaced (in place, by rename, by another
@@ -60,7 +57,7 @@ class Reloaded {
 
   // `log` may be null. Errors: those of ReadFlagFiles and of `make`.
   static absl::StatusOr<std::shared_ptr<Reloaded>> Open(std::vector<FlagFile> files, Make make,
-                                                        LogLine log, TimePoint now) {
+                                                        Log log, TimePoint now) {
     absl::StatusOr<std::vector<std::string>> contents = ReadFlagFiles(files);
     if (!contents.ok()) return contents.status();
     absl::StatusOr<T> value = make(*contents);
@@ -87,8 +84,8 @@ class Reloaded {
  private:
   Reloaded() = default;
 
-  void Log(Severity severity, const std::string& line) const {
-    if (log_) log_(severity, absl::StrCat(files_.front().Text(), ": ", line));
+  void Write(LogLevel level, const std::string& line) const {
+    if (log_) log_(level, absl::StrCat(files_.front().Text(), ": ", line));
   }
 
   void Look(TimePoint now) {
@@ -105,7 +102,7 @@ class Reloaded {
     if (!value.ok()) {
       if (value.status() == failure_) return;
       failure_ = value.status();
-      Log(Severity::kWarning, absl::StrCat("the old one stays in force: ", failure_.message()));
+      Write(LogLevel::kWarning, absl::StrCat("the old one stays in force: ", failure_.message()));
       return;
     }
     failure_ = absl::OkStatus();
@@ -115,14 +112,14 @@ class Reloaded {
   void Install(std::vector<std::string> contents, T value) {
     contents_ = std::move(contents);
     auto made = std::make_shared<const T>(std::move(value));
-    Log(Severity::kInfo, made->about);
+    Write(LogLevel::kInfo, made->about);
     const std::lock_guard lock(mutex_);
     value_ = std::move(made);
   }
 
   std::vector<FlagFile> files_;
   Make make_;
-  LogLine log_;
+  Log log_;
   std::atomic<TimePoint> due_{TimePoint()};  // the next look
 
   std::mutex looking_;

@@ -68,7 +68,7 @@ void WarnOfBareTokens(const ServerOptions& options) {
   if (!options.http_listen.empty()) addresses.push_back(options.http_listen);
   for (const std::string& address : addresses) {
     if (IsLocal(address)) continue;
-    options.log(Severity::kWarning,
+    options.log(LogLevel::kWarning,
                 absl::StrCat("tokens reach ", address,
                              " without TLS: whoever is on the way can read them, unless a mesh or "
                              "a proxy encrypts (flags --tls_certificate_file, "

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "api/served_model.h"
 #include "server/bearer_tokens.h"
 #include "server/call.h"
 #include "server/certificates.h"
@@ -28,7 +29,6 @@
 #include "server/model_repository.h"
 #include "server/reflection_service.h"
 #include "server/reloaded.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {
@@ -59,7 +59,7 @@ struct ServerOptions {
   // Flag: --auth_token_file.
   std::shared_ptr<BearerTokens> tokens = nullptr;
   // Takes lines for the log; may be null.
-  LogLine log = nullptr;
+  Log log = nullptr;
 };
 
 // Thread-safe.

@@ -87,6 +87,9 @@ constexpr std::array kReasons = {
     ReasonInfo{Reason::kPrecisionLoss, "PRECISION_LOSS", StatusCode::kFailedPrecondition,
                "In --precision, the model's vectors differ from those of float32 by more than "
                "--precision_min_cosine."},
+    ReasonInfo{Reason::kUnusableProcess, "UNUSABLE_PROCESS", StatusCode::kFailedPrecondition,
+               "The engine cannot run in this process: it was forked after an engine was opened, "
+               "or has another version of LibTorch loaded."},
     ReasonInfo{Reason::kDeviceFailure, "DEVICE_FAILURE", StatusCode::kUnavailable,
                "The device failed while it ran the batch."},
     ReasonInfo{Reason::kOutOfMemory, "OUT_OF_MEMORY", StatusCode::kResourceExhausted,

@@ -54,6 +54,8 @@ enum class Reason {
   kIncompatibleProgram,
   kUnsupportedPrecision,
   kPrecisionLoss,
+  // The library is asked to run where it cannot.
+  kUnusableProcess,
   // The device failed while it ran a batch.
   kDeviceFailure,
   kOutOfMemory,

@@ -230,8 +230,13 @@ struct ModelOptions {
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::path& directory,
                                                        const ModelOptions& options);
 
-// Prepares the process for inference: thread pools of LibTorch, allocator settings. Call once in
-// main, before any other call of this header.
+// Whether LibTorch, as this process has it loaded, is of the version that this was built with. It
+// is not where a program that loads us as a library brought another one before. Errors:
+// UNUSABLE_PROCESS names both versions.
+absl::Status CheckRuntime();
+
+// Prepares the process for inference: thread pools of LibTorch, allocator settings. Call in
+// main, before any other call of this header but CheckRuntime. Idempotent.
 void InitializeRuntime();
 
 }  // namespace pixembed

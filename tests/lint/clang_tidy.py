@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 CLANG_TIDY = "clang-tidy-14"
-TOPS = ("src", "server", "client", "tests")
+TOPS = ("src", "api", "embedded", "server", "client", "tests")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 
 

@@ -29,7 +29,7 @@ class BearerTokensTest : public ::testing::Test {
 
   std::shared_ptr<BearerTokens> Open() {
     auto tokens = BearerTokens::Open(
-        path(), [this](Severity, const std::string& line) { log_.push_back(line); });
+        path(), [this](LogLevel, const std::string& line) { log_.push_back(line); });
     EXPECT_TRUE(tokens.ok()) << tokens.status();
     return *tokens;
   }

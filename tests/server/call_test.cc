@@ -210,8 +210,8 @@ class BareTokenTest : public TokenTest {
     options.listen = listen;
     options.http_listen = http_listen;
     options.tokens = *BearerTokens::Open((folder_.path() / "tokens").string(), nullptr);
-    options.log = [&warnings](Severity severity, const std::string& line) {
-      if (severity == Severity::kWarning) warnings.push_back(line);
+    options.log = [&warnings](LogLevel severity, const std::string& line) {
+      if (severity == LogLevel::kWarning) warnings.push_back(line);
     };
     StartUnconnected(std::move(options));
     return warnings;

@@ -51,7 +51,7 @@ class CertificatesTest : public ::testing::Test {
 TEST_F(CertificatesTest, AreReadWholeAndNamedInTheLog) {
   std::vector<std::string> log;
   const auto certificates =
-      OpenCertificates(files_, [&log](Severity, const std::string& line) { log.push_back(line); });
+      OpenCertificates(files_, [&log](LogLevel, const std::string& line) { log.push_back(line); });
   ASSERT_TRUE(certificates.ok()) << certificates.status();
   const auto current = (*certificates)->Get(std::chrono::steady_clock::now());
   EXPECT_EQ(current->chain, pair_.certificate + authority_.certificate());

@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "server/byte_size.h"
+#include "src/command_line/command_line.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
 #include "src/model/model.h"

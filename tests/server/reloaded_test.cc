@@ -48,8 +48,8 @@ class ReloadedTest : public ::testing::Test {
           const std::string joined = contents[0] + contents[1];
           return Text{.value = joined, .about = "made " + joined};
         },
-        [this](Severity severity, const std::string& line) {
-          (severity == Severity::kWarning ? warnings_ : lines_).push_back(line);
+        [this](LogLevel severity, const std::string& line) {
+          (severity == LogLevel::kWarning ? warnings_ : lines_).push_back(line);
         },
         now_);
   }

@@ -19,11 +19,11 @@
 #include <utility>
 #include <vector>
 
-#include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "pixembed/v1/embedding.grpc.pb.h"
 #include "server/server.h"
 #include "src/engine/engine.h"
+#include "tests/api/details.h"
 #include "tests/model/fake_model.h"
 #include "tests/server/observed_engine.h"
 #include "tests/server/test_images.h"
@@ -33,27 +33,13 @@ namespace pixembed {
 // Long enough for any machine; a test that meets it has failed.
 inline constexpr std::chrono::seconds kPatience(100);
 
-// A detail of a google.rpc.Status.
-template <typename Detail>
-std::optional<Detail> DetailOf(const google::rpc::Status& status) {
-  Detail detail;
-  for (const auto& any : status.details()) {
-    if (any.UnpackTo(&detail)) return detail;
-  }
-  return std::nullopt;
-}
-
 inline google::rpc::Status DetailsOf(const grpc::Status& status) {
   google::rpc::Status details;
   EXPECT_TRUE(details.ParseFromString(status.error_details()));
   return details;
 }
 
-// ErrorInfo.reason; empty if there is none.
-inline std::string ReasonIn(const google::rpc::Status& status) {
-  const auto info = DetailOf<google::rpc::ErrorInfo>(status);
-  return info.has_value() ? info->reason() : "";
-}
+// As of its details.
 inline std::string ReasonIn(const grpc::Status& status) { return ReasonIn(DetailsOf(status)); }
 
 // Blocks until the server has noticed that a call is over.

@@ -41,7 +41,7 @@ class TlsTest : public ServerTest {
   std::string Path(const std::string& name) const { return (folder_.path() / name).string(); }
 
   void StartTls() {
-    const LogLine log = [this](Severity, const std::string& line) {
+    const Log log = [this](LogLevel, const std::string& line) {
       const std::lock_guard lock(mutex_);
       log_.push_back(line);
     };

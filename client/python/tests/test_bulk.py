@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from pixembed_fixtures import PATIENCE, Server, encode, picture
 
-from pixembed import Client, ServiceError
+from pixembed import Client, Engine, ServiceError
 from pixembed.bulk import Job, JobError, SourceError, run, sources
 from pixembed.bulk.__main__ import main
 
@@ -227,18 +227,40 @@ def test_the_command_works_offline(
     tmp_path: pathlib.Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    binary = os.environ["PIXEMBED_SERVER"]
     output = tmp_path / "out"
-    command = [str(images), f"--output={output}", f"--server-binary={binary}"]
+    library = os.environ["PIXEMBED_ENGINE_LIBRARY"]
+    command = [str(images), f"--output={output}", f"--engine-library={library}"]
     assert main([*command, "--offline=/none"]) == 1
-    assert "the server did not start: " in capsys.readouterr().err
+    assert "CHECKPOINT_MISSING: " in capsys.readouterr().err
+    assert main([*command, f"--offline={vit}", "--engine-option=precision=none"]) == 1
+    assert "INVALID_OPTION: --precision" in capsys.readouterr().err
     assert main([*command, f"--offline={vit}"]) == 0
     assert capsys.readouterr().out.startswith("6 images embedded, 1 failed; fingerprint ")
     assert len(rows_of(output)) == 7
 
 
+def test_rows_are_the_same_online_and_offline(
+    client: Client, images: pathlib.Path, vit: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    online = run(Job(tmp_path / "online"), client, sources([str(images)]))
+    with Engine(vit) as engine:
+        offline = run(Job(tmp_path / "offline"), engine, sources([str(images)]))
+    assert offline == online
+    for row, other in zip(rows_of(tmp_path / "offline"), rows_of(tmp_path / "online"), strict=True):
+        vector, expected = row.pop("vector"), other.pop("vector")
+        assert row == other
+        if expected is not None:
+            np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-5)
+    # A job goes on either way.
+    for part in (tmp_path / "online").glob("part-*"):
+        part.unlink()
+    with Engine(vit) as engine:
+        assert run(Job(tmp_path / "online"), engine, sources([str(images)])) == online
+
+
+@pytest.mark.parametrize(("where", "kills"), [("server", KILLS), ("offline", KILLS // 3)])
 def test_a_job_that_is_killed_again_and_again_loses_and_repeats_nothing(
-    client: Client, server: Server, tmp_path: pathlib.Path
+    server: Server, vit: pathlib.Path, tmp_path: pathlib.Path, where: str, kills: int
 ) -> None:
     images = tmp_path / "images"
     images.mkdir()
@@ -248,7 +270,8 @@ def test_a_job_that_is_killed_again_and_again_loses_and_repeats_nothing(
     output = tmp_path / "out"
     command = [
         sys.executable,
-        *("-m", "pixembed.bulk", str(images), f"--output={output}", f"--address={server.address}"),
+        *("-m", "pixembed.bulk", str(images), f"--output={output}"),
+        f"--address={server.address}" if where == "server" else f"--offline={vit}",
         "--part-rows=5",
     ]
     # How long a job takes here; the kills fall anywhere in it.
@@ -257,7 +280,7 @@ def test_a_job_that_is_killed_again_and_again_loses_and_repeats_nothing(
     whole = time.monotonic() - begin
     random_time = random.Random(7)
     unfinished = 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         job = subprocess.Popen(command)
         try:
             job.wait(random_time.uniform(0, whole))
@@ -273,7 +296,7 @@ def test_a_job_that_is_killed_again_and_again_loses_and_repeats_nothing(
             (output / "_SUCCESS").unlink()
         ids = [row["id"] for row in rows_of(output)]
         assert len(set(ids)) == len(ids)
-    assert unfinished >= KILLS // 2
+    assert unfinished >= kills // 2
     subprocess.run(command, check=True, timeout=PATIENCE)
     rows, expected = rows_of(output), rows_of(tmp_path / "whole")
     assert [row["id"] for row in rows] == [f"{images}/{i:03}.png" for i in range(300)]

@@ -20,12 +20,22 @@ std::string LastError() {
   return text == nullptr ? "unknown error" : text;
 }
 
-// The module lies in lib/ beside the program's folder, or beside the program; else the loader's
-// search path decides.
+// The file that this code lies in: the program, or a library of it.
+std::filesystem::path OwnFile() {
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  Dl_info info;
+  if (dladdr(kModuleFile, &info) == 0 || info.dli_fname == nullptr) return program;
+  // Of a program this is what it was called by, from wherever that was.
+  const std::filesystem::path file = std::filesystem::canonical(info.dli_fname, error);
+  return error ? program : file;
+}
+
+// The module lies in lib/ beside the program's folder, or beside the program or the library; else
+// the loader's search path decides.
 std::string ModulePath() {
   std::error_code error;
-  const std::filesystem::path folder =
-      std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  const std::filesystem::path folder = OwnFile().parent_path();
   const std::array candidates = {folder.parent_path() / "lib" / kModuleFile, folder / kModuleFile};
   for (const std::filesystem::path& candidate : candidates) {
     if (std::filesystem::exists(candidate, error)) return candidate.string();

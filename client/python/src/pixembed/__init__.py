@@ -1,4 +1,4 @@
-"""Client of pixembed: images in, transformer embeddings out."""
+"""Images in, transformer embeddings out: of pixembed's servers, or in this process."""
 
 from pixembed._connection import Tls
 from pixembed._images import ImageLike
@@ -6,6 +6,7 @@ from pixembed._options import EmbedOptions, ExplainOptions, StreamOptions
 from pixembed._results import Embeddings, Result
 from pixembed.aio import AsyncClient
 from pixembed.client import Client
+from pixembed.engine import Engine, EngineOptions
 from pixembed.errors import EmbedError, ImageError, PixembedError, ServiceError
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "EmbedError",
     "EmbedOptions",
     "Embeddings",
+    "Engine",
+    "EngineOptions",
     "ExplainOptions",
     "ImageError",
     "ImageLike",

@@ -71,14 +71,25 @@ def image_error(status: status_pb2.Status) -> ImageError:
     return ImageError(_code_name(status.code), _reason(status), status.message)
 
 
+def _retry_delay(status: status_pb2.Status) -> timedelta | None:
+    retry = error_details_pb2.RetryInfo()
+    return next(
+        (retry.retry_delay.ToTimedelta() for detail in status.details if detail.Unpack(retry)), None
+    )
+
+
+def status_error(status: status_pb2.Status) -> ServiceError:
+    return ServiceError(
+        _code_name(status.code), _reason(status), status.message, _retry_delay(status)
+    )
+
+
 def service_error(error: grpc.RpcError) -> ServiceError:
     """The error of a call, with the details that came in its trailing metadata."""
     status = status_pb2.Status()
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY:
             status.ParseFromString(value)
-    retry = error_details_pb2.RetryInfo()
-    delay = next(
-        (retry.retry_delay.ToTimedelta() for detail in status.details if detail.Unpack(retry)), None
+    return ServiceError(
+        error.code().name, _reason(status), error.details() or "", _retry_delay(status)
     )
-    return ServiceError(error.code().name, _reason(status), error.details() or "", delay)

@@ -5,26 +5,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import pathlib
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pixembed.bulk.job import Job, JobError, Summary, run
 from pixembed.bulk.sources import EXTENSIONS, SourceError, sources
 from pixembed.client import Client
+from pixembed.engine import Engine
 from pixembed.errors import ServiceError
 
 EXIT_STOPPED = 130
-START_TIMEOUT = 600.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
     try:
-        with _server(parsed) as address, Client(address) as client:
+        with _client(parsed) as client:
             summary = _run(parsed, client)
     except (JobError, SourceError, ServiceError, OSError, ValueError) as error:
         print(f"pixembed-bulk: {error}", file=sys.stderr)
@@ -74,12 +72,19 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--offline",
         metavar="MODEL_DIR",
-        help="no server: one of its own on a private socket, for as long as the job lasts",
+        help="no server: the engine in this process, with this model",
     )
     add(
-        "--server-binary",
-        default="pixembed-server",
-        help="the program of --offline; default: %(default)s",
+        "--engine-library",
+        metavar="FILE",
+        help="libpixembed_engine.so, for --offline; default: as `Engine` finds it",
+    )
+    add(
+        "--engine-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="for --offline: a flag of pixembed-server, as precision=bfloat16; may repeat",
     )
     add("--model", default="", help="name of the model; default: the server's first")
     add(
@@ -134,45 +139,21 @@ def _integers(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
 
 
-@contextlib.contextmanager
-def _server(parsed: argparse.Namespace) -> Iterator[str]:
-    """Where the service is; the one of --offline lives as long as the context."""
+def _client(parsed: argparse.Namespace) -> Client | Engine:
     if parsed.offline is None:
-        yield parsed.address
-        return
-    with tempfile.TemporaryDirectory(prefix="pixembed-bulk-") as folder:
-        address = f"unix:{folder}/socket"
-        log = pathlib.Path(folder) / "log"
-        with log.open("wb") as out:
-            server = subprocess.Popen(
-                [parsed.server_binary, f"--model=default={parsed.offline}", f"--listen={address}"],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C is for the job, which then ends the server.
-                start_new_session=True,
-            )
-        try:
-            _await(server, address, log)
-            yield address
-        finally:
-            server.terminate()
-            server.wait()
+        return Client(parsed.address)
+    options: dict[str, Any] = dict(_option(text) for text in parsed.engine_option)
+    return Engine(parsed.offline, library=parsed.engine_library, **options)
 
 
-def _await(server: subprocess.Popen[bytes], address: str, log: pathlib.Path) -> None:
-    """Until it serves. Raises JobError with its last words if it ends instead."""
-    with Client(address) as client:
-        for _ in range(int(START_TIMEOUT)):
-            with contextlib.suppress(TimeoutError):
-                client.wait_until_serving(timeout=1.0)
-                return
-            if server.poll() is not None:
-                break
-    last_words = log.read_text(errors="replace").strip().splitlines()[-1:]
-    raise JobError(" ".join(["the server did not start:", *last_words]))
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or name in ("model", "library", "timeout"):
+        raise ValueError(f'--engine-option is "{text}"; wanted is NAME=VALUE')
+    return name.removeprefix("--"), value
 
 
-def _run(parsed: argparse.Namespace, client: Client) -> Summary:
+def _run(parsed: argparse.Namespace, client: Client | Engine) -> Summary:
     options: dict[str, Any] = {
         "pooling": parsed.pooling,
         "layers": parsed.layers,

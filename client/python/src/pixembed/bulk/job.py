@@ -17,6 +17,7 @@ from pixembed._results import Result
 from pixembed.bulk.parts import Format, Parts, Row, digest_of, write_text
 from pixembed.bulk.sources import Source
 from pixembed.client import Client
+from pixembed.engine import Engine
 from pixembed.errors import ImageError
 
 JOB_FILE = "job.json"
@@ -67,7 +68,7 @@ class _Part:
 
 def run(
     job: Job,
-    client: Client,
+    client: Client | Engine,
     images: Iterator[Source],
     progress: Callable[[int, int], object] = lambda embedded, failed: None,
 ) -> Summary:
@@ -93,7 +94,9 @@ def _lock(folder: pathlib.Path) -> Iterator[None]:
 
 
 class _Run:
-    def __init__(self, job: Job, client: Client, progress: Callable[[int, int], object]) -> None:
+    def __init__(
+        self, job: Job, client: Client | Engine, progress: Callable[[int, int], object]
+    ) -> None:
         self._client = client
         self._progress = progress
         self._options = dict(job.options)

@@ -1,5 +1,3 @@
-#include "server/byte_size.h"
-
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -9,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "src/command_line/command_line.h"
 
 namespace pixembed {
 namespace {

@@ -1,6 +1,6 @@
 // A model under its name, as the API describes it.
-#ifndef PIXEMBED_SERVER_SERVED_MODEL_H_
-#define PIXEMBED_SERVER_SERVED_MODEL_H_
+#ifndef PIXEMBED_API_SERVED_MODEL_H_
+#define PIXEMBED_API_SERVED_MODEL_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -72,4 +72,4 @@ class ServedModels {
 
 }  // namespace pixembed
 
-#endif  // PIXEMBED_SERVER_SERVED_MODEL_H_
+#endif  // PIXEMBED_API_SERVED_MODEL_H_

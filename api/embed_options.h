@@ -1,6 +1,6 @@
 // EmbedOptions -> what the engine needs; what the engine gives -> EmbedResult.
-#ifndef PIXEMBED_SERVER_EMBED_OPTIONS_H_
-#define PIXEMBED_SERVER_EMBED_OPTIONS_H_
+#ifndef PIXEMBED_API_EMBED_OPTIONS_H_
+#define PIXEMBED_API_EMBED_OPTIONS_H_
 
 #include <chrono>
 #include <cstddef>
@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "api/served_model.h"
 #include "pixembed/v1/embedding.pb.h"
-#include "server/served_model.h"
 #include "src/engine/engine.h"
 #include "src/image/image.h"
 #include "src/model/model.h"
@@ -54,4 +54,4 @@ void SetOutcome(const absl::StatusOr<Outcome>& outcome, const EmbedPlan& plan,
 
 }  // namespace pixembed
 
-#endif  // PIXEMBED_SERVER_EMBED_OPTIONS_H_
+#endif  // PIXEMBED_API_EMBED_OPTIONS_H_

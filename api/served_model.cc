@@ -1,4 +1,4 @@
-#include "server/served_model.h"
+#include "api/served_model.h"
 
 #include <array>
 #include <cstddef>
@@ -11,8 +11,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "api/status.h"
 #include "pixembed/v1/embedding.pb.h"
-#include "server/status.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
 #include "src/model/model.h"

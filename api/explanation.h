@@ -1,9 +1,9 @@
 // What the engine says of an image -> ImageExplanation.
-#ifndef PIXEMBED_SERVER_EXPLANATION_H_
-#define PIXEMBED_SERVER_EXPLANATION_H_
+#ifndef PIXEMBED_API_EXPLANATION_H_
+#define PIXEMBED_API_EXPLANATION_H_
 
+#include "api/embed_options.h"
 #include "pixembed/v1/embedding.pb.h"
-#include "server/embed_options.h"
 #include "src/engine/engine.h"
 
 namespace pixembed {
@@ -13,4 +13,4 @@ v1::ImageExplanation ToExplanation(const Outcome& outcome, const EmbedPlan& plan
 
 }  // namespace pixembed
 
-#endif  // PIXEMBED_SERVER_EXPLANATION_H_
+#endif  // PIXEMBED_API_EXPLANATION_H_

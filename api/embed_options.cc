@@ -1,4 +1,4 @@
-#include "server/embed_options.h"
+#include "api/embed_options.h"
 
 #include <algorithm>
 #include <bit>
@@ -16,11 +16,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "api/served_model.h"
+#include "api/status.h"
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/util/time_util.h"
 #include "pixembed/v1/embedding.pb.h"
-#include "server/served_model.h"
-#include "server/status.h"
 #include "src/engine/engine.h"
 #include "src/error/error.h"
 #include "src/image/image.h"

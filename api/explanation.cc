@@ -1,10 +1,10 @@
-#include "server/explanation.h"
+#include "api/explanation.h"
 
 #include <cstdint>
 #include <string>
 
+#include "api/embed_options.h"
 #include "pixembed/v1/embedding.pb.h"
-#include "server/embed_options.h"
 #include "src/engine/engine.h"
 #include "src/image/image.h"
 
