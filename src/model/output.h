@@ -10,8 +10,8 @@
 namespace pixembed {
 
 // Truncates, normalizes and converts as `spec` asks (its pooling is done already).
-// What is not finite says so: Embedding::finite. Normalizing divides by max(L2 norm, 1e-12), as torch.nn.functional.normalize does.
-// REQUIRES: 0 <= spec.dimensions <= pooled.size().
+// What is not finite says so: Embedding::finite. Normalizing divides by max(L2 norm, 1e-12), as
+// torch.nn.functional.normalize does. REQUIRES: 0 <= spec.dimensions <= pooled.size().
 Embedding MakeEmbedding(std::span<const float> pooled, const OutputSpec& spec);
 
 // IEEE binary16 bits, round to nearest even; too large becomes infinity, NaN stays NaN.

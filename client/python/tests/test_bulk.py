@@ -258,6 +258,18 @@ def test_rows_are_the_same_online_and_offline(
         assert run(Job(tmp_path / "online"), engine, sources([str(images)])) == online
 
 
+def test_what_a_killed_job_left_unfinished_is_removed(
+    client: Client, images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    job = Job(tmp_path / "out")
+    run(job, client, sources([str(images)]))
+    # Of a part that a later sitting finds complete: parts behind a gap are made again.
+    left = job.output / ".part-00000.parquet.unfinished"
+    left.write_bytes(b"PAR1")
+    run(job, client, sources([str(images)]))
+    assert not left.exists()
+
+
 @pytest.mark.parametrize(("where", "kills"), [("server", KILLS), ("offline", KILLS // 3)])
 def test_a_job_that_is_killed_again_and_again_loses_and_repeats_nothing(
     server: Server, vit: pathlib.Path, tmp_path: pathlib.Path, where: str, kills: int

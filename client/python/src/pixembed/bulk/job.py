@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pixembed._results import Result
-from pixembed.bulk.parts import Format, Parts, Row, digest_of, write_text
+from pixembed.bulk.parts import Format, Parts, Row, digest_of, remove_unfinished, write_text
 from pixembed.bulk.sources import Source
 from pixembed.client import Client
 from pixembed.engine import Engine
@@ -79,6 +79,8 @@ def run(
     """
     job.output.mkdir(parents=True, exist_ok=True)
     with _lock(job.output):
+        # A part that is there already is not always written again over what is left of it.
+        remove_unfinished(job.output)
         return _Run(job, client, progress).run(images)
 
 

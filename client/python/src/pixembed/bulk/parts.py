@@ -37,9 +37,19 @@ def digest_of(ids: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
+def _unfinished(name: str) -> str:
+    return f".{name}.unfinished"
+
+
+def remove_unfinished(folder: pathlib.Path) -> None:
+    """What killed writers left. To be called while nobody writes into the folder."""
+    for path in folder.glob(_unfinished("*")):
+        path.unlink()
+
+
 def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
     """The file appears under its name once it is complete and on the disk."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = path.with_name(_unfinished(path.name))
     write(unfinished)
     with unfinished.open("rb+") as file:
         os.fsync(file.fileno())
