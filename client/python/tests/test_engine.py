@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,14 @@ def test_a_broken_image_fails_alone_with_the_servers_reason(engine: Engine) -> N
     reasons = [error.reason for error in caught.value.errors.values()]
     assert reasons == [reason for _, reason in broken.values()]
     assert sorted(caught.value.errors) == list(range(1, len(broken) + 1))
+
+
+def test_one_image_in_the_place_of_many_is_a_type_error(engine: Engine) -> None:
+    image: Any = "cat.jpg"
+    with pytest.raises(TypeError, match="put it into a list"):
+        engine.embed(image)
+    with pytest.raises(TypeError, match="put it into a list"):
+        engine.embed_stream(image)
 
 
 def test_a_stream_is_longer_than_its_window_and_in_order_if_asked(engine: Engine) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, overload
 
 from typing_extensions import Self, Unpack
 
-from pixembed._images import ImageLike, encoded
+from pixembed._images import ImageLike, check_images, encoded
 from pixembed._library import Library
 from pixembed._options import EmbedOptions, ExplainOptions, StreamOptions, encode_options
 from pixembed._progress import progress_of
@@ -138,6 +138,7 @@ class Engine:
     ) -> Vectors | Embeddings:
         """As `Client.embed`."""
         check_errors(errors)
+        check_images(images)
         encoded_options = encode_options(**options)
         encoded_options.lane = encoded_options.lane or embedding_pb2.LANE_ONLINE
         data = [encoded(image) for image in images]
@@ -155,6 +156,7 @@ class Engine:
         self, images: Iterable[ImageLike], **options: Unpack[StreamOptions]
     ) -> Generator[Result, None, None]:
         """As `Client.embed_stream`."""
+        check_images(images)
         encoded_options = encode_options(**options)
         model = options.get("model", "")
         progress = options.get("progress", False)
