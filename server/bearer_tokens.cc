@@ -72,14 +72,15 @@ absl::StatusOr<TokenList> ReadTokens(const FlagFile& file, std::string_view cont
 BearerTokens::BearerTokens(std::shared_ptr<Reloaded<TokenList>> tokens)
     : tokens_(std::move(tokens)) {}
 
-absl::StatusOr<std::shared_ptr<BearerTokens>> BearerTokens::Open(const std::string& path, Log log) {
+absl::StatusOr<std::shared_ptr<BearerTokens>> BearerTokens::Open(const std::string& path,
+                                                                 const Log& log) {
   const FlagFile file{.flag = "auth_token_file", .path = path};
   auto tokens = Reloaded<TokenList>::Open(
       {file},
       [file](const std::vector<std::string>& contents) {
         return ReadTokens(file, contents.front());
       },
-      std::move(log), std::chrono::steady_clock::now());
+      log, std::chrono::steady_clock::now());
   if (!tokens.ok()) return tokens.status();
   return std::shared_ptr<BearerTokens>(new BearerTokens(*std::move(tokens)));
 }

@@ -31,7 +31,8 @@ absl::StatusOr<TokenList> ReadTokens(const FlagFile& file, std::string_view cont
 class BearerTokens {
  public:
   // `log` may be null. Errors: INVALID_OPTION names the flag and the file.
-  static absl::StatusOr<std::shared_ptr<BearerTokens>> Open(const std::string& path, Log log);
+  static absl::StatusOr<std::shared_ptr<BearerTokens>> Open(const std::string& path,
+                                                            const Log& log);
 
   // Whether a call with these values of `authorization` ("Bearer TOKEN") may be served. Takes a
   // time that does not depend on what the tokens are.

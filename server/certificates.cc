@@ -117,7 +117,7 @@ absl::StatusOr<Certificates> ReadCertificates(const std::vector<FlagFile>& files
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Reloaded<Certificates>>> OpenCertificates(const TlsFiles& files,
-                                                                         Log log) {
+                                                                         const Log& log) {
   std::vector<FlagFile> named = {{.flag = "tls_certificate_file", .path = files.certificate},
                                  {.flag = "tls_private_key_file", .path = files.private_key}};
   if (!files.client_ca.empty()) {
@@ -128,7 +128,7 @@ absl::StatusOr<std::shared_ptr<Reloaded<Certificates>>> OpenCertificates(const T
       [named](const std::vector<std::string>& contents) {
         return ReadCertificates(named, contents);
       },
-      std::move(log), std::chrono::steady_clock::now());
+      log, std::chrono::steady_clock::now());
 }
 
 }  // namespace pixembed

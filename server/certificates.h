@@ -35,7 +35,7 @@ struct Certificates {
 // Errors: INVALID_OPTION names the flag and the file that cannot be read or is no PEM of that kind,
 // or the two that do not belong together.
 absl::StatusOr<std::shared_ptr<Reloaded<Certificates>>> OpenCertificates(const TlsFiles& files,
-                                                                         Log log);
+                                                                         const Log& log);
 
 }  // namespace pixembed
 

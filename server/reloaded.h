@@ -57,7 +57,7 @@ class Reloaded {
 
   // `log` may be null. Errors: those of ReadFlagFiles and of `make`.
   static absl::StatusOr<std::shared_ptr<Reloaded>> Open(std::vector<FlagFile> files, Make make,
-                                                        Log log, TimePoint now) {
+                                                        const Log& log, TimePoint now) {
     absl::StatusOr<std::vector<std::string>> contents = ReadFlagFiles(files);
     if (!contents.ok()) return contents.status();
     absl::StatusOr<T> value = make(*contents);
@@ -65,7 +65,7 @@ class Reloaded {
     std::shared_ptr<Reloaded> reloaded(new Reloaded);
     reloaded->files_ = std::move(files);
     reloaded->make_ = std::move(make);
-    reloaded->log_ = std::move(log);
+    reloaded->log_ = log;
     reloaded->Install(*std::move(contents), *std::move(value));
     reloaded->due_ = now + kLookInterval;
     return reloaded;

@@ -23,11 +23,11 @@ std::string LastError() {
 // The file that this code lies in: the program, or a library of it.
 std::filesystem::path OwnFile() {
   std::error_code error;
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
   Dl_info info;
   if (dladdr(kModuleFile, &info) == 0 || info.dli_fname == nullptr) return program;
   // Of a program this is what it was called by, from wherever that was.
-  const std::filesystem::path file = std::filesystem::canonical(info.dli_fname, error);
+  std::filesystem::path file = std::filesystem::canonical(info.dli_fname, error);
   return error ? program : file;
 }
 
