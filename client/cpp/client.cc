@@ -61,8 +61,8 @@ absl::Status CheckOptions(const std::vector<std::string>& addresses, const Clien
 }  // namespace
 
 struct Client::Rep {
-  Rep(const ClientOptions& client_options, const std::vector<NamedChannel>& channels)
-      : options(client_options), connections(channels) {}
+  Rep(ClientOptions client_options, const std::vector<NamedChannel>& channels)
+      : options(std::move(client_options)), connections(channels) {}
 
   const ClientOptions options;
   Connections connections;

@@ -19,8 +19,10 @@ struct Numbered {
   std::unique_ptr<int> moved_only = nullptr;
 };
 
-std::vector<std::uint64_t> Pass(InOrder<Numbered>& in_order, std::vector<std::uint64_t> indices) {
+std::vector<std::uint64_t> Pass(InOrder<Numbered>& in_order,
+                                const std::vector<std::uint64_t>& indices) {
   std::vector<Numbered> results;
+  results.reserve(indices.size());
   for (const std::uint64_t index : indices) results.push_back({.index = index});
   std::vector<std::uint64_t> passed;
   for (const Numbered& result : in_order.Pass(std::move(results))) passed.push_back(result.index);

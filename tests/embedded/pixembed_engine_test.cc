@@ -280,6 +280,7 @@ TEST_F(PixembedEngineTest, ThreadsMayShareAStream) {
   std::vector<std::thread> threads;
   threads.emplace_back([&] {
     std::vector<std::thread> submitters;
+    submitters.reserve(kThreads);
     for (int t = 0; t < kThreads; ++t) {
       submitters.emplace_back([&] {
         for (int i = 0; i < kImages; ++i) EXPECT_NE(Submit(SolidImage(i)), "CANCELLED");

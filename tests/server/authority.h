@@ -10,6 +10,7 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -34,7 +35,7 @@ class Authority {
   const std::string& certificate() const { return certificate_; }
 
   // For 127.0.0.1 and localhost, as a server and as a client.
-  KeyPair Issue(const std::string& name, long serial) const {
+  KeyPair Issue(const std::string& name, std::int64_t serial) const {
     const Key key(EVP_EC_gen("P-256"), &EVP_PKEY_free);
     return {.certificate = Sign(name, serial, *key,
                                 {{NID_subject_alt_name, "IP:127.0.0.1,DNS:localhost"},
@@ -66,9 +67,9 @@ class Authority {
                                reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
   }
 
-  std::string Sign(const std::string& name, long serial, EVP_PKEY& key,
+  std::string Sign(const std::string& name, std::int64_t serial, EVP_PKEY& key,
                    std::initializer_list<Extension> extensions) const {
-    constexpr long kHour = 3600;
+    constexpr std::int64_t kHour = 3600;
     const std::unique_ptr<X509, decltype(&X509_free)> made(X509_new(), &X509_free);
     X509_set_version(made.get(), 2);  // X.509 v3
     ASN1_INTEGER_set(X509_get_serialNumber(made.get()), serial);

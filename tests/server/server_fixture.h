@@ -66,9 +66,9 @@ class ServerTest : public ::testing::Test {
  protected:
   // One model, "fake", unless `names` has more. Small defaults, so that a test that holds the model
   // knows what is inside: one core, one worker, one image a batch.
-  void Start(ServerOptions options = {}, EngineOptions engine_options = {},
+  void Start(ServerOptions options = {}, const EngineOptions& engine_options = {},
              const std::vector<std::string>& names = {"fake"},
-             FakeModelOptions model_options = {}) {
+             const FakeModelOptions& model_options = {}) {
     options.listen = {"127.0.0.1:0"};
     StartUnconnected(std::move(options), engine_options, names, model_options);
     if (HasFatalFailure()) return;

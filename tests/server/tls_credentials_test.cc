@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdint>
 #include <fstream>
 #include <memory>
 #include <mutex>
@@ -81,7 +82,7 @@ class TlsTest : public ServerTest {
   }
 
   // Connects until the server shows the certificate of this serial number.
-  void AwaitSerial(long serial, const std::string& address) const {
+  static void AwaitSerial(std::int64_t serial, const std::string& address) {
     const auto end = std::chrono::steady_clock::now() + kPatience;
     while (TlsPeerSerial(address) != serial) ASSERT_LT(std::chrono::steady_clock::now(), end);
   }

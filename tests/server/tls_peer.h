@@ -9,6 +9,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -39,7 +40,7 @@ class TlsConnection {
   bool connected() const { return connected_; }
 
   // Of the server's certificate; -1 if there is no connection.
-  long PeerSerial() const {
+  std::int64_t PeerSerial() const {
     SSL* ssl = nullptr;
     if (!connected_ || BIO_get_ssl(bio_.get(), &ssl) != 1) return -1;
     const X509* const certificate = SSL_get0_peer_certificate(ssl);
@@ -83,7 +84,7 @@ class TlsConnection {
 };
 
 // The serial number that a gRPC server at `address` shows; -1 if there is no handshake.
-inline long TlsPeerSerial(const std::string& address) {
+inline std::int64_t TlsPeerSerial(const std::string& address) {
   return TlsConnection(address, {}, "\x02h2").PeerSerial();
 }
 
