@@ -65,10 +65,10 @@ std::string DataUri(const std::string& image) {
 
 class HttpBridgeTest : public ServerTest {
  protected:
-  void StartBridge(ServerOptions options = {}, EngineOptions engine_options = {},
+  void StartBridge(ServerOptions options = {}, const EngineOptions& engine_options = {},
                    const std::vector<std::string>& names = {"fake"}) {
     options.http_listen = "127.0.0.1:0";
-    Start(std::move(options), std::move(engine_options), names);
+    Start(std::move(options), engine_options, names);
     http_ = server_->http_address();
   }
 

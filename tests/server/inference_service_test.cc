@@ -62,10 +62,10 @@ class InferenceTest : public ServerTest {
  protected:
   using Stub = inference::GRPCInferenceService::Stub;
 
-  void Serve(ServerOptions options = {}, EngineOptions engine_options = {},
+  void Serve(ServerOptions options = {}, const EngineOptions& engine_options = {},
              const std::vector<std::string>& names = {"fake"},
              const FakeModelOptions& model_options = {}) {
-    Start(std::move(options), std::move(engine_options), names, model_options);
+    Start(std::move(options), engine_options, names, model_options);
     inference_ = inference::GRPCInferenceService::NewStub(channel_);
   }
 

@@ -48,9 +48,9 @@ class ModelControlTest : public ServerTest {
   ~ModelControlTest() override { shelf_.LetGo(); }
 
   // Serves "fake"; "other" lies on the shelf.
-  void Serve(EngineOptions engine_options = {}, ServerOptions options = {}) {
+  void Serve(const EngineOptions& engine_options = {}, ServerOptions options = {}) {
     options.model_control = shelf_.control();
-    Start(std::move(options), std::move(engine_options));
+    Start(std::move(options), engine_options);
     inference_ = inference::GRPCInferenceService::NewStub(channel_);
     health_ = grpc::health::v1::Health::NewStub(channel_);
   }
