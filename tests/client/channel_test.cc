@@ -49,7 +49,7 @@ class SecureChannelTest : public ServerTest {
     StartUnconnected(std::move(options));
   }
   std::string Write(const std::string& name, const std::string& content) const {
-    const std::string path = (folder_.path() / name).string();
+    std::string path = (folder_.path() / name).string();
     std::ofstream(path) << content;
     return path;
   }
