@@ -93,47 +93,27 @@ ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
 namespace pixembed {
 namespace {
 
-// In the order of the documentation.
-constexpr std::array<std::string_view, 38> kFlags = {
-    "model",
-    "model_repository",
-    "load_model",
-    "model_control",
-    "listen",
-    "http_listen",
-    "http_timeout",
-    "tls_certificate_file",
-    "tls_private_key_file",
-    "tls_client_ca_file",
-    "auth_token_file",
-    "device",
-    "backend",
-    "verify",
-    "deterministic",
-    "format",
-    "trust_model_code",
-    "precision",
-    "precision_min_cosine",
-    "cores",
-    "decode_threads",
-    "workers_per_device",
-    "max_batch_size",
-    "max_queue_delay",
-    "max_queued_images",
-    "max_queued_bytes",
-    "max_decoded_bytes",
-    "max_image_bytes",
-    "max_image_pixels",
-    "max_image_side",
-    "max_request_images",
-    "max_message_bytes",
-    "max_receive_bytes",
-    "stream_window",
-    "max_calls",
-    "grpc_threads",
-    "drain_grace",
-    "drain_timeout",
+// This program's own flags, in the order of the documentation, which has the first of
+// LaunchFlags(), --model, before all, and the others between these two.
+constexpr std::array<std::string_view, 10> kReachFlags = {
+    "model_repository",   "load_model",      "model_control",        "listen",
+    "http_listen",        "http_timeout",    "tls_certificate_file", "tls_private_key_file",
+    "tls_client_ca_file", "auth_token_file",
 };
+constexpr std::array<std::string_view, 8> kTrafficFlags = {
+    "max_request_images", "max_message_bytes", "max_receive_bytes", "stream_window",
+    "max_calls",          "grpc_threads",      "drain_grace",       "drain_timeout",
+};
+
+// All flags, in the order of the documentation.
+std::vector<std::string_view> Flags() {
+  const std::span<const std::string_view> launch = LaunchFlags();
+  std::vector<std::string_view> flags = {launch.front()};
+  flags.insert(flags.end(), kReachFlags.begin(), kReachFlags.end());
+  flags.insert(flags.end(), launch.begin() + 1, launch.end());
+  flags.insert(flags.end(), kTrafficFlags.begin(), kTrafficFlags.end());
+  return flags;
+}
 
 // Words of the command line that are no flags with a value.
 struct ActionRow {
@@ -271,7 +251,7 @@ absl::StatusOr<ServerConfig> ReadConfig() {
   config.auth_token_file = absl::GetFlag(FLAGS_auth_token_file);
   config.drain_grace = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_drain_grace));
   config.drain_timeout = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_drain_timeout));
-  for (const std::string_view name : kFlags) {
+  for (const std::string_view name : Flags()) {
     config.flags.emplace_back(name, FindFlag(name).CurrentValue());
   }
   return config;
@@ -291,7 +271,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<const char* const> argume
       if (argument == row.argument) return CommandLine{.action = row.action, .config = {}};
     }
   }
-  if (absl::Status status = SetFlags(kFlags, arguments, environment); !status.ok()) return status;
+  if (absl::Status status = SetFlags(Flags(), arguments, environment); !status.ok()) return status;
   absl::StatusOr<ServerConfig> config = ReadConfig();
   if (!config.ok()) return config.status();
   return CommandLine{.action = Action::kServe, .config = *std::move(config)};
@@ -305,7 +285,7 @@ std::string HelpText() {
       ": serves embeddings of images over gRPC.\n\n"
       "  pixembed-server --model=DIRECTORY [--flag=value ...]\n\n"
       "Every flag can also be given in the environment, as PIXEMBED_ and its name in capitals.\n");
-  for (const std::string_view name : kFlags) {
+  for (const std::string_view name : Flags()) {
     absl::StrAppend(&text, "\n  --", View(name), " (default: ", DefaultOf(name), ")\n      ",
                     FindFlag(name).Help(), ".\n");
   }
@@ -317,7 +297,7 @@ std::string HelpText() {
 
 std::string FlagsMarkdown() {
   std::string text = "| flag | default | meaning |\n| --- | --- | --- |\n";
-  for (const std::string_view name : kFlags) {
+  for (const std::string_view name : Flags()) {
     absl::StrAppend(&text, "| `--", View(name), "` | `", DefaultOf(name), "` | ",
                     FindFlag(name).Help(), ". |\n");
   }

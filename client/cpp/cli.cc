@@ -555,62 +555,56 @@ int RunLoadCommand(const std::vector<std::string>& arguments) {
   return report->failed_images.empty() ? kSuccess : kFailure;
 }
 
+using Flags = std::vector<const char*>;
+
+// How a server is reached: of every command that asks one.
+Flags ConnectionFlags() {
+  return {"address",
+          "tls",
+          "tls_ca_file",
+          "tls_certificate_file",
+          "tls_private_key_file",
+          "tls_server_name",
+          "token_file",
+          "insecure_token"};
+}
+
+// What may be said of the vectors that are asked for.
+Flags EmbedOptionFlags() {
+  return {"model",      "pooling",   "layers", "exif_orientation",    "background", "normalize",
+          "dimensions", "data_type", "lane",   "expected_fingerprint"};
+}
+
+Flags Joined(const std::vector<Flags>& lists) {
+  Flags all;
+  for (const Flags& list : lists) {
+    all.insert(all.end(), list.begin(), list.end());
+  }
+  return all;
+}
+
 const std::vector<Command>& Commands() {
   static const auto* const commands = new std::vector<Command>{
-      {"embed",
-       "FILES...",
-       "vectors of images",
+      {"embed", "FILES...", "vectors of images",
        "FILES are images, directories (walked, in the order of the names) or - for one image on\n"
        "standard input. They go through one stream in bounded memory; results keep their order.\n"
        "Images that failed are listed at the end with their reasons; the exit code is then 1.\n"
        "An output file appears under its name only when it is complete.",
-       {"address",
-        "tls",
-        "tls_ca_file",
-        "tls_certificate_file",
-        "tls_private_key_file",
-        "tls_server_name",
-        "token_file",
-        "insecure_token",
-        "model",
-        "pooling",
-        "layers",
-        "exif_orientation",
-        "background",
-        "normalize",
-        "dimensions",
-        "data_type",
-        "lane",
-        "expected_fingerprint",
-        "output",
-        "neighbours",
-        "extensions",
-        "files_from",
-        "max_in_flight_images",
-        "timeout"},
+       Joined({ConnectionFlags(),
+               EmbedOptionFlags(),
+               {"output", "neighbours", "extensions", "files_from", "max_in_flight_images",
+                "timeout"}}),
        RunEmbed},
-      {"models",
-       "",
-       "the models that the server serves",
-       "",
-       {"address", "tls", "tls_ca_file", "tls_certificate_file", "tls_private_key_file",
-        "tls_server_name", "token_file", "insecure_token", "json", "timeout"},
-       RunModels},
-      {"health",
-       "[SERVICE]",
-       "whether the server, a service or a model is SERVING",
+      {"models", "", "the models that the server serves", "",
+       Joined({ConnectionFlags(), {"json", "timeout"}}), RunModels},
+      {"health", "[SERVICE]", "whether the server, a service or a model is SERVING",
        "Prints SERVING or NOT_SERVING; the exit code is 0 only for SERVING.",
-       {"address", "tls", "tls_ca_file", "tls_certificate_file", "tls_private_key_file",
-        "tls_server_name", "token_file", "insecure_token", "wait", "timeout"},
-       RunHealth},
-      {"explain",
-       "FILES...",
-       "what the server does to an image before the model sees it",
+       Joined({ConnectionFlags(), {"wait", "timeout"}}), RunHealth},
+      {"explain", "FILES...", "what the server does to an image before the model sees it",
        "Prints format, mode, size, EXIF orientation, resize, crop and padding, and the SHA-256 of\n"
        "the decoded pixels and of the model's input, as the server that answers finds them.",
-       {"address", "tls", "tls_ca_file", "tls_certificate_file", "tls_private_key_file",
-        "tls_server_name", "token_file", "insecure_token", "model", "exif_orientation",
-        "background", "json", "extensions", "timeout"},
+       Joined({ConnectionFlags(),
+               {"model", "exif_orientation", "background", "json", "extensions", "timeout"}}),
        RunExplain},
       {"verify",
        "DIRECTORY",
@@ -621,9 +615,7 @@ const std::vector<Command>& Commands() {
        {"server", "backend", "device", "format", "trust_model_code", "precision",
         "precision_min_cosine"},
        RunVerify},
-      {"load",
-       "FILES...",
-       "a load for benchmarks: images/s and latencies",
+      {"load", "FILES...", "a load for benchmarks: images/s and latencies",
        "Closed loop: keeps --concurrency requests on their way, and asks a server that refuses for "
        "a\n"
        "while again when it said. Open loop (--rate): sends each request when it is due, counts "
@@ -633,38 +625,11 @@ const std::vector<Command>& Commands() {
        "Repeats none. Reports images/s, percentiles of the latency and the CPU time of this "
        "program;\n"
        "with --json also a histogram of the latencies: [at most so many ms, how many].",
-       {"address",
-        "tls",
-        "tls_ca_file",
-        "tls_certificate_file",
-        "tls_private_key_file",
-        "tls_server_name",
-        "token_file",
-        "insecure_token",
-        "channels",
-        "concurrency",
-        "images_per_request",
-        "stream",
-        "duration",
-        "requests",
-        "idle_gap",
-        "rate",
-        "arrivals",
-        "seed",
-        "max_outstanding",
-        "json",
-        "model",
-        "pooling",
-        "layers",
-        "exif_orientation",
-        "background",
-        "normalize",
-        "dimensions",
-        "data_type",
-        "lane",
-        "expected_fingerprint",
-        "extensions",
-        "timeout"},
+       Joined({ConnectionFlags(),
+               {"channels", "concurrency", "images_per_request", "stream", "duration", "requests",
+                "idle_gap", "rate", "arrivals", "seed", "max_outstanding", "json"},
+               EmbedOptionFlags(),
+               {"extensions", "timeout"}}),
        RunLoadCommand}};
   return *commands;
 }
