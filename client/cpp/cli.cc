@@ -34,6 +34,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/cpp/arrivals.h"
 #include "client/cpp/client.h"
@@ -773,4 +774,8 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace pixembed::client
 
-int main(int argc, char** argv) { return pixembed::client::Main(argc, argv); }
+int main(int argc, char** argv) {
+  // Debian's Abseil checks every lock for deadlocks, gRPC's too, under one lock of the process.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  return pixembed::client::Main(argc, argv);
+}
