@@ -377,11 +377,11 @@ class BatchScheduler {
 
   // Queues items that nobody announced.
   void Schedule(std::size_t queue, std::vector<T> items) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     const TimePoint now = Clock::now();
     thread_policy_.Enter(items.size(), now);
     for (T& item : items) Push(queue, std::move(item), now);
-    WakeWorker(now);
+    UnlockAndWakeWorker(lock, now);
   }
 
   // `online` and `bulk` items are about to land: each will be given to Land, or Unexpect takes it
@@ -395,20 +395,20 @@ class BatchScheduler {
 
   // An expected item is here.
   void Land(std::size_t queue, T item) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     const TimePoint now = Clock::now();
     queues_[queue].Unexpect(item.bulk(), 1);
     Push(queue, std::move(item), now);
-    WakeWorker(now);
+    UnlockAndWakeWorker(lock, now);
   }
 
   // An expected item will not come.
   void Unexpect(std::size_t queue, bool bulk) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     const TimePoint now = Clock::now();
     queues_[queue].Unexpect(bulk, 1);
     thread_policy_.Leave(1, now);
-    WakeWorker(now);
+    UnlockAndWakeWorker(lock, now);
   }
 
   // One more queue, with the options of the others; its number. The queues before it are 0 to that.
@@ -521,8 +521,7 @@ class BatchScheduler {
     thread_policy_.Leave(batch.abandoned.size(), now);
     --idle_;
     if (batch.ready.empty()) {
-      WakeWorker(now);
-      lock.unlock();
+      UnlockAndWakeWorker(lock, now);
       HandBack(std::move(batch.abandoned));
       lock.lock();
     } else {
@@ -540,19 +539,19 @@ class BatchScheduler {
     const int threads = thread_policy_.Choose(queue, plan.threads);
     const int cores = options_.cores > 0 ? threads : 0;
     free_cores_ -= cores;
-    WakeWorker(now);  // what is left is for another worker
-    lock.unlock();
+    UnlockAndWakeWorker(lock, now);  // what is left is for another worker
     HandBack(std::move(batch.abandoned));
     worker.Run(queue, std::move(batch.ready), threads);
     lock.lock();
     const TimePoint end = Clock::now();
     thread_policy_.Ran(queue, items, threads, end - now);
     thread_policy_.Leave(items, end);
+    free_cores_ += cores;
     if (cores > 0) {
-      free_cores_ += cores;
-      WakeWorker(end);
+      UnlockAndWakeWorker(lock, end);
+    } else {
+      lock.unlock();
     }
-    lock.unlock();
     worker.Deliver();
     lock.lock();
   }
@@ -574,8 +573,7 @@ class BatchScheduler {
     const std::function<void()>& run = *errand_->run;
     --idle_;
     free_cores_ -= cores;
-    WakeWorker(Clock::now());  // whatever time this worker kept, another one keeps
-    lock.unlock();
+    UnlockAndWakeWorker(lock, Clock::now());  // whatever time this worker kept, another one keeps
     run();
     lock.lock();
     free_cores_ += cores;
@@ -598,13 +596,22 @@ class BatchScheduler {
   }
 
   // Calls one waiting worker if there is something to take, or an earlier time to keep. A worker
-  // that takes something calls the next.
-  void WakeWorker(TimePoint now) {
-    if (idle_ == 0) return;
+  // that takes something calls the next. The call is made without the lock, which the worker takes
+  // as soon as it is awake.
+  void UnlockAndWakeWorker(std::unique_lock<std::mutex>& lock, TimePoint now) {
+    Bell* const bell = WorkerToWake(now);
+    lock.unlock();
+    if (bell != nullptr) bell->rings.notify_one();
+  }
+
+  Bell* WorkerToWake(TimePoint now) {
+    if (idle_ == 0) return nullptr;
     const BatchPlan plan = Plan(now);
-    if (!plan.queue.has_value() && plan.ask_again >= alarm_) return;
+    if (!plan.queue.has_value() && plan.ask_again >= alarm_) return nullptr;
     const auto first = std::ranges::find_if(bells_, &Bell::awaited);
-    if (first != bells_.end()) Ring(*first);
+    if (first == bells_.end()) return nullptr;
+    first->awaited = false;  // the next call goes to another worker
+    return &*first;
   }
 
   static void Ring(Bell& bell) {
