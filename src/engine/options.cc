@@ -121,7 +121,9 @@ absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Mo
   }
   if (chosen.warm_up_batch_sizes.empty()) {
     chosen.warm_up_batch_sizes = {1};
-    if (chosen.max_batch_size > 1) chosen.warm_up_batch_sizes.push_back(chosen.max_batch_size);
+    if (gpu && chosen.max_batch_size > 1) {
+      chosen.warm_up_batch_sizes.push_back(chosen.max_batch_size);
+    }
   }
   for (const int size : chosen.warm_up_batch_sizes) {
     status = CheckRange({"warm_up_batch_sizes", size, 1, chosen.max_batch_size});

@@ -55,6 +55,7 @@ TEST_F(LiveModelsTest, AModelThatWasAddedIsServedBesideTheOther) {
 TEST_F(LiveModelsTest, EveryWorkerIsWarmBeforeItIsServedOnOneCoreAtATime) {
   EngineOptions options;
   options.max_batch_size = 3;
+  options.warm_up_batch_sizes = {1, 3};
   Start(options);
   const auto added = std::make_shared<FakeModel>();
   Add(added);

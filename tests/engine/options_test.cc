@@ -38,7 +38,7 @@ TEST(ShapeEngine, OnACpuAWorkerPerCoreAndSmallBatches) {
   EXPECT_EQ(shape->options.decode_threads, 6);
   EXPECT_EQ(shape->options.workers_per_device, 6);
   EXPECT_EQ(shape->options.max_batch_size, 4);
-  EXPECT_THAT(shape->options.warm_up_batch_sizes, ElementsAre(1, 4));
+  EXPECT_THAT(shape->options.warm_up_batch_sizes, ElementsAre(1));
   EXPECT_EQ(shape->workers, 6);
   EXPECT_TRUE(shape->count_cores);
   EXPECT_EQ(shape->cost, BatchCost::kPerItem);
@@ -49,6 +49,7 @@ TEST(ShapeEngine, OnGpusTwoWorkersEachAndLargeBatches) {
   ASSERT_TRUE(shape.ok()) << shape.status();
   EXPECT_EQ(shape->options.workers_per_device, 2);
   EXPECT_EQ(shape->options.max_batch_size, 32);
+  EXPECT_THAT(shape->options.warm_up_batch_sizes, ElementsAre(1, 32));
   EXPECT_EQ(shape->workers, 4);
   EXPECT_FALSE(shape->count_cores);
   EXPECT_EQ(shape->cost, BatchCost::kPerBatch);
