@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from harness import parity, peers, programs, report
 from harness.document import Heading, Part, Text, to_html, to_markdown
 from harness.intervals import DISTURBED_BELOW, LEAST_ROUNDS, undisturbed
-from harness.legs import Leg, bulk, forward, open_loop, preprocess, serving
+from harness.legs import Leg, bulk, forward, open_loop, overhead, preprocess, serving, start
 from harness.settings import OUT, ROOT, Settings, commit_of
 from harness.store import Raw, Store
 
@@ -28,10 +28,13 @@ LEGS = [
     Leg("preprocess", preprocess),
     Leg("forward", forward),
     Leg("serving", serving),
+    Leg("overhead", overhead),
+    Leg("start", start),
     Leg("open", open_loop),
     Leg("bulk", bulk),
     Leg("peers-forward", peers.forward, with_peers=True),
     Leg("peers-served", peers.served, with_peers=True),
+    Leg("peers-start", peers.start, with_peers=True),
 ]
 
 
@@ -86,10 +89,13 @@ def sections(settings: Settings, leg: str, rounds: Sequence[Raw], limit: float) 
         "preprocess": lambda: report.preprocess(data),
         "forward": lambda: report.forward(data, limit, gflop),
         "serving": lambda: report.serving(data),
+        "overhead": lambda: report.overhead(data),
+        "start": lambda: report.start(data),
         "open": lambda: report.open_loop(data, settings.cores),
         "bulk": lambda: report.bulk(data),
         "peers-forward": lambda: peers.forward_parts(data, limit, gflop),
         "peers-served": lambda: peers.served_parts(data, settings.cores),
+        "peers-start": lambda: report.start(data, "Start, beside a Python server of the same calls"),
     }
     return writers[leg]()
 

@@ -1,8 +1,12 @@
 // pixembed-server with a model that costs nothing: what remains is the cost of serving. The vector
 // of an image is the mean of its pixels, 768 times. Prints "listening ADDRESS" and serves until
-// SIGTERM or SIGINT.
+// SIGTERM or SIGINT. Uses the cores that it may run on (taskset). What it says of the process is
+// what pixembed-server says: malloc keeps freed memory, and no lock is checked for deadlocks.
 //
-// usage: null_server [ADDRESS [CERTIFICATE KEY]]        default: 127.0.0.1:0, without TLS
+// usage: null_server [--listen=ADDRESS] [--input_side=PIXELS] [--tls_certificate_file=FILE
+//                    --tls_private_key_file=FILE]
+#include <malloc.h>
+
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -10,12 +14,22 @@
 #include <string>
 #include <utility>
 
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "server/certificates.h"
 #include "server/server.h"
 #include "src/engine/engine.h"
+#include "src/image/image.h"
 #include "tests/bench/null_model.h"
+
+ABSL_FLAG(std::string, listen, "127.0.0.1:0", "Address to serve on");
+ABSL_FLAG(int, input_side, 224,
+          "Pixels on a side of the model's input; images of this size are not resized");
+ABSL_FLAG(std::string, tls_certificate_file, "", "Serve with TLS: the certificate, PEM");
+ABSL_FLAG(std::string, tls_private_key_file, "", "Serve with TLS: its key, PEM");
 
 namespace pixembed {
 namespace {
@@ -25,7 +39,15 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
-int Serve(const std::string& address, const TlsFiles& tls) {
+// As src/model/runtime.cc, which needs LibTorch.
+void KeepFreedMemory() {
+  constexpr int kMiB = 1 << 20;
+  mallopt(M_MMAP_THRESHOLD, 32 * kMiB);
+  mallopt(M_TRIM_THRESHOLD, 256 * kMiB);
+  mallopt(M_TOP_PAD, 16 * kMiB);
+}
+
+int Serve(const std::string& address, Size input, const TlsFiles& tls) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -35,7 +57,7 @@ int Serve(const std::string& address, const TlsFiles& tls) {
   EngineOptions engine_options;
   engine_options.max_batch_size = 32;
   absl::StatusOr<std::unique_ptr<Engine>> engine =
-      Engine::Start({std::make_shared<NullModel>()}, engine_options);
+      Engine::Start({std::make_shared<NullModel>(input)}, engine_options);
   if (!engine.ok()) return Fail(engine.status());
   ServerOptions options;
   options.listen = {address};
@@ -60,8 +82,11 @@ int Serve(const std::string& address, const TlsFiles& tls) {
 }  // namespace pixembed
 
 int main(int argc, char** argv) {
-  return pixembed::Serve(argc > 1 ? argv[1] : "127.0.0.1:0",
-                         argc > 3
-                             ? pixembed::TlsFiles{.certificate = argv[2], .private_key = argv[3]}
-                             : pixembed::TlsFiles());
+  absl::ParseCommandLine(argc, argv);
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  pixembed::KeepFreedMemory();
+  const int side = absl::GetFlag(FLAGS_input_side);
+  return pixembed::Serve(absl::GetFlag(FLAGS_listen), {.height = side, .width = side},
+                         {.certificate = absl::GetFlag(FLAGS_tls_certificate_file),
+                          .private_key = absl::GetFlag(FLAGS_tls_private_key_file)});
 }

@@ -3,14 +3,16 @@
 # vectors are compared with the reference's; where they differ nothing is measured. Writes report.html, report.md
 # and report.json in build/bench. Use an idle machine. Half an hour as it is; killed and started again it goes on.
 #
-# usage: tests/bench/run.sh [--fresh] [LEG...]        default: preprocess forward serving open bulk
+# usage: tests/bench/run.sh [--fresh] [LEG...]        default: preprocess forward serving overhead start open bulk
 #   preprocess      decode + preprocess against Pillow and transformers, one core
 #   forward         bare forward against served end to end, and a lone request
 #   serving         the cost of serving alone: a model that computes nothing
+#   overhead        as serving, with pictures that take next to nothing to decode
+#   start           from exec to serving
 #   open            latency under random arrivals at 50, 70 and 80 % of the peak, beside M/D/c
 #   bulk            online latency with and without a bulk job
 #   peers           what others give: installs tests/bench/peers/requirements.txt into PIXEMBED_CACHE, then
-#                   peers-forward (bare forwards) and peers-served (a Python server)
+#                   peers-forward (bare forwards), peers-served and peers-start (a Python server)
 # --fresh (or PIXEMBED_BENCH_FRESH=1) measures again what is there for this commit and these settings.
 # Settings, PIXEMBED_BENCH_...: ROUNDS (5), SECONDS of a figure and round (6), MODELS (vit-b16,vit-ti16),
 # PEER_MODELS (vit-b16), LOADS (0.5,0.7,0.8), IDLE_REQUESTS (60), SKIP_SETUP (what deploy/setup.sh brings is there).
@@ -34,8 +36,8 @@ peers() {  # the environment of the peers, on top of the reference's packages
 arguments=()
 for argument in "$@"; do
   case "$argument" in
-    peers) arguments+=(peers-forward peers-served) ;;
-    -h | --help) sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    peers) arguments+=(peers-forward peers-served peers-start) ;;
+    -h | --help) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) arguments+=("$argument") ;;
   esac
 done
@@ -46,7 +48,7 @@ step "build"
 mkdir -p build/bench
 cmake --preset release > build/bench/configure.log || { cat build/bench/configure.log >&2; exit 1; }
 cmake --build --preset release --target pixembed-server pixembed preprocess_benchmark \
-  forward_benchmark null_server fma_peak
+  forward_benchmark null_server idle_floor fma_peak
 client/python/generate.sh
 for architecture in vit-b16 vit-ti16; do
   [ -f "$PIXEMBED_CACHE/models/$architecture/config.json" ] ||

@@ -1,12 +1,15 @@
 """What is measured in a round of each leg. Both sides of a comparison run in turn, the other way round every second
 round. A leg gives plain data; report.py makes tables of it."""
 
+import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -26,7 +29,22 @@ SERVING_CASES: dict[str, Sequence[str]] = {
     "unary, 16 images a request": ["--concurrency=4", "--images_per_request=16", "--channels=2"],
     "stream": ["--stream", "--concurrency=64", "--channels=2"],
 }
+# Pictures of 8x8 pixels, which the model takes as they are: next to nothing but serving is left.
+SMALL, LARGE = "246B.bmp", "100kB.bmp"
+UNARY_CASES: dict[str, Sequence[str]] = {LONE_CASE: ["--concurrency=1"], "unary, 16 at a time": SATURATING}
+OVERHEAD_CASES: dict[str, dict[str, Sequence[str]]] = {
+    LARGE: UNARY_CASES | {"stream": SERVING_CASES["stream"]},
+    SMALL: UNARY_CASES
+    | {
+        "unary, 16 images a request": SERVING_CASES["unary, 16 images a request"],
+        "stream": SERVING_CASES["stream"],
+        "stream, 256 images on their way": ["--stream", "--concurrency=256", "--channels=2"],
+    },
+}
+BITMAP_SIDE = 8
 IDLE_GAP_SECONDS = 1.05
+# Lines of /proc/PID/status.
+MEMORY_LINES = {"peak": "VmHWM", "own": "RssAnon", "files": "RssFile"}
 BULK_IMAGES_IN_FLIGHT = 64
 ONLINE_SHARE = 0.5
 
@@ -113,6 +131,17 @@ def forward(settings: Settings, number: int) -> Data:
     return result
 
 
+def after_idle_gaps(settings: Settings, server: Server, picture: pathlib.Path) -> Data:
+    """One request at a time, each after a second in which nothing happened."""
+    return programs.load(
+        server,
+        "--concurrency=1",
+        f"--idle_gap={IDLE_GAP_SECONDS}s",
+        f"--requests={settings.idle_requests}",
+        picture,
+    )
+
+
 def serving(settings: Settings, number: int) -> Data:
     """A model that computes nothing: what is left is serving and decoding."""
     duration = f"--duration={settings.seconds}s"
@@ -125,13 +154,34 @@ def serving(settings: Settings, number: int) -> Data:
             }
         }
         if number == 0 and settings.idle_requests:
-            result["idle"] = programs.load(
-                server,
-                "--concurrency=1",
-                f"--idle_gap={IDLE_GAP_SECONDS}s",
-                f"--requests={settings.idle_requests}",
-                programs.picture(),
-            )
+            result["idle"] = after_idle_gaps(settings, server, programs.picture())
+            result["floor"] = programs.idle_floor(programs.picture(), IDLE_GAP_SECONDS, settings.idle_requests)
+    return result
+
+
+def overhead(settings: Settings, number: int) -> Data:
+    """Pictures that take next to nothing to decode, of the size that the model takes: what is left is serving."""
+    duration = f"--duration={settings.seconds}s"
+    side = f"--input_side={BITMAP_SIDE}"
+    result: Data = {"cases": {}}
+    with programs.null_server(side) as server:
+        for name in in_turn(OVERHEAD_CASES, number):
+            picture = programs.bitmap(name)
+            programs.warm_up(server, picture)
+            cases = OVERHEAD_CASES[name]
+            result["cases"][name] = {
+                case: programs.load(server, duration, *cases[case], picture) for case in in_turn(cases, number)
+            }
+        if number == 0 and settings.idle_requests:
+            result["idle"] = after_idle_gaps(settings, server, programs.bitmap(LARGE))
+    if settings.cores > 1:
+        with programs.null_server(side, core=0) as server, programs.on_core(1):
+            programs.warm_up(server, programs.bitmap(SMALL))
+            cases = OVERHEAD_CASES[SMALL]
+            result["one_core"] = {
+                case: programs.load(server, duration, *cases[case], programs.bitmap(SMALL))
+                for case in in_turn(cases, number)
+            }
     return result
 
 
@@ -179,6 +229,35 @@ def beside_bulk(server: Server, online: Sequence[object], duration: str) -> Data
     if job.returncode:
         raise RuntimeError(f"the bulk job exited with {job.returncode}")
     return {"online": report, "bulk": json.loads(output)}
+
+
+def timed_start(directory: pathlib.Path, start: Callable[[], contextlib.AbstractContextManager[Server]]) -> Data:
+    """From exec to the word that it is ready, with the model's files and the program's in the page cache."""
+    for path in directory.iterdir():
+        path.read_bytes()
+    begin = time.monotonic()
+    with start() as server:
+        seconds = time.monotonic() - begin
+        cpu = server.cpu_seconds()
+        memory = {what: server.memory_mb(line) for what, line in MEMORY_LINES.items()}
+        first = programs.load(server, "--requests=1", "--concurrency=1", programs.picture())
+    return {"seconds": seconds, "cpu_seconds": cpu, "first_ms": first["latency_ms"]["max"], "memory_mb": memory}
+
+
+def weights_mb(directory: pathlib.Path) -> float:
+    return sum(path.stat().st_size for path in directory.glob("*.safetensors")) / 1e6
+
+
+def start(settings: Settings, number: int) -> Data:
+    """How long a server takes until it serves. A start that is not timed brings its files into the page cache."""
+    result: Data = {}
+    for name in in_turn(settings.models, number):
+        directory = settings.model(name)
+        with programs.pixembed_server(directory):
+            pass
+        case = timed_start(directory, functools.partial(programs.pixembed_server, directory))
+        result[name] = {"weights_mb": weights_mb(directory), "pixembed": case}
+    return result
 
 
 def bulk(settings: Settings, number: int) -> Data:

@@ -2,16 +2,17 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import parity, programs, report
 from .document import Heading, Part, Table, Text
 from .intervals import Estimate
-from .legs import in_turn, peak_and_open_loop
+from .legs import in_turn, peak_and_open_loop, timed_start, weights_mb
 from .settings import OUT, RELEASE, ROOT, Settings
 
 Data = dict[str, Any]
@@ -120,6 +121,23 @@ def served(settings: Settings, number: int) -> Data:
         for case in in_turn(("pixembed", *workers), number):
             with start(model, case) as server:
                 result[model][case] = measure(model, server)
+    return result
+
+
+def start(settings: Settings, number: int) -> Data:
+    """As legs.start, with the Python server beside pixembed: one worker that has all cores."""
+    result: Data = {}
+    for model in settings.peer_models:
+        directory = settings.model(model)
+        servers: dict[str, Callable[[], contextlib.AbstractContextManager[programs.Server]]] = {
+            "pixembed": functools.partial(programs.pixembed_server, directory, "--backend=pil"),
+            "grpcio": functools.partial(peer_server, settings, model, 1),
+        }
+        result[model] = {"weights_mb": weights_mb(directory)}
+        for case in in_turn(servers, number):
+            with servers[case]():
+                pass
+            result[model][case] = timed_start(directory, servers[case])
     return result
 
 

@@ -45,26 +45,47 @@ class Server:
         stat = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(stat[11]) + int(stat[12])) / TICKS_PER_SECOND
 
-    def peak_memory_mb(self) -> float:
+    def memory_mb(self, what: str) -> float:
+        """A line of /proc/PID/status, such as VmHWM (the peak), RssAnon, RssFile."""
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
-        match = re.search(r"VmHWM:\s+(\d+) kB", status)
-        return int(match.group(1)) / 1000 if match else 0.0
+        match = re.search(rf"^{what}:\s+(\d+) kB", status, re.MULTILINE)
+        return int(match.group(1)) * 1024 / 1e6 if match else 0.0
+
+    def peak_memory_mb(self) -> float:
+        return self.memory_mb("VmHWM")
 
 
 @contextlib.contextmanager
-def serving(*command: object, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A server that says "listening ADDRESS" or "serving on ADDRESS" when it is ready; SIGTERM ends it."""
+def on_core(index: int) -> Iterator[None]:
+    """What is started meanwhile runs on one core: the index-th of those that this process has."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(cores)[index]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+@contextlib.contextmanager
+def serving(
+    *command: object, environment: Mapping[str, str] | None = None, core: int | None = None
+) -> Iterator[Server]:
+    """A server that says "listening ADDRESS" or "serving on ADDRESS" when it is ready; SIGTERM ends it.
+
+    `core`: it runs on this one only, as on_core counts them.
+    """
     words = [str(word) for word in command]
     log = OUT / "logs" / f"{pathlib.Path(words[1] if words[1:] and words[1].endswith('.py') else words[0]).stem}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as sink:
-        process = subprocess.Popen(
-            words,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **(environment or {})},
-        )
+        with contextlib.nullcontext() if core is None else on_core(core):
+            process = subprocess.Popen(
+                words,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, **(environment or {})},
+            )
         assert process.stdout is not None
         try:
             address = None
@@ -87,8 +108,8 @@ def pixembed_server(model: pathlib.Path, *flags: str) -> contextlib.AbstractCont
     return serving(RELEASE / "bin/pixembed-server", f"--model={model}", "--listen=127.0.0.1:0", *flags)
 
 
-def null_server() -> contextlib.AbstractContextManager[Server]:
-    return serving(RELEASE / "bench/null_server")
+def null_server(*flags: str, core: int | None = None) -> contextlib.AbstractContextManager[Server]:
+    return serving(RELEASE / "bench/null_server", *flags, core=core)
 
 
 def load_command(server: Server, *arguments: object) -> list[str]:
@@ -129,6 +150,22 @@ def pictures() -> pathlib.Path:
 def picture() -> pathlib.Path:
     """640x480, 112 kB."""
     return pictures() / "640x480.jpg"
+
+
+def bitmap(name: str) -> pathlib.Path:
+    """246B.bmp or 100kB.bmp, both of 8x8 pixels: make_pictures.py."""
+    folder = OUT / "bitmaps"
+    if not folder.exists():
+        run(sys.executable, ROOT / "tests/bench/make_pictures.py", "--bitmaps", folder)
+    return folder / name
+
+
+def idle_floor(picture: pathlib.Path, gap_seconds: float, requests: int) -> dict[str, Any]:
+    """What threads that hand a picture on take after a gap and back to back, µs, without a server."""
+    (result,) = json_lines(
+        run(RELEASE / "bench/idle_floor", picture, f"--gap={gap_seconds}s", f"--requests={requests}")
+    )
+    return result
 
 
 def fma_peak() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from . import chart, queueing
 from .document import Drawing, Heading, Part, Table, Text
 from .intervals import Estimate, add_histograms, estimate, percentile
-from .legs import IDLE_GAP_SECONDS, LONE_CASE, SERVING_CASES
+from .legs import IDLE_GAP_SECONDS, LARGE, LONE_CASE, MEMORY_LINES, OVERHEAD_CASES, SERVING_CASES, SMALL
 
 Data = dict[str, Any]
 Get = Callable[[Data], float]
@@ -168,35 +168,136 @@ def forward(rounds: Sequence[Data], limit: float, gflop: Mapping[str, float]) ->
     ]
 
 
-def serving(rounds: Sequence[Data]) -> list[Part]:
-    def row(case: str) -> list[str]:
-        reports = [data["cases"][case] for data in rounds]
-        return [
-            case,
-            cell(of(reports, lambda r: r["images_per_second"])),
-            cell(of(reports, lambda r: r["server_cpu_us_per_image"])),
-            cell(of(reports, lambda r: r["client_cpu_us_per_image"])),
-            cell(of(reports, lambda r: r["latency_ms"]["p50"])),
-            cell(of(reports, lambda r: r["latency_ms"]["p99"])),
-        ]
+LOAD_HEAD = ["load", "images a second", "server CPU, µs an image", "client CPU, µs an image", "p50, ms", "p99, ms"]
 
-    head = ["load", "images a second", "server CPU, µs an image", "client CPU, µs an image", "p50, ms", "p99, ms"]
-    parts: list[Part] = [
+
+def load_row(words: Sequence[str], reports: Sequence[Data]) -> list[str]:
+    """Under LOAD_HEAD."""
+    return [
+        *words,
+        cell(of(reports, lambda r: r["images_per_second"])),
+        cell(of(reports, lambda r: r["server_cpu_us_per_image"])),
+        cell(of(reports, lambda r: r["client_cpu_us_per_image"])),
+        cell(of(reports, lambda r: r["latency_ms"]["p50"])),
+        cell(of(reports, lambda r: r["latency_ms"]["p99"])),
+    ]
+
+
+def idle_text(rounds: Sequence[Data], lone: Callable[[Data], Data]) -> list[Part]:
+    """Of the round that has it; `lone`: a round's report of requests back to back."""
+    idle = next((data["idle"] for data in rounds if "idle" in data), None)
+    if idle is None:
+        return []
+    busy = of(rounds, lambda d: lone(d)["latency_ms"]["p99"])
+    return [
+        Text(
+            f"Idle gap: {idle['requests']} requests, one every {IDLE_GAP_SECONDS} s: p50 "
+            f"{idle['latency_ms']['p50']:.2f} ms, p99 {idle['latency_ms']['p99']:.2f} ms; back to back: p99 "
+            f"{busy.median:.2f} ms."
+        )
+    ]
+
+
+def floor_parts(rounds: Sequence[Data]) -> list[Part]:
+    """What the machine takes for an idle gap by itself."""
+    floor = next((data["floor"] for data in rounds if "floor" in data), None)
+    if floor is None:
+        return []
+    names = {
+        "wake": "one thread wakes another",
+        "decode": "decode and resize",
+        "arithmetic": "multiply-adds between registers",
+        "total": "five threads hand a picture on, one decodes it",
+    }
+
+    def row(what: str) -> list[str]:
+        idle, busy = floor["idle"][what], floor["busy"][what]
+        values = (idle["p50"], busy["p50"], idle["p99"], busy["p99"])
+        return [names[what], *(number(value / 1000) for value in values), number(divide(idle["p50"], busy["p50"]))]
+
+    head = ["without a server (idle_floor)", "p50 after a gap, ms", "back to back", "p99 after a gap, ms"]
+    hand_over = floor["hand_over"]
+    return [
+        Table([*head, "back to back", "p50 / p50"], [row(what) for what in names]),
+        Text(
+            f"A hand-over from thread to thread, back to back: {number(hand_over['wall'])} µs, and "
+            f"{number(hand_over['cpu'])} µs of CPU."
+        ),
+    ]
+
+
+def serving(rounds: Sequence[Data]) -> list[Part]:
+    return [
         Heading("Serving alone: a model that computes nothing"),
         Text("640x480 JPEGs, decoded and resized as always."),
-        Table(head, [row(case) for case in SERVING_CASES]),
+        Table(LOAD_HEAD, [load_row([case], [data["cases"][case] for data in rounds]) for case in SERVING_CASES]),
+        *idle_text(rounds, lambda d: d["cases"][LONE_CASE]),
+        *floor_parts(rounds),
     ]
-    idle = next((data["idle"] for data in rounds if "idle" in data), None)
-    if idle:
-        busy = of(rounds, lambda d: d["cases"][LONE_CASE]["latency_ms"]["p99"])
-        parts.append(
-            Text(
-                f"Idle gap: {idle['requests']} requests, one every {IDLE_GAP_SECONDS} s: p50 "
-                f"{idle['latency_ms']['p50']:.2f} ms, p99 {idle['latency_ms']['p99']:.2f} ms; back to back: p99 "
-                f"{busy.median:.2f} ms."
-            )
-        )
+
+
+def overhead(rounds: Sequence[Data]) -> list[Part]:
+    def row(picture: str, case: str) -> list[str]:
+        return load_row([picture, case], [data["cases"][picture][case] for data in rounds])
+
+    pairs = [(picture, case) for picture, cases in OVERHEAD_CASES.items() for case in cases]
+    parts: list[Part] = [
+        Heading("Serving alone: nothing to decode and nothing to compute"),
+        Text(
+            "Bitmaps of 8x8 pixels, which the model takes as they are; the pixels of 100kB.bmp lie at the end of "
+            "100,000 bytes. The client on the same cores."
+        ),
+        Table(["picture", *LOAD_HEAD], [row(*pair) for pair in pairs]),
+        *idle_text(rounds, lambda d: d["cases"][LARGE][LONE_CASE]),
+    ]
+    if all("one_core" in data for data in rounds):
+        parts += [
+            Text(f"The server on one core, its client on another; {SMALL}."),
+            Table(
+                LOAD_HEAD, [load_row([case], [d["one_core"][case] for d in rounds]) for case in OVERHEAD_CASES[SMALL]]
+            ),
+        ]
     return parts
+
+
+def start(rounds: Sequence[Data], title: str = "Start") -> list[Part]:
+    """Of both legs: rounds of {model: {"weights_mb": ..., server: case}}."""
+
+    def row(model: str, server: str) -> list[str]:
+        cases = [data[model][server] for data in rounds]
+        lead = of(rounds, lambda d: d[model][server]["seconds"] / d[model]["pixembed"]["seconds"])
+        return [
+            name(model),
+            server,
+            cell(of(cases, lambda d: d["seconds"])),
+            cell(of(cases, lambda d: d["cpu_seconds"])),
+            cell(of(cases, lambda d: d["first_ms"])),
+            *(cell(of(cases, lambda d, what=what: d["memory_mb"][what])) for what in MEMORY_LINES),  # type: ignore[misc]
+            number(rounds[0][model]["weights_mb"]),
+            "1" if server == "pixembed" else ratio(lead),
+        ]
+
+    servers = [(model, server) for model in rounds[0] for server in rounds[0][model] if server != "weights_mb"]
+    head = [
+        "model",
+        "server",
+        "ready after, s",
+        "CPU, s",
+        "first request, ms",
+        "peak memory, MB",
+        "its own when ready, MB",
+    ]
+    return [
+        Heading(title),
+        Text(
+            "From exec to the word that it is ready, the model's files and the program's in the page cache. The first "
+            "request is of a 640x480 JPEG."
+        ),
+        Table(
+            [*head, "of files, MB", "weights, MB", "it / pixembed"],
+            [row(*pair) for pair in sorted(servers, key=lambda pair: (pair[0], pair[1] != "pixembed"))],
+        ),
+    ]
 
 
 def _pooled(reports: Sequence[Data]) -> tuple[int, float, float | None]:

@@ -25,7 +25,7 @@ class Settings:
     peer_models: tuple[str, ...] = ("vit-b16",)
     # Open loop: shares of the own peak.
     loads: tuple[float, ...] = (0.5, 0.7, 0.8)
-    # The idle gap: requests, one every 1.05 s, in the first round only; 0 leaves it out.
+    # Requests after an idle gap, one every 1.05 s, of each kind, in the first round only; 0 leaves them out.
     idle_requests: int = 60
     # The cores that are shared by the server and its client.
     cores: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))

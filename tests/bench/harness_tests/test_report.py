@@ -11,7 +11,7 @@ import pytest
 from harness import chart, peers, report
 from harness.document import Drawing, Heading, Part, Table, Text, to_html, to_markdown
 from harness.intervals import estimate
-from harness.legs import SERVING_CASES
+from harness.legs import LARGE, OVERHEAD_CASES, SERVING_CASES, SMALL
 
 GFLOP = {"vit-b16": 35.0}
 LIMIT = 350.0
@@ -83,6 +83,41 @@ def test_preprocess_serving_and_bulk() -> None:
     job = {"alone": {"online": load(5.0)}, "with_bulk": {"online": load(5.0), "bulk": load(7.0)}}
     text = text_of(report.bulk([{"vit-b16": job}]))
     assert "| ViT-B/16 | with a bulk stream | 300 | 100 | 400 | 400 (400–400) | 7 (7–7) | 1 (1–1) |" in text
+
+
+def test_serving_shows_the_floor_of_an_idle_gap() -> None:
+    times = {what: {"p50": 1000.0, "p99": 2000.0} for what in ("wake", "decode", "arithmetic", "total")}
+    floor: report.Data = {"busy": times, "idle": times | {"decode": {"p50": 1500.0, "p99": 3000.0}}}
+    floor["hand_over"] = {"wall": 11.4, "cpu": 9.0}
+    served = {"cases": {case: load(500.0) for case in SERVING_CASES}, "idle": load(1.0), "floor": floor}
+    text = text_of(report.serving([served, {"cases": served["cases"]}]))
+    assert "| decode and resize | 1.5 | 1 | 3 | 2 | 1.5 |" in text
+    assert "back to back: 11.4 µs, and 9 µs of CPU" in text
+
+
+def test_overhead_has_a_row_for_each_picture_and_load() -> None:
+    cases = {picture: {case: load(500.0) for case in loads} for picture, loads in OVERHEAD_CASES.items()}
+    figures = "500 (500–500) | 900 (900–900) | 50 (50–50) | 100 (100–100) | 400 (400–400) |"
+    text = text_of(report.overhead([{"cases": cases, "idle": load(1.0), "one_core": cases[SMALL]}]))
+    assert f"| {LARGE} | unary, 1 at a time | {figures}" in text
+    assert f"\n| stream | {figures}" in text
+    assert "Idle gap: 300 requests" in text
+    assert "on one core" not in text_of(report.overhead([{"cases": cases}]))
+
+
+def test_start_shows_the_lead_over_a_peer() -> None:
+    def case(seconds: float) -> report.Data:
+        return {
+            "seconds": seconds,
+            "cpu_seconds": 1.0,
+            "first_ms": 10.0,
+            "memory_mb": {"peak": 800.0, "own": 400.0, "files": 500.0},
+        }
+
+    text = text_of(report.start([{"vit-b16": {"weights_mb": 346.0, "grpcio": case(6.0), "pixembed": case(1.5)}}]))
+    figures = "1 (1–1) | 10 (10–10) | 800 (800–800) | 400 (400–400) | 500 (500–500) | 346 |"
+    assert f"| ViT-B/16 | pixembed | 1.5 (1.5–1.5) | {figures} 1 |\n" in text
+    assert f"| ViT-B/16 | grpcio | 6 (6–6) | {figures} 4 (4–4) * |" in text
 
 
 def test_a_leg_without_a_request_is_no_reason_to_fail() -> None:
