@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures pixembed, each figure beside what it is compared with, in turn, round by round. First the served
 # vectors are compared with the reference's; where they differ nothing is measured. Writes report.html, report.md
-# and report.json in build/bench. Use an idle machine. Half an hour as it is; killed and started again it goes on.
+# and report.json in build/bench. Use an idle machine. Killed and started again it goes on.
 #
 # usage: tests/bench/run.sh [--fresh] [LEG...]        default: preprocess forward serving overhead start open bulk
 #   preprocess      decode + preprocess against Pillow and transformers, one core
