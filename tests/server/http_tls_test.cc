@@ -133,6 +133,7 @@ TEST_F(ClientAuthoritiesTest, ManyThreadsShareOneList) {
   const std::string stranger = Der(Authority("known").Issue("client", 7).certificate);
   std::vector<std::shared_ptr<const AuthorityList>> seen(kThreads);
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (auto& list : seen) {
     threads.emplace_back([&] {
       for (int i = 0; i < kChecks; ++i) {
