@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import pathlib
 import pickle
-import subprocess
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from fake_services import Fake, serving
-from pixembed_fixtures import Server, StartServer, encode, picture
+from pixembed_fixtures import Pki, Server, StartServer, encode, picture
 
 from pixembed import AsyncClient, Client, ServiceError, Tls
 
@@ -110,39 +109,6 @@ def test_an_argument_that_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=text):
         kind(**arguments)
-
-
-class Pki(NamedTuple):
-    """PEM files."""
-
-    ca: pathlib.Path
-    server_cert: pathlib.Path
-    server_key: pathlib.Path
-    client_cert: pathlib.Path
-    client_key: pathlib.Path
-
-
-@pytest.fixture(scope="session")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    """An authority, and certificates for "embeddings.test" and a client."""
-    folder = tmp_path_factory.mktemp("pki")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
-    for name in ("server", "client"):
-        openssl(
-            "req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
-        )
-        (folder / "names").write_text("subjectAltName=DNS:embeddings.test\n")
-        openssl(
-            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
-            *("-CAcreateserial", "-out", f"{name}.pem", "-extfile", "names"),
-        )
-    files = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
-    return Pki(*(folder / file for file in files))
 
 
 @pytest.fixture
