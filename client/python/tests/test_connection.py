@@ -18,6 +18,52 @@ from pixembed import AsyncClient, Client, ServiceError, Tls
 IMAGE = encode(picture(40, 30, 1), "PNG")
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:50051",
+        "127.0.0.1:1",
+        "[::1]:65535",
+        "unix:/run/a.sock",
+        "unix-abstract:name",
+        "dns:///name:50051",
+        "dns://8.8.8.8/name:50051",
+        "ipv4:10.0.0.1:1,10.0.0.2:1",
+    ],
+)
+def test_an_address_that_grpc_reads_as_it_is_written_is_taken(address: str) -> None:
+    Client(address).close()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "localhost",
+        "localhost:",
+        ":50051",
+        "localhost:0",
+        "localhost:99999",
+        "localhost:-1",
+        "localhost:http",
+        "localhost: 50051",
+        "::1",
+        "[::1]",
+        "http://localhost:50051",
+        "dns:///localhost",
+        "unix:",
+        "a:1,b:1",
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_one_that_would_reach_another_port_or_none_is_refused(kind: Any, address: str) -> None:
+    with pytest.raises(ValueError, match=r"not host:port with a port from 1 to 65535") as raised:
+        kind(["localhost:1", address])
+    assert repr(address) in str(raised.value)
+    with pytest.raises(TypeError, match="an address is a str, not int"):
+        kind([50051])
+
+
 class Counting(Fake):
     def __init__(self) -> None:
         self.peers: list[str] = []
