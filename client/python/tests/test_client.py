@@ -238,9 +238,9 @@ def test_numbers_of_numpy_are_numbers(server: Server) -> None:
         vectors = client.embed(
             [encode(picture(8, 8, 1), "PNG")],
             normalize=np.True_,  # type: ignore[call-overload]
-            dimensions=np.int64(4),  # type: ignore[call-overload]
-            layers=np.array([-1]),  # type: ignore[call-overload]
-            background=np.array([1, 2, 3], np.uint8),  # type: ignore[call-overload]
+            dimensions=np.int64(4),
+            layers=np.array([-1]),
+            background=np.array([1, 2, 3], np.uint8),
         )
     assert vectors.shape == (1, 4)
 
