@@ -27,13 +27,18 @@ FROM debian:bookworm-slim
 COPY deploy/setup.sh deploy/environment.sh /opt/pixembed/deploy/
 RUN PIXEMBED_CACHE=/tmp/pixembed-cache /opt/pixembed/deploy/setup.sh runtime \
     && rm -rf /var/lib/apt/lists/* /tmp/pixembed-cache /opt/pixembed/deploy \
-    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin pixembed
+    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin pixembed \
+    && mkdir --mode=1777 /run/pixembed
 COPY --from=build /opt/pixembed /opt/pixembed
 ENV PATH=/opt/pixembed/bin:$PATH
 USER 10001:10001
 EXPOSE 50051
 # Every flag can be set by the environment: PIXEMBED_LISTEN, PIXEMBED_MODEL, ...
-ENV PIXEMBED_LISTEN=0.0.0.0:50051 PIXEMBED_MODEL=/models/default
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["pixembed", "health", "--address=127.0.0.1:50051"]
+# The socket is for the health check alone: it speaks plain text and asks for no certificate, whatever
+# the port does (docs/security.md). A volume, so that it can be made with --read-only too.
+ENV PIXEMBED_LISTEN=0.0.0.0:50051,unix:/run/pixembed/health.sock PIXEMBED_MODEL=/models/default
+VOLUME /run/pixembed
+# The port, where --listen leaves the socket out.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["pixembed", "health", "--address=unix:/run/pixembed/health.sock,127.0.0.1:50051"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["pixembed-server"]

@@ -17,8 +17,8 @@
  *
  * The process: LibTorch is set to one thread for whoever does not say otherwise, its host allocator
  * becomes one that keeps blocks, and glibc's malloc keeps more of what is freed. A LibTorch of
- * another version that is loaded before is refused (UNUSABLE_PROCESS). The library is never
- * unloaded.
+ * another version that is loaded before is refused (UNUSABLE_PROCESS). Stubs that the program has
+ * of the same .proto files do not meet the library's. The library is never unloaded.
  */
 #ifndef PIXEMBED_EMBEDDED_PIXEMBED_ENGINE_H_
 #define PIXEMBED_EMBEDDED_PIXEMBED_ENGINE_H_

@@ -284,19 +284,22 @@ struct HttpServer::Callbacks {
 };
 
 HttpServer::HttpServer(HttpServerOptions options, HttpHandler handler)
-    : options_(std::move(options)), handler_(std::move(handler)) {}
+    : options_(std::move(options)),
+      handler_(std::move(handler)),
+      authorities_(options_.certificates == nullptr
+                       ? nullptr
+                       : std::make_unique<ClientAuthorities>(options_.certificates)) {}
 
 absl::Status HttpServer::Admit(MHD_Connection* connection, std::string_view path) const {
   if (options_.open && options_.open(path)) return absl::OkStatus();
-  if (options_.certificates != nullptr) {
-    const auto current = options_.certificates->Get(std::chrono::steady_clock::now());
-    if (!current->client_ca.empty()) {
-      const MHD_ConnectionInfo* const info =
-          MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-      absl::Status status = CheckClientCertificate(static_cast<gnutls_session_t>(info->tls_session),
-                                                   current->client_ca);
-      if (!status.ok()) return status;
-    }
+  const auto authorities =
+      authorities_ == nullptr ? nullptr : authorities_->Get(std::chrono::steady_clock::now());
+  if (authorities != nullptr) {
+    const MHD_ConnectionInfo* const info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    absl::Status status =
+        CheckClientCertificate(static_cast<gnutls_session_t>(info->tls_session), *authorities);
+    if (!status.ok()) return status;
   }
   if (!options_.authorize) return absl::OkStatus();
   std::vector<std::string_view> values;

@@ -28,6 +28,8 @@ struct MHD_Daemon;
 
 namespace pixembed {
 
+class ClientAuthorities;
+
 // A field of multipart/form-data.
 struct HttpPart {
   std::string name;
@@ -118,6 +120,7 @@ class HttpServer {
 
   const HttpServerOptions options_;
   const HttpHandler handler_;
+  const std::unique_ptr<ClientAuthorities> authorities_;  // null: there is no TLS
   std::string address_;
   MHD_Daemon* daemon_ = nullptr;
   std::atomic<std::size_t> receiving_ = 0;

@@ -4,13 +4,19 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <memory>
+#include <mutex>
+#include <span>
 #include <string>
-#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "server/certificates.h"
+#include "server/reloaded.h"
+#include "src/engine/engine.h"
 #include "src/error/error.h"
 
 namespace pixembed {
@@ -31,15 +37,6 @@ struct Crt {
   Crt& operator=(const Crt&) = delete;
   ~Crt() { gnutls_x509_crt_deinit(handle); }
   gnutls_x509_crt_t handle = nullptr;
-};
-
-// Owns the certificates in it.
-struct TrustList {
-  TrustList() { gnutls_x509_trust_list_init(&handle, 0); }
-  TrustList(const TrustList&) = delete;
-  TrustList& operator=(const TrustList&) = delete;
-  ~TrustList() { gnutls_x509_trust_list_deinit(handle, /*all=*/1); }
-  gnutls_x509_trust_list_t handle = nullptr;
 };
 
 absl::Status Refuse(const char* why) {
@@ -73,34 +70,56 @@ int GiveCertificate(const Certificates& certificates, gnutls_pcert_st** chain, u
   return 0;
 }
 
-absl::Status CheckClientCertificate(gnutls_session_t session, const std::string& client_ca) {
-  unsigned int count = 0;
-  const gnutls_datum_t* const shown = gnutls_certificate_get_peers(session, &count);
-  if (shown == nullptr || count == 0) return Refuse("the client shows no certificate");
+AuthorityList::AuthorityList(const std::string& pem) {
+  gnutls_x509_trust_list_init(&list_, 0);
+  const gnutls_datum_t data = Datum(pem);
+  gnutls_x509_trust_list_add_trust_mem(list_, &data, nullptr, GNUTLS_X509_FMT_PEM, 0, 0);
+}
+
+AuthorityList::~AuthorityList() { gnutls_x509_trust_list_deinit(list_, /*all=*/1); }
+
+absl::Status AuthorityList::Check(std::span<const gnutls_datum_t> chain) const {
+  if (chain.empty()) return Refuse("the client shows no certificate");
   std::vector<std::unique_ptr<Crt>> owned;
-  std::vector<gnutls_x509_crt_t> chain;
-  for (unsigned int i = 0; i < count && i < kMaxChain; ++i) {
+  std::vector<gnutls_x509_crt_t> handles;
+  for (const gnutls_datum_t& der : chain.first(std::min<std::size_t>(chain.size(), kMaxChain))) {
     owned.push_back(std::make_unique<Crt>());
-    if (gnutls_x509_crt_import(owned.back()->handle, shown + i, GNUTLS_X509_FMT_DER) < 0) {
+    if (gnutls_x509_crt_import(owned.back()->handle, &der, GNUTLS_X509_FMT_DER) < 0) {
       return Refuse("the client's certificate cannot be read");
     }
-    chain.push_back(owned.back()->handle);
+    handles.push_back(owned.back()->handle);
   }
-  const TrustList authorities;
-  const gnutls_datum_t pem = Datum(client_ca);
-  gnutls_x509_trust_list_add_trust_mem(authorities.handle, &pem, nullptr, GNUTLS_X509_FMT_PEM, 0,
-                                       0);
   gnutls_typed_vdata_st purpose{
       GNUTLS_DT_KEY_PURPOSE_OID,
       reinterpret_cast<unsigned char*>(const_cast<char*>(GNUTLS_KP_TLS_WWW_CLIENT)), 0};
   unsigned int verdict = GNUTLS_CERT_INVALID;
-  if (gnutls_x509_trust_list_verify_crt2(authorities.handle, chain.data(),
-                                         static_cast<unsigned int>(chain.size()), &purpose, 1, 0,
+  if (gnutls_x509_trust_list_verify_crt2(list_, handles.data(),
+                                         static_cast<unsigned int>(handles.size()), &purpose, 1, 0,
                                          &verdict, nullptr) < 0 ||
       verdict != 0) {
     return Refuse("the client's certificate is not of an authority that is trusted");
   }
   return absl::OkStatus();
+}
+
+ClientAuthorities::ClientAuthorities(std::shared_ptr<Reloaded<Certificates>> certificates)
+    : certificates_(std::move(certificates)) {}
+
+std::shared_ptr<const AuthorityList> ClientAuthorities::Get(TimePoint now) {
+  std::shared_ptr<const Certificates> current = certificates_->Get(now);
+  const std::lock_guard lock(mutex_);
+  if (current != version_) {
+    list_ = current->client_ca.empty() ? nullptr
+                                       : std::make_shared<const AuthorityList>(current->client_ca);
+    version_ = std::move(current);
+  }
+  return list_;
+}
+
+absl::Status CheckClientCertificate(gnutls_session_t session, const AuthorityList& authorities) {
+  unsigned int count = 0;
+  const gnutls_datum_t* const shown = gnutls_certificate_get_peers(session, &count);
+  return authorities.Check({shown, shown == nullptr ? 0 : count});
 }
 
 }  // namespace pixembed

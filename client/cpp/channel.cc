@@ -1,13 +1,20 @@
 #include "client/cpp/channel.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "client/cpp/client.h"
 #include "grpc/impl/codegen/grpc_types.h"
 #include "grpcpp/create_channel.h"
@@ -72,7 +79,55 @@ class TokenAdder final : public ClientInterceptorFactoryInterface, public Interc
   std::string value_;
 };
 
+bool IsPort(absl::string_view text) {
+  constexpr std::uint32_t kMaxPort = 65'535;
+  std::uint32_t port = 0;
+  return !text.empty() && std::all_of(text.begin(), text.end(), absl::ascii_isdigit) &&
+         absl::SimpleAtoi(text, &port) && port > 0 && port <= kMaxPort;
+}
+
+// "host:port" or "[IPv6]:port".
+bool IsHostAndPort(absl::string_view address) {
+  const std::size_t colon = address.rfind(':');
+  if (colon == absl::string_view::npos || !IsPort(address.substr(colon + 1))) return false;
+  absl::string_view host = address.substr(0, colon);
+  if (absl::ConsumePrefix(&host, "[")) return absl::ConsumeSuffix(&host, "]") && !host.empty();
+  return !host.empty() && host.find_first_of(":/ ") == absl::string_view::npos;
+}
+
+// One of gRPC's schemes whose rest is not host:port.
+bool HasOtherScheme(absl::string_view address) {
+  return absl::StartsWith(address, "ipv4:") || absl::StartsWith(address, "ipv6:") ||
+         absl::StartsWith(address, "xds:") || absl::StartsWith(address, "google-c2p:");
+}
+
+bool IsAddress(absl::string_view address) {
+  if (absl::ConsumePrefix(&address, "unix:") || absl::ConsumePrefix(&address, "unix-abstract:")) {
+    return !address.empty();
+  }
+  if (absl::ConsumePrefix(&address, "dns:") && absl::ConsumePrefix(&address, "//")) {
+    address.remove_prefix(std::min(address.find('/'), address.size()));  // the name server
+    if (!absl::ConsumePrefix(&address, "/")) return false;
+  }
+  return HasOtherScheme(address) || IsHostAndPort(address);
+}
+
 }  // namespace
+
+absl::Status CheckAddresses(const std::vector<std::string>& addresses) {
+  constexpr char kExpected[] =
+      "host:port with a port from 1 to 65535, unix:PATH or dns:///name:port";
+  if (addresses.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("there is no address to connect to; expected is ", kExpected));
+  }
+  for (const std::string& address : addresses) {
+    if (IsAddress(address)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("the address \"", address, "\" is not ", kExpected));
+  }
+  return absl::OkStatus();
+}
 
 std::vector<NamedChannel> MakeChannels(const std::vector<std::string>& addresses,
                                        const ClientOptions& options) {

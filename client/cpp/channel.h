@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "client/cpp/client.h"
 #include "grpcpp/channel.h"
 
@@ -15,6 +16,12 @@ struct NamedChannel {
   std::string address;
   std::shared_ptr<grpc::Channel> channel;
 };
+
+// Whether each address may be one: host:port with a port from 1 to 65535, unix:PATH,
+// dns:///name:port, or what only gRPC can judge: another of its schemes. gRPC itself takes port 443
+// where there is none, and others for what is no port.
+// Errors: INVALID_ARGUMENT names the address, and what is expected; there is none.
+absl::Status CheckAddresses(const std::vector<std::string>& addresses);
 
 // `channels_per_address` connections to each address, address by address, none shared between two
 // channels. With one address UNAVAILABLE is retried by gRPC itself, in every method but

@@ -31,9 +31,8 @@ using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
 absl::Status CheckOptions(const std::vector<std::string>& addresses, const ClientOptions& options) {
-  if (addresses.empty() || std::any_of(addresses.begin(), addresses.end(),
-                                       [](const std::string& a) { return a.empty(); })) {
-    return absl::InvalidArgumentError("no address to connect to, or an empty one among several");
+  if (absl::Status status = CheckAddresses(addresses); !status.ok()) {
+    return status;
   }
   if (options.tls.has_value() &&
       options.tls->certificate.empty() != options.tls->private_key.empty()) {

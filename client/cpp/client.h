@@ -145,7 +145,7 @@ class Client {
  public:
   // Addresses are gRPC targets: "host:port", "unix:path", "dns:///name:port" (every address behind
   // the name, round robin). Calls use them in turn. Connects at the first call.
-  // Errors: INVALID_ARGUMENT: no address, or an option out of range.
+  // Errors: INVALID_ARGUMENT: no address, one that cannot be meant, or an option out of range.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::vector<std::string>& addresses,
                                                          const ClientOptions& options = {});
   ~Client();

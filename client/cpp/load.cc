@@ -25,6 +25,9 @@ double Milliseconds(std::chrono::nanoseconds time) {
 }
 
 absl::Status CheckOptions(const LoadOptions& options) {
+  if (absl::Status status = CheckAddresses(options.addresses); !status.ok()) {
+    return status;
+  }
   if (options.images.empty()) {
     return absl::InvalidArgumentError("no image to send");
   }

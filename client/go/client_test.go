@@ -490,6 +490,33 @@ func TestChannelsAreUsedInTurn(t *testing.T) {
 	}
 }
 
+func TestATargetThatWouldReachAnotherPortOrNoneIsRefused(t *testing.T) {
+	for _, target := range []string{
+		"", "localhost", "localhost:", ":50051", "localhost:0", "localhost:99999", "localhost:-1", "localhost:http",
+		"localhost: 50051", "::1", "[::1]", "http://localhost:50051", "https://localhost:50051", "dns:///localhost",
+		"dns:localhost", "unix:", "a:1,b:99999", "a:1,b",
+	} {
+		client, err := pixembed.New(target, pixembed.WithPlaintext())
+		if err == nil {
+			t.Errorf("%q: no error", target)
+			_ = client.Close()
+		} else if !strings.Contains(err.Error(), "1 to 65535") {
+			t.Errorf("%q: %v does not say what is expected", target, err)
+		}
+	}
+	for _, target := range []string{
+		"localhost:50051", "[::1]:65535", "unix:/run/a.sock", "unix:relative", "unix-abstract:name", "dns:///name:50051",
+		"dns:name:50051", "dns://8.8.8.8/name:50051", "passthrough:///anything", "a:1, b:2", "[::1]:1,[::1]:2",
+	} {
+		client, err := pixembed.New(target, pixembed.WithPlaintext())
+		if err != nil {
+			t.Errorf("%q: %v", target, err)
+			continue
+		}
+		_ = client.Close()
+	}
+}
+
 func TestWhatMakesNoSenseIsRefusedByNew(t *testing.T) {
 	plaintext := pixembed.WithPlaintext()
 	for name, test := range map[string]struct {

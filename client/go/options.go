@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -257,7 +258,10 @@ func (c *config) connect(target string) (*grpc.ClientConn, error) {
 	if c.keepalive != nil {
 		options = append(options, grpc.WithKeepaliveParams(*c.keepalive))
 	}
-	if strings.Contains(target, ",") {
+	if err := checkTarget(target); err != nil {
+		return nil, err
+	}
+	if isList(target) {
 		servers, err := staticList(target)
 		if err != nil {
 			return nil, err
@@ -300,6 +304,40 @@ func (c *config) serviceConfig() string {
 	return string(text)
 }
 
+// isList tells a list of servers from one target; only gRPC knows what its schemes mean by a comma.
+func isList(target string) bool {
+	return strings.Contains(target, ",") && !strings.Contains(strings.SplitN(target, ",", 2)[0], "://")
+}
+
+// checkTarget refuses what cannot be meant: gRPC itself takes port 443 where there is none.
+func checkTarget(target string) error {
+	address := strings.TrimPrefix(target, "dns:")
+	scheme, rest, hasScheme := strings.Cut(target, "://")
+	switch {
+	case isList(target), strings.HasPrefix(target, "unix:") && target != "unix:", strings.HasPrefix(target, "unix-abstract:"):
+		return nil
+	case hasScheme && scheme == "dns":
+		_, address, _ = strings.Cut(rest, "/") // after the name server
+	case hasScheme && scheme != "http" && scheme != "https":
+		return nil // a resolver's of gRPC, or of WithDialOptions
+	}
+	if _, ok := hostOf(address); !ok {
+		return fmt.Errorf(`pixembed: the target %q is not "host:port" with a port from 1 to 65535, `+
+			`"unix:path", "dns:///name:port" or a list "host:port,host:port"`, target)
+	}
+	return nil
+}
+
+// hostOf is the host of "host:port"; false: it is something else, or the port is none.
+func hostOf(address string) (string, bool) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" || strings.ContainsAny(host, "/ ") {
+		return "", false
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	return host, err == nil && number > 0
+}
+
 // servers resolves to a list that was given.
 type servers struct {
 	*manual.Resolver
@@ -311,9 +349,9 @@ func staticList(target string) (*servers, error) {
 	result := &servers{Resolver: manual.NewBuilderWithScheme("pixembed")}
 	for address := range strings.SplitSeq(target, ",") {
 		address = strings.TrimSpace(address)
-		host, port, err := net.SplitHostPort(address)
-		if err != nil || port == "" || strings.Contains(address, "/") {
-			return nil, fmt.Errorf(`pixembed: %q in a list of servers is not "host:port"`, address)
+		host, ok := hostOf(address)
+		if !ok {
+			return nil, fmt.Errorf(`pixembed: %q in a list of servers is not "host:port" with a port from 1 to 65535`, address)
 		}
 		result.state.Addresses = append(result.state.Addresses, resolver.Address{Addr: address, ServerName: host})
 	}

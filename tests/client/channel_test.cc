@@ -1,4 +1,5 @@
-// TLS and tokens of the client against the real server, with a fake model.
+// Where and how the client connects: addresses, and TLS and tokens against the real server, with a
+// fake model.
 #include "client/cpp/channel.h"
 
 #include <gmock/gmock.h>
@@ -14,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/cpp/client.h"
+#include "client/cpp/load.h"
 #include "server/bearer_tokens.h"
 #include "server/certificates.h"
 #include "tests/checkpoint/temporary_directory.h"
@@ -27,7 +29,41 @@ namespace {
 using client::Client;
 using client::ClientOptions;
 using client::Tls;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+
+TEST(CheckAddressesTest, TakesWhatGrpcReadsAsItIsWritten) {
+  for (const char* const address :
+       {"localhost:50051", "127.0.0.1:1", "[::1]:65535", "unix:/run/a.sock", "unix:relative",
+        "unix:///run/a.sock", "unix-abstract:name", "dns:///name:50051", "dns:name:50051",
+        "dns://8.8.8.8/name:50051", "ipv4:10.0.0.1:1,10.0.0.2:1", "ipv6:[::1]:1", "xds:///name"}) {
+    EXPECT_EQ(client::CheckAddresses({address}), absl::OkStatus()) << address;
+  }
+}
+
+TEST(CheckAddressesTest, RefusesWhatWouldReachAnotherPortOrNone) {
+  for (const char* const address :
+       {"", "localhost", "localhost:", ":50051", "localhost:0", "localhost:99999", "localhost:-1",
+        "localhost:http", "localhost: 50051", "local host:1", "::1", "[::1]", "[]:1",
+        "http://localhost:50051", "dns:///localhost", "dns://8.8.8.8", "unix:", "a:1,b:1"}) {
+    const absl::Status status = client::CheckAddresses({"localhost:1", address});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << address;
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr("\"" + std::string(address) + "\" is not host:port"),
+                      HasSubstr("1 to 65535"), HasSubstr("unix:PATH")));
+  }
+  EXPECT_THAT(std::string(client::CheckAddresses({}).message()), HasSubstr("no address"));
+}
+
+TEST(CheckAddressesTest, SoDoClientAndLoad) {
+  EXPECT_THAT(std::string(Client::Connect({"localhost"}).status().message()),
+              HasSubstr("\"localhost\" is not"));
+  client::LoadOptions load;
+  load.addresses = {"localhost:99999"};
+  load.images = {{.data = SolidImage(1)}};
+  EXPECT_THAT(std::string(client::RunLoad(load).status().message()),
+              HasSubstr("\"localhost:99999\" is not"));
+}
 
 class SecureChannelTest : public ServerTest {
  protected:
@@ -130,7 +166,7 @@ TEST_F(SecureChannelTest, ATokenTravelsInPlainTextOnlyWhereThatIsSaid) {
 
 TEST_F(SecureChannelTest, ACertificateNeedsItsKey) {
   EXPECT_THAT(
-      std::string(Client::Connect({"x"}, {.tls = Tls{.certificate = "pem"}}).status().message()),
+      std::string(Client::Connect({"x:1"}, {.tls = Tls{.certificate = "pem"}}).status().message()),
       HasSubstr("it needs both"));
 }
 

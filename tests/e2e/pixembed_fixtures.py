@@ -12,8 +12,8 @@ import signal
 import subprocess
 import threading
 import zlib
-from collections.abc import Callable, Iterator
-from typing import IO
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, NamedTuple
 
 import numpy as np
 import pytest
@@ -29,9 +29,10 @@ PATIENCE = 300
 class Server:
     """A pixembed-server that a test started. It ends with the test that started it."""
 
-    def __init__(self, *flags: str) -> None:
+    def __init__(self, *flags: str, variables: Mapping[str, str] | None = None) -> None:
         # The server reads flags from PIXEMBED_<FLAG> too; the test alone shall say.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PIXEMBED_")}
+        environment |= variables or {}
         self.process = subprocess.Popen(
             [os.environ["PIXEMBED_SERVER"], *flags],
             stderr=subprocess.PIPE,
@@ -101,6 +102,39 @@ def run_cli(*arguments: str, stdin: IO[bytes] | None = None) -> subprocess.Compl
         timeout=PATIENCE,
         check=False,
     )
+
+
+class Pki(NamedTuple):
+    """PEM files."""
+
+    ca: pathlib.Path
+    server_cert: pathlib.Path
+    server_key: pathlib.Path
+    client_cert: pathlib.Path
+    client_key: pathlib.Path
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """An authority, and certificates for "embeddings.test" and a client."""
+    folder = tmp_path_factory.mktemp("pki")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
+    for name in ("server", "client"):
+        openssl(
+            "req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
+        )
+        (folder / "names").write_text("subjectAltName=DNS:embeddings.test\n")
+        openssl(
+            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
+            *("-CAcreateserial", "-out", f"{name}.pem", "-extfile", "names"),
+        )
+    files = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
+    return Pki(*(folder / file for file in files))
 
 
 StartServer = Callable[..., Server]

@@ -63,7 +63,9 @@ def test_a_directory_that_cannot_be_served_is_one_line_and_exit_code_1(
     break_it(directory)
     server = start_server(f"--model={directory}")
     assert server.wait() == 1
-    assert text in last_words(server)
+    words = last_words(server)
+    assert text in words
+    assert words.count(str(directory)) == 1
 
 
 def last_words(server: Server) -> str:

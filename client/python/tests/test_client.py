@@ -207,6 +207,44 @@ def test_a_wrong_option_is_refused_before_anything_is_sent() -> None:
             client.embed([], errors="ignore")  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("normalize", "yes", "True or False"),
+        ("normalize", None, "True or False"),
+        ("dimensions", 1.5, "a whole number"),
+        ("dimensions", "64", "a whole number"),
+        ("layers", -1, "several whole numbers"),
+        ("layers", "-1", "several whole numbers"),
+        ("layers", [1.5], "several whole numbers"),
+        ("layers", [True], "several whole numbers"),
+        ("background", "ffffff", "three numbers"),
+        ("background", 255, "three numbers"),
+        ("background", (0, 0.5, 1), "three numbers"),
+        ("pooling", None, "mean, cls, max"),
+        ("data_type", np.float32, "float32, float16"),
+        ("model", pathlib.Path("vit"), "a str"),
+        ("expected_fingerprint", b"ab", "a str"),
+    ],
+)
+def test_an_option_of_another_type_is_named(name: str, value: Any, expected: str) -> None:
+    with Client("localhost:1") as client, pytest.raises(TypeError, match=expected) as raised:
+        client.embed([], **{name: value})
+    assert str(raised.value).startswith(f"{name} is ")
+
+
+def test_numbers_of_numpy_are_numbers(server: Server) -> None:
+    with Client(server.address) as client:
+        vectors = client.embed(
+            [encode(picture(8, 8, 1), "PNG")],
+            normalize=np.True_,  # type: ignore[call-overload]
+            dimensions=np.int64(4),
+            layers=np.array([-1]),
+            background=np.array([1, 2, 3], np.uint8),
+        )
+    assert vectors.shape == (1, 4)
+
+
 @pytest.mark.parametrize("image", ["a.png", pathlib.Path("a.png"), b"png", Image.new("L", (1, 1))])
 def test_one_image_in_the_place_of_many_is_a_type_error(image: Any) -> None:
     async def ask(asked: AsyncClient) -> None:

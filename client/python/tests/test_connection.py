@@ -5,18 +5,63 @@ from __future__ import annotations
 import asyncio
 import pathlib
 import pickle
-import subprocess
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from fake_services import Fake, serving
-from pixembed_fixtures import Server, StartServer, encode, picture
+from pixembed_fixtures import Pki, Server, StartServer, encode, picture
 
 from pixembed import AsyncClient, Client, ServiceError, Tls
 
 IMAGE = encode(picture(40, 30, 1), "PNG")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:50051",
+        "127.0.0.1:1",
+        "[::1]:65535",
+        "unix:/run/a.sock",
+        "unix-abstract:name",
+        "dns:///name:50051",
+        "dns://8.8.8.8/name:50051",
+        "ipv4:10.0.0.1:1,10.0.0.2:1",
+    ],
+)
+def test_an_address_that_grpc_reads_as_it_is_written_is_taken(address: str) -> None:
+    Client(address).close()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "localhost",
+        "localhost:",
+        ":50051",
+        "localhost:0",
+        "localhost:99999",
+        "localhost:-1",
+        "localhost:http",
+        "localhost: 50051",
+        "::1",
+        "[::1]",
+        "http://localhost:50051",
+        "dns:///localhost",
+        "unix:",
+        "a:1,b:1",
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_one_that_would_reach_another_port_or_none_is_refused(kind: Any, address: str) -> None:
+    with pytest.raises(ValueError, match=r"not host:port with a port from 1 to 65535") as raised:
+        kind(["localhost:1", address])
+    assert repr(address) in str(raised.value)
+    with pytest.raises(TypeError, match="an address is a str, not int"):
+        kind([50051])
 
 
 class Counting(Fake):
@@ -110,39 +155,6 @@ def test_an_argument_that_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=text):
         kind(**arguments)
-
-
-class Pki(NamedTuple):
-    """PEM files."""
-
-    ca: pathlib.Path
-    server_cert: pathlib.Path
-    server_key: pathlib.Path
-    client_cert: pathlib.Path
-    client_key: pathlib.Path
-
-
-@pytest.fixture(scope="session")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    """An authority, and certificates for "embeddings.test" and a client."""
-    folder = tmp_path_factory.mktemp("pki")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
-    for name in ("server", "client"):
-        openssl(
-            "req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
-        )
-        (folder / "names").write_text("subjectAltName=DNS:embeddings.test\n")
-        openssl(
-            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
-            *("-CAcreateserial", "-out", f"{name}.pem", "-extfile", "names"),
-        )
-    files = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
-    return Pki(*(folder / file for file in files))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -100,8 +101,7 @@ class Connection:
             "max_in_flight_bytes": max_in_flight_bytes,
         }
         addresses = [address] if isinstance(address, str) else list(address)
-        if not addresses:
-            raise ValueError("there is no address")
+        _check_addresses(addresses)
         for name, value in (
             ("channels", channels),
             ("max_attempts", max_attempts),
@@ -202,6 +202,26 @@ class Connection:
             return None
         images = [embedding_pb2.Image(data=image) for image in data]
         return embedding_pb2.EmbedRequest(model=model, options=options, images=images)
+
+
+_EXPECTED_ADDRESS = 'host:port with a port from 1 to 65535, "unix:path" or "dns:///name:port"'
+_UNIX = re.compile(r"unix(-abstract)?:.")
+_OTHER_SCHEME = re.compile(r"(ipv4|ipv6|xds|google-c2p):")  # only gRPC can judge what follows
+_HOST_AND_PORT = re.compile(r"(dns:(//[^/]*/)?)?(\[[^\]]+\]|[^:/,\s\[\]]+):0*(?P<port>[0-9]{1,5})")
+
+
+def _check_addresses(addresses: Sequence[str]) -> None:
+    """gRPC itself takes port 443 where there is none, and others for what is no port."""
+    if not addresses:
+        raise ValueError(f"there is no address; expected is {_EXPECTED_ADDRESS}")
+    for address in addresses:
+        if not isinstance(address, str):
+            raise TypeError(f"an address is a str, not {type(address).__name__}")
+        if _UNIX.match(address) or _OTHER_SCHEME.match(address):
+            continue
+        match = _HOST_AND_PORT.fullmatch(address)
+        if match is None or not 1 <= int(match["port"]) <= 65535:
+            raise ValueError(f"the address {address!r} is not {_EXPECTED_ADDRESS}")
 
 
 def _connect(client: type[Connection], arguments: dict[str, Any]) -> Connection:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
+import numpy as np
+
 from pixembed.v1 import embedding_pb2
 
 Pooling: TypeAlias = Literal["mean", "cls", "max", "masked_mean"]
@@ -16,6 +18,7 @@ ProgressLike: TypeAlias = "bool | Callable[[int, int | None], object]"
 
 
 _LARGEST_INT32 = 2**31 - 1
+_INTEGER = int | np.integer
 
 
 class ExplainOptions(TypedDict, total=False):
@@ -74,7 +77,16 @@ def encode_options(
     model: str = "",
     progress: ProgressLike = False,
 ) -> embedding_pb2.EmbedOptions:
-    """Raises ValueError where the server would refuse the value whatever the model."""
+    """Raises TypeError or ValueError, which name the option, where the server would refuse the
+    value whatever the model."""
+    _check(normalize, int | np.bool_, "normalize", "True or False")
+    _check(ordered, int | np.bool_, "ordered", "True or False")
+    _check(model, str, "model", "a str")
+    _check(expected_fingerprint, str, "expected_fingerprint", "a str")
+    _check(dimensions, _INTEGER, "dimensions", "a whole number")
+    _check_integers(layers, "layers", "several whole numbers, as [-1]")
+    if background is not None:
+        _check_integers(background, "background", "three numbers: red, green and blue")
     if dimensions < 0:
         raise ValueError(f"dimensions is {dimensions}; it must not be negative")
     if dimensions > _LARGEST_INT32:
@@ -85,7 +97,7 @@ def encode_options(
         raise ValueError(f"background is {background}; red, green and blue go from 0 to 255")
     return embedding_pb2.EmbedOptions(
         pooling=_enum(embedding_pb2.Pooling, "POOLING_", "pooling", pooling),
-        layers=layers,
+        layers=[int(layer) for layer in layers],
         exif_orientation=_enum(
             embedding_pb2.ExifOrientation,
             "EXIF_ORIENTATION_",
@@ -93,19 +105,37 @@ def encode_options(
             exif_orientation,
         ),
         background=_color(background),
-        normalize=normalize,
+        normalize=bool(normalize),
         dimensions=dimensions,
         data_type=_enum(embedding_pb2.DataType, "DATA_TYPE_", "data_type", data_type),
         packed=True,
         lane=_enum(embedding_pb2.Lane, "LANE_", "lane", lane) if lane else None,
         expected_fingerprint=expected_fingerprint,
-        ordered=ordered,
+        ordered=bool(ordered),
     )
+
+
+def _check(value: object, kind: Any, name: str, expected: str) -> None:
+    # A bool is an int to Python alone.
+    if not isinstance(value, kind) or (kind is _INTEGER and isinstance(value, bool)):
+        raise TypeError(f"{name} is {value!r}; it is {expected}")
+
+
+def _check_integers(values: object, name: str, expected: str) -> None:
+    if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+        raise TypeError(f"{name} is {values!r}; it is {expected}")
+    for value in values:
+        if not isinstance(value, _INTEGER) or isinstance(value, bool):
+            raise TypeError(f"{name} is {values!r}; it is {expected}")
+        if abs(int(value)) > _LARGEST_INT32:
+            raise ValueError(f"{name} is {values!r}; {value} is too large")
 
 
 def _enum(kind: Any, prefix: str, name: str, value: str) -> str:
     """The name of "cls" in the enum Pooling."""
     known = {key.removeprefix(prefix).lower(): key for key, number in kind.items() if number}
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}; there is {', '.join(known)}")
     if value not in known:
         raise ValueError(f'{name} is "{value}"; there is {", ".join(known)}')
     return str(known[value])
