@@ -183,9 +183,9 @@ struct Source {
 // What computes, for the log. A program brings its own products.
 absl::StatusOr<std::string> KernelsOf(const Device& device, const Source& source) {
   if (device.kind == Device::Kind::kCpu) {
-    const bool packed = source.format == ModelFormat::kSafetensors && HasPackedProducts();
+    const bool ours = source.format == ModelFormat::kSafetensors;
     return absl::StrCat("cpu: ATen ", at::get_cpu_capability(),
-                        packed ? ", oneDNN matrix products" : "");
+                        ours ? absl::StrCat(", float32 products by ", FloatProducts()) : "");
   }
   const absl::StatusOr<std::vector<std::string>> names = CudaDevices();
   if (!names.ok()) return names.status();

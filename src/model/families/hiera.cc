@@ -21,6 +21,7 @@
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "src/model/activation.h"
 #include "src/model/architecture.h"
 #include "src/model/attention.h"
 #include "src/model/families.h"

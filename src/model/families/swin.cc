@@ -20,6 +20,7 @@
 #include "absl/strings/str_join.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "src/model/activation.h"
 #include "src/model/architecture.h"
 #include "src/model/families.h"
 #include "src/model/layers.h"
