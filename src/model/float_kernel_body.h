@@ -52,7 +52,8 @@ class FloatBody {
   }
 
   static std::size_t ScratchFloats(const FloatProduct& product) {
-    return ChunkRows(product.rows) * (kStride + PartialColumns(product));
+    const std::size_t kept = product.add ? product.last_panel - product.first_panel : 1;
+    return ChunkRows(product.rows) * (kStride + kept * kColumns);
   }
 
   PIXEMBED_VECTOR_CODE static void Run(const FloatProduct& product, float* scratch) {
@@ -73,19 +74,22 @@ class FloatBody {
   // each other out of the first cache.
   static constexpr std::size_t kStride = V::kDepth + kLine;
   // Rows whose part of a block stays in the second cache while its panels pass.
-  static constexpr std::size_t kMostRows = 400;
+  static constexpr std::size_t kMostRows = 320;
 
-  // Where a block's sums go.
+  // What is done with the sums of a block of rows and a panel, for a block of the depth.
   struct Tile {
-    const float* partial = nullptr;  // sums of the blocks before; null: there are none
-    float* out = nullptr;            // and where the sums of them all go
-    std::ptrdiff_t stride = 0;       // of both
-    // What follows, after the last block; null: it is not the last.
-    const FloatProduct* product = nullptr;
+    bool first = false;  // block of the depth
+    bool last = false;
+    float* partial = nullptr;  // the sums of the blocks so far
+    std::ptrdiff_t partial_stride = 0;
+    // After the last block:
     const float* bias = nullptr;
-    const float* scale = nullptr;  // null: 1
-    float* target = nullptr;
-    std::ptrdiff_t target_stride = 0;
+    Activation activation = Activation::kNone;
+    bool add = false;
+    const float* scale = nullptr;
+    float* out = nullptr;
+    std::ptrdiff_t out_stride = 0;
+    std::size_t columns = 0;  // kColumns, but for the last panel
   };
 
   static std::size_t Panels(std::size_t columns) { return (columns + kColumns - 1) / kColumns; }
@@ -100,11 +104,15 @@ class FloatBody {
     const std::size_t chunks = (rows + kMostRows - 1) / kMostRows;
     return chunks == 0 ? 0 : (rows + chunks - 1) / chunks;
   }
-  // Sums of several blocks are kept in `out`, unless it holds what they are added to.
-  static std::size_t PartialColumns(const FloatProduct& product) {
-    return product.add && Blocks(product.depth) > 1
-               ? (product.last_panel - product.first_panel) * kColumns
-               : 0;
+  // Of the sums of several blocks. They are kept in `out` where it is whole panels, and does not
+  // hold what they are added to.
+  static bool KeepsInScratch(const FloatProduct& product, std::size_t panel) {
+    return product.add || (panel + 1) * kColumns > product.columns;
+  }
+  static std::size_t KeptPanels(const FloatProduct& product) {
+    if (Blocks(product.depth) <= 1) return 0;
+    if (product.add) return product.last_panel - product.first_panel;
+    return KeepsInScratch(product, product.last_panel - 1) ? 1 : 0;
   }
 
   static void PackPanel(const float* weight, std::size_t depth, std::size_t block,
@@ -118,17 +126,18 @@ class FloatBody {
 
   PIXEMBED_VECTOR_CODE static void RunChunk(const FloatProduct& product, std::size_t first_row,
                                             std::size_t rows, float* scratch) {
-    float* const x = scratch;                   // [rows, kStride]
-    float* const partial = x + rows * kStride;  // [rows, PartialColumns]
-    const std::size_t partial_columns = PartialColumns(product);
+    float* const x = scratch;                      // [rows, kStride]
+    float* const kept = scratch + rows * kStride;  // [rows, kept_columns]
+    const std::size_t kept_panels = KeptPanels(product);
     const std::size_t padded = Panels(product.columns) * kColumns;
     const std::size_t block = BlockDepth(product.depth);
-    const std::size_t row_blocks = (rows + kRows - 1) / kRows;
-    float* const out = product.out + static_cast<std::ptrdiff_t>(first_row) * product.out_stride;
     const float* packed = product.packed + padded;
+    Tile tile = {
+        .activation = product.activation, .add = product.add, .out_stride = product.out_stride};
     for (std::size_t first = 0; first < product.depth; first += block) {
       const std::size_t depth = std::min(block, product.depth - first);
-      const bool last = first + depth == product.depth;
+      tile.first = first == 0;
+      tile.last = first + depth == product.depth;
       for (std::size_t row = 0; row < rows; ++row) {
         std::copy_n(
             product.x + static_cast<std::ptrdiff_t>(first_row + row) * product.x_stride + first,
@@ -136,49 +145,42 @@ class FloatBody {
       }
       for (std::size_t panel = product.first_panel; panel < product.last_panel; ++panel) {
         const std::size_t column = panel * kColumns;
-        Tile tile;
-        if (partial_columns > 0) {
-          tile.out = partial + (column - product.first_panel * kColumns);
-          tile.stride = static_cast<std::ptrdiff_t>(partial_columns);
+        tile.columns = std::min(kColumns, product.columns - column);
+        tile.bias = product.packed + column;
+        tile.scale = product.scale == nullptr ? nullptr : product.scale + column;
+        tile.out =
+            product.out + static_cast<std::ptrdiff_t>(first_row) * product.out_stride + column;
+        if (kept_panels > 0 && KeepsInScratch(product, panel)) {
+          tile.partial = kept + (panel - (product.last_panel - kept_panels)) * kColumns;
+          tile.partial_stride = static_cast<std::ptrdiff_t>(kept_panels * kColumns);
         } else {
-          tile.out = out + column;
-          tile.stride = product.out_stride;
+          tile.partial = tile.out;
+          tile.partial_stride = tile.out_stride;
         }
-        tile.partial = first > 0 ? tile.out : nullptr;
-        if (last) {
-          tile.product = &product;
-          tile.bias = product.packed + column;
-          tile.scale = product.scale == nullptr ? nullptr : product.scale + column;
-          tile.target = out + column;
-          tile.target_stride = product.out_stride;
-        }
-        const float* const weights = packed + column * depth;
-        const float* next = weights + kColumns * depth;
-        const std::size_t columns = std::min(kColumns, product.columns - column);
-        // Blocks of rows as alike as possible: of a block of few, the sums would wait for
-        // themselves.
-        std::size_t row = 0;
-        for (std::size_t i = 0; i < row_blocks; ++i) {
-          const std::size_t count = (rows - row) / (row_blocks - i);
-          Multiply(count, x + row * kStride, weights, depth, next, At(tile, row), columns);
-          next += depth / kUnroll * kLine;
-          row += count;
-        }
+        MultiplyPanel(x, rows, packed + column * depth, depth, tile);
       }
       packed += padded * depth;
     }
   }
 
-  static Tile At(Tile tile, std::size_t row) {
-    const auto rows = static_cast<std::ptrdiff_t>(row);
-    if (tile.partial != nullptr) tile.partial += rows * tile.stride;
-    tile.out += rows * tile.stride;
-    if (tile.target != nullptr) tile.target += rows * tile.target_stride;
-    return tile;
+  PIXEMBED_VECTOR_CODE static void MultiplyPanel(const float* x, std::size_t rows,
+                                                 const float* weights, std::size_t depth,
+                                                 Tile tile) {
+    const float* next = weights + kColumns * depth;
+    // Blocks of rows as alike as possible: of a block of few, the sums would wait for themselves.
+    for (std::size_t blocks = (rows + kRows - 1) / kRows; blocks > 0; --blocks) {
+      const std::size_t own = rows / blocks;
+      Multiply(own, x, weights, depth, next, tile);
+      next += depth / kUnroll * kLine;
+      rows -= own;
+      x += own * kStride;
+      tile.partial += static_cast<std::ptrdiff_t>(own) * tile.partial_stride;
+      tile.out += static_cast<std::ptrdiff_t>(own) * tile.out_stride;
+    }
   }
 
   using MultiplyFunction = void (*)(const float*, const float*, std::size_t, const float*,
-                                    const Tile&, std::size_t);
+                                    const Tile&);
 
   template <std::size_t... less>
   static constexpr std::array<MultiplyFunction, kRows> Functions(
@@ -187,18 +189,18 @@ class FloatBody {
   }
 
   PIXEMBED_VECTOR_CODE static void Multiply(std::size_t rows, const float* x, const float* weights,
-                                            std::size_t depth, const float* next, const Tile& tile,
-                                            std::size_t columns) {
+                                            std::size_t depth, const float* next,
+                                            const Tile& tile) {
     static constexpr std::array kFunctions = Functions(std::make_index_sequence<kRows>());
-    kFunctions[rows - 1](x, weights, depth, next, tile, columns);
+    kFunctions[rows - 1](x, weights, depth, next, tile);
   }
 
   // [rows, depth], kStride apart, x [depth, kColumns]. `next`: what is read soon.
   template <std::size_t rows>
   PIXEMBED_VECTOR_CODE static void MultiplyRows(const float* x, const float* weights,
                                                 std::size_t depth, const float* next,
-                                                const Tile& tile, std::size_t columns) {
-    MultiplyBlock(x, weights, depth, next, tile, columns, std::make_index_sequence<rows>(),
+                                                const Tile& tile) {
+    MultiplyBlock(x, weights, depth, next, tile, std::make_index_sequence<rows>(),
                   std::make_index_sequence<kVectors>());
   }
 
@@ -224,14 +226,11 @@ class FloatBody {
   template <std::size_t... rows, std::size_t... vectors>
   PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyBlock(
       const float* x, const float* weights, std::size_t depth, const float* next, const Tile& tile,
-      std::size_t columns, std::index_sequence<rows...> every_row,
-      std::index_sequence<vectors...> all) {
+      std::index_sequence<rows...> every_row, std::index_sequence<vectors...> all) {
     Floats sums[sizeof...(rows) * kVectors];
     (Clear<rows>(sums, all), ...);
-    (__builtin_prefetch((tile.product != nullptr ? tile.target : tile.out) +
-                            static_cast<std::ptrdiff_t>(rows) *
-                                (tile.product != nullptr ? tile.target_stride : tile.stride),
-                        1),
+    // Written or added to in a moment.
+    (__builtin_prefetch(tile.partial + static_cast<std::ptrdiff_t>(rows) * tile.partial_stride, 1),
      ...);
     std::size_t k = 0;
     for (; k + kUnroll <= depth; k += kUnroll) {
@@ -249,19 +248,43 @@ class FloatBody {
       ++x;
       weights += kColumns;
     }
-    if (columns == kColumns) {
-      (FinishRow<rows>(sums, tile, all), ...);
-      return;
+    alignas(64) static constexpr float kZeros[kColumns] = {};
+    const float* const shift = tile.last ? tile.bias : kZeros;
+    const bool follows =
+        tile.last && (tile.activation != Activation::kNone || tile.add || tile.columns < kColumns);
+    alignas(64) float y[sizeof...(rows) * kColumns];
+    float* to = tile.last ? tile.out : tile.partial;
+    std::ptrdiff_t to_stride = tile.last ? tile.out_stride : tile.partial_stride;
+    if (follows) {
+      to = y;
+      to_stride = kColumns;
     }
-    float kept[sizeof...(rows) * kColumns];
-    (StoreRow<rows>(sums, kept, all), ...);
-    FinishFew(kept, sizeof...(rows), tile, columns);
+    if (tile.first) {
+      (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
+    } else {
+      (AddRow<rows>(sums, tile, all), ...);
+      (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
+    }
+    if (follows) Follow(y, sizeof...(rows), tile);
+  }
+
+  template <std::size_t row, std::size_t... vectors>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void AddRow(
+      Floats* sums, const Tile& tile, std::index_sequence<vectors...> /*all*/) {
+    const float* const partial =
+        tile.partial + static_cast<std::ptrdiff_t>(row) * tile.partial_stride;
+    ((sums[row * kVectors + vectors] =
+          V::Add(V::Load(partial + vectors * kLanes), sums[row * kVectors + vectors])),
+     ...);
   }
 
   template <std::size_t row, std::size_t... vectors>
   PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void StoreRow(
-      const Floats* sums, float* to, std::index_sequence<vectors...> /*all*/) {
-    (V::Store(to + row * kColumns + vectors * kLanes, sums[row * kVectors + vectors]), ...);
+      const Floats* sums, const float* shift, float* to, std::ptrdiff_t stride,
+      std::index_sequence<vectors...> /*all*/) {
+    (V::Store(to + static_cast<std::ptrdiff_t>(row) * stride + vectors * kLanes,
+              V::Add(sums[row * kVectors + vectors], V::Load(shift + vectors * kLanes))),
+     ...);
   }
 
   template <std::size_t row, std::size_t... vectors>
@@ -270,72 +293,38 @@ class FloatBody {
     ((sums[row * kVectors + vectors] = V::Zero()), ...);
   }
 
-  template <std::size_t row, std::size_t... vectors>
-  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void FinishRow(
-      const Floats* sums, const Tile& tile, std::index_sequence<vectors...> /*all*/) {
-    const Tile own = At(tile, row);
-    (Finish(sums[row * kVectors + vectors], own, vectors * kLanes), ...);
-  }
-
-  PIXEMBED_VECTOR_CODE static void Finish(Floats sum, const Tile& tile, std::size_t column) {
-    if (tile.partial != nullptr) sum = V::Add(V::Load(tile.partial + column), sum);
-    if (tile.product == nullptr) {
-      V::Store(tile.out + column, sum);
-      return;
-    }
-    sum = V::Add(sum, V::Load(tile.bias + column));
-    switch (tile.product->activation) {
+  // What follows the product: `y`, [rows, kColumns], to `out`.
+  PIXEMBED_VECTOR_CODE __attribute__((noinline)) static void Follow(float* y, std::size_t rows,
+                                                                    const Tile& tile) {
+    const std::size_t count = rows * kColumns;
+    switch (tile.activation) {
       case Activation::kGelu:
-        sum = Gelu(sum);
+        for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, Gelu(V::Load(y + i)));
         break;
       case Activation::kGeluTanh:
-        sum = GeluTanh(sum);
+        for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, GeluTanh(V::Load(y + i)));
         break;
       case Activation::kQuickGelu:
-        sum = QuickGelu(sum);
+        for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, QuickGelu(V::Load(y + i)));
         break;
       default:
         break;
     }
-    if (tile.product->add) {
-      const Floats before = V::Load(tile.target + column);
-      sum = tile.scale == nullptr ? V::Add(before, sum)
-                                  : V::MultiplyAdd(V::Load(tile.scale + column), sum, before);
-    }
-    V::Store(tile.target + column, sum);
-  }
-
-  // Of a panel that the weight's columns do not fill.
-  PIXEMBED_VECTOR_CODE __attribute__((noinline)) static void FinishFew(const float* sums,
-                                                                       std::size_t rows,
-                                                                       const Tile& tile,
-                                                                       std::size_t columns) {
-    for (std::size_t row = 0; row < rows; ++row) {
-      const Tile from = At(tile, row);
-      float partial[kColumns] = {};
-      float target[kColumns] = {};
-      float scale[kColumns] = {};
-      Tile own = from;
-      own.out = partial;
-      if (from.partial != nullptr) {
-        std::copy_n(from.partial, columns, partial);
-        own.partial = partial;
-      }
-      if (from.product != nullptr) {
-        if (from.product->add) std::copy_n(from.target, columns, target);
-        own.target = target;
-        if (from.scale != nullptr) {
-          std::copy_n(from.scale, columns, scale);
-          own.scale = scale;
+    for (std::size_t row = 0; row < rows; ++row, y += kColumns) {
+      float* const out = tile.out + static_cast<std::ptrdiff_t>(row) * tile.out_stride;
+      std::size_t column = 0;
+      for (; column + kLanes <= tile.columns; column += kLanes) {
+        Floats own = V::Load(y + column);
+        if (tile.add) {
+          const Floats before = V::Load(out + column);
+          own = tile.scale == nullptr ? V::Add(before, own)
+                                      : V::MultiplyAdd(V::Load(tile.scale + column), own, before);
         }
+        V::Store(out + column, own);
       }
-      for (std::size_t column = 0; column < kColumns; column += kLanes) {
-        Finish(V::Load(sums + row * kColumns + column), own, column);
-      }
-      if (from.product != nullptr) {
-        std::copy_n(target, columns, from.target);
-      } else {
-        std::copy_n(partial, columns, from.out);
+      for (; column < tile.columns; ++column) {
+        const float own = tile.scale == nullptr ? y[column] : tile.scale[column] * y[column];
+        out[column] = tile.add ? out[column] + own : own;
       }
     }
   }
