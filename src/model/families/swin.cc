@@ -388,6 +388,7 @@ std::unique_ptr<Network> Build(const FamilyInput& input, Version version, std::s
       NetworkInfo{.patch = whole_patches ? config.patch : input.input,
                   .tokens = static_cast<int>(Count(shapes.back().grid)),
                   .dimension = static_cast<int>(width),
+                  .attended_tokens = static_cast<int>(config.window * config.window),
                   .has_cls = false,
                   .architecture = SwinText(config)},
       std::move(parts));
