@@ -78,8 +78,8 @@ struct EngineOptions {
   int decode_threads = 0;
   // Inference workers per device. 0: `cores` on a CPU, 2 on a GPU.
   int workers_per_device = 0;
-  // Images per batch. 0: 4 on a CPU (more only adds latency there), 32 on a GPU, 1 for models that
-  // take images one by one (ModelInfo::deterministic).
+  // Images per batch. 0: 32 on a GPU; on a CPU 4 (more only adds latency there), or 1 where no
+  // model has batches_pay or one is one_by_one (ModelInfo).
   int max_batch_size = 0;
   // On a GPU: how long an idle worker may wait for images that the decode stage is about to
   // deliver. It never waits when none are on their way, and on a CPU not at all.
@@ -95,9 +95,8 @@ struct EngineOptions {
   std::vector<int> warm_up_batch_sizes;
   // What the models are on. Empty: what those of Start are on; to be given where there are none.
   std::vector<Device> devices;
-  // Whether models to come take images one by one (ModelInfo::deterministic), as those of Start
-  // may.
-  bool deterministic = false;
+  // Whether models to come take images one by one (ModelInfo), as those of Start may.
+  bool one_by_one = false;
 };
 
 // A moment's picture, for tests, logs and metrics.

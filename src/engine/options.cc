@@ -102,22 +102,25 @@ absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Mo
   const bool gpu = std::ranges::any_of(
       devices, [](const Device& device) { return device.kind == Device::Kind::kCuda; });
   // A model that takes images one by one on one thread has no use for more cores, nor for company.
-  const bool deterministic =
-      options.deterministic ||
-      std::ranges::any_of(models, [](const auto& model) { return model->info().deterministic; });
+  const bool one_by_one = options.one_by_one || std::ranges::any_of(models, [](const auto& model) {
+                            return model->info().one_by_one;
+                          });
+  const bool batches_pay = models.empty() || std::ranges::any_of(models, [](const auto& model) {
+                             return model->info().batches_pay;
+                           });
   EngineShape shape;
   shape.options = std::move(options);
-  shape.count_cores = !gpu && !deterministic;
+  shape.count_cores = !gpu && !one_by_one;
   shape.cost = gpu ? BatchCost::kPerBatch : BatchCost::kPerItem;
   EngineOptions& chosen = shape.options;
-  chosen.deterministic = deterministic;
+  chosen.one_by_one = one_by_one;
   if (chosen.cores == 0) chosen.cores = usable_cores;
   if (chosen.decode_threads == 0) chosen.decode_threads = chosen.cores;
   if (chosen.workers_per_device == 0) {
     chosen.workers_per_device = gpu ? kWorkersPerGpu : chosen.cores;
   }
   if (chosen.max_batch_size == 0) {
-    chosen.max_batch_size = deterministic ? 1 : gpu ? kGpuBatch : kCpuBatch;
+    chosen.max_batch_size = one_by_one ? 1 : gpu ? kGpuBatch : batches_pay ? kCpuBatch : 1;
   }
   if (chosen.warm_up_batch_sizes.empty()) {
     chosen.warm_up_batch_sizes = {1};

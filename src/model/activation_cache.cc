@@ -3,6 +3,7 @@
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/Device.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -22,6 +23,9 @@ thread_local ActivationCache* current_cache = nullptr;
 constexpr std::size_t kSmallestKept = std::size_t{64} << 10;
 // LibTorch's own alignment for host memory, and room for the header.
 constexpr std::size_t kAlignment = 64;
+// Weights are read from one end to the other for every image: by pages of 4 KiB, the processor
+// looks up a hundred thousand of them for ViT-B.
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 // Lies in front of every block.
 struct Header {
@@ -34,10 +38,14 @@ void* DataOf(void* memory) { return static_cast<std::byte*>(memory) + kAlignment
 void* MemoryOf(void* data) { return static_cast<std::byte*>(data) - kAlignment; }
 
 void* AllocateMemory(std::size_t bytes) {
-  if (bytes > std::numeric_limits<std::size_t>::max() - 2 * kAlignment) throw std::bad_alloc();
-  const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  void* memory = std::aligned_alloc(kAlignment, rounded + kAlignment);
+  if (bytes > std::numeric_limits<std::size_t>::max() - 2 * kHugePage) throw std::bad_alloc();
+  const std::size_t all = (bytes + kAlignment - 1) / kAlignment * kAlignment + kAlignment;
+  const bool huge = all >= kHugePage;
+  const std::size_t alignment = huge ? kHugePage : kAlignment;
+  void* memory = std::aligned_alloc(alignment, (all + alignment - 1) / alignment * alignment);
   if (memory == nullptr) throw std::bad_alloc();
+  // Not the rest, which would take memory that nobody needs. Where it is refused, nothing is lost.
+  if (huge) madvise(memory, all / kHugePage * kHugePage, MADV_HUGEPAGE);
   return memory;
 }
 

@@ -12,7 +12,7 @@
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
-#include "src/model/layers.h"
+#include "src/model/activation.h"
 
 namespace pixembed {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "src/checkpoint/checkpoint.h"
 #include "src/image/image.h"
-#include "src/model/layers.h"
+#include "src/model/activation.h"
 #include "src/model/weights.h"
 
 namespace pixembed {

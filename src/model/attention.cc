@@ -107,14 +107,17 @@ at::Tensor ByLibTorch(const at::Tensor& query, const at::Tensor& key, const at::
 
 }  // namespace
 
+bool AttendsByOwnKernel(std::int64_t tokens) {
+  return Kernel() != nullptr && tokens <= kMaxTokens;
+}
+
 at::Tensor ScaledDotProductAttention(const at::Tensor& query, const at::Tensor& key,
                                      const at::Tensor& value, const at::Tensor& added,
                                      double scale) {
-  const AttentionKernel* const kernel = Kernel();
-  if (!query.is_cpu() || kernel == nullptr || key.size(2) > kMaxTokens) {
+  if (!query.is_cpu() || !AttendsByOwnKernel(key.size(2))) {
     return ByLibTorch(query, key, value, added, scale);
   }
-  return OnCpu(*kernel, WithRows(query), WithRows(key), WithRows(value), added, scale);
+  return OnCpu(*Kernel(), WithRows(query), WithRows(key), WithRows(value), added, scale);
 }
 
 }  // namespace pixembed

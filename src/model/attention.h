@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 namespace pixembed {
 
 // softmax(scale * query key^T + added) value, head by head.
@@ -12,10 +14,13 @@ namespace pixembed {
 // all float32 on one device; on a CPU views of any strides whose last is 1 are read where they lie.
 // `added`: undefined, or [A, heads or 1, Q or 1, T] with N a multiple of A: image n of the batch
 // gets added[n % A]. Deterministic: what an image gets depends neither on its neighbours nor on the
-// number of threads, on a CPU with AVX2.
+// number of threads, where AttendsByOwnKernel.
 at::Tensor ScaledDotProductAttention(const at::Tensor& query, const at::Tensor& key,
                                      const at::Tensor& value, const at::Tensor& added,
                                      double scale);
+
+// Whether so many keys on this CPU are left to a kernel of our own, not to LibTorch's.
+bool AttendsByOwnKernel(std::int64_t tokens);
 
 }  // namespace pixembed
 

@@ -8,25 +8,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <optional>
-#include <string_view>
 
+#include "src/model/activation.h"
 #include "src/model/linear.h"
 #include "src/model/rotary.h"
 #include "src/model/weights.h"
 
 namespace pixembed {
-
-// The "hidden_act" of a configuration.
-enum class Activation { kGelu, kGeluTanh, kQuickGelu, kRelu, kSilu };
-
-// By the name that config.json uses, where it is implemented.
-// Source: transformers 5.23.0 activations.py ACT2CLS.
-std::optional<Activation> ActivationByName(std::string_view name);
-std::string_view ActivationName(Activation activation);
-
-// In place.
-void Activate(Activation activation, at::Tensor& x);
 
 // Normalizes over the last dimension.
 struct LayerNorm {
@@ -51,6 +39,13 @@ struct Attention {
   // [N, T, width] -> the same. `mask`: [N, 1, 1, T], added to the scaled products: -infinity for
   // tokens that none shall look at; undefined: all look at all.
   at::Tensor Forward(const at::Tensor& x, const at::Tensor& mask = {}) const;
+
+  // y += scale * Forward(x, mask). `scale`: [width], or undefined: 1.
+  void AddTo(const at::Tensor& x, const at::Tensor& mask, const at::Tensor& scale,
+             at::Tensor& y) const;
+
+ private:
+  at::Tensor Mix(const at::Tensor& x, const at::Tensor& mask) const;  // what `output` is given
 };
 
 // The feed-forward part of a block. Gated (SwiGLU and its like): `up` gives gate and value side by
@@ -62,6 +57,13 @@ struct Mlp {
   bool gated = false;
 
   at::Tensor Forward(const at::Tensor& x) const;  // [N, T, width] -> the same
+
+  // y += scale * Forward(x). `scale`: [width], or undefined: 1.
+  void AddTo(const at::Tensor& x, const at::Tensor& scale, at::Tensor& y) const;
+
+ private:
+  bool LeavesGeluToDown() const;
+  at::Tensor Hidden(const at::Tensor& x) const;  // what `down` is given
 };
 
 // A pre-norm block: x += scale1 * attention(norm1(x)); x += scale2 * mlp(norm2(x)).

@@ -25,6 +25,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "src/image/image.h"
+#include "src/model/activation.h"
+#include "src/model/elementwise.h"
+#include "src/model/float_kernel.h"
 #include "src/model/int8_kernel.h"
 #include "src/model/model.h"
 #include "src/model/precision_plan.h"
@@ -36,6 +39,8 @@ namespace {
 
 // What the packing is chosen for; any number of rows can be multiplied. An image's tokens.
 constexpr std::int64_t kTypicalRows = 256;
+
+constexpr std::int64_t kLineFloats = 16;  // of a line of the caches
 
 // Operators that LibTorch registers but declares in no header; its own compiler calls them.
 // Source: torch 2.11.0 aten/src/ATen/native/mkldnn/RegisterMkldnnOpContextClass.cpp.
@@ -57,6 +62,39 @@ at::Tensor PackedProduct(const at::Tensor& x, const at::Tensor& weight, const at
   return product.call(x, weight, bias.defined() ? std::optional(bias) : std::nullopt,
                       /*attr=*/"none", c10::List<std::optional<at::Scalar>>(),
                       /*algorithm=*/std::nullopt);
+}
+
+// With the bias, from a contiguous weight.
+at::Tensor PackFloat(const FloatKernel& kernel, const at::Tensor& weight, const at::Tensor& bias) {
+  const auto out = static_cast<std::size_t>(weight.size(0));
+  const auto in = static_cast<std::size_t>(weight.size(1));
+  at::Tensor packed =
+      at::empty({static_cast<std::int64_t>(kernel.packed_floats(in, out))}, at::kFloat);
+  kernel.pack(weight.const_data_ptr<float>(),
+              bias.defined() ? bias.const_data_ptr<float>() : nullptr, in, out,
+              packed.mutable_data_ptr<float>());
+  return packed;
+}
+
+// How a product is cut for the threads: a part is some rows and some panels.
+struct Cut {
+  std::int64_t rows;    // of a part, but for the last ones
+  std::int64_t panels;  // of a part, but for the last ones
+};
+
+std::int64_t CeilDivide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// One part for each thread, as alike as blocks of `block` rows and panels allow. Where several are
+// alike, the one that reads the weight least often.
+Cut CutFor(std::int64_t threads, std::int64_t rows, std::int64_t block, std::int64_t panels) {
+  const std::int64_t blocks = std::max<std::int64_t>(CeilDivide(rows, block), 1);
+  Cut best = {blocks, panels};
+  for (std::int64_t row_parts = 1; row_parts <= std::min(threads, blocks); ++row_parts) {
+    const Cut cut = {CeilDivide(blocks, row_parts), CeilDivide(panels, threads / row_parts)};
+    if (cut.rows * cut.panels < best.rows * best.panels) best = cut;
+  }
+  best.rows *= block;
+  return best;
 }
 
 constexpr std::int64_t kMostRows = 96;  // that one call of the int8 kernel multiplies
@@ -91,7 +129,12 @@ Linear PlacePlanned(const WeightReader& reader, const at::Tensor& weight, const 
 
 }  // namespace
 
-bool HasPackedProducts() { return at::hasMKLDNN(); }
+bool HasPackedProducts() { return NativeFloatKernel() != nullptr || at::hasMKLDNN(); }
+
+std::string FloatProducts() {
+  if (NativeFloatKernel() != nullptr) return std::string(NativeFloatKernel()->instructions);
+  return at::hasMKLDNN() ? "oneDNN" : "LibTorch";
+}
 
 Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision)
     : weight_(std::move(weight)), bias_(std::move(bias)) {
@@ -103,21 +146,85 @@ Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision)
     weight_ = PackInt8(*int8_, weight_.contiguous());
     return;
   }
+  if (precision == Precision::kFloat32 && weight_.is_cpu() && NativeFloatKernel() != nullptr) {
+    float_ = NativeFloatKernel();
+    weight_ = PackFloat(*float_, weight_.contiguous(), bias_);
+    bias_ = at::Tensor();
+    return;
+  }
   if (precision == Precision::kBFloat16) type_ = at::kBFloat16;
   weight_ = weight_.to(type_);
   if (bias_.defined()) bias_ = bias_.to(type_);
-  if (weight_.is_cpu() && HasPackedProducts()) weight_ = Pack(weight_);
+  if (weight_.is_cpu() && at::hasMKLDNN()) weight_ = Pack(weight_);
 }
 
-at::Tensor Linear::Forward(const at::Tensor& x) const {
-  if (uses_other_ != nullptr && *uses_other_) return other_->Forward(x);
-  if (int8_ != nullptr) return ForwardInt8(x, /*gelu=*/false);
-  const at::Tensor operand = x.to(type_);
-  const at::Tensor product =
-      weight_.is_mkldnn()
-          ? PackedProduct(operand.contiguous(), weight_, bias_)
-          : at::linear(operand, weight_, bias_.defined() ? std::optional(bias_) : std::nullopt);
-  return product.to(at::kFloat);
+at::Tensor Linear::Forward(const at::Tensor& x, Activation f) const {
+  if (IsAnother()) return other_->Forward(x, f);
+  if (float_ != nullptr) {
+    std::vector<std::int64_t> sizes = x.sizes().vec();
+    sizes.back() = out_;
+    at::Tensor y = at::empty(sizes, at::kFloat);
+    const bool fuses = FusesActivation(f);
+    RunFloat(x, {.activation = fuses ? f : Activation::kNone, .out = y.mutable_data_ptr<float>()});
+    if (!fuses) Activate(f, y);
+    return y;
+  }
+  at::Tensor y;
+  if (int8_ != nullptr) {
+    y = ForwardInt8(x, /*gelu=*/false);
+  } else {
+    const at::Tensor operand = x.to(type_);
+    y = weight_.is_mkldnn()
+            ? PackedProduct(operand.contiguous(), weight_, bias_)
+            : at::linear(operand, weight_, bias_.defined() ? std::optional(bias_) : std::nullopt);
+    y = y.to(at::kFloat);
+  }
+  Activate(f, y);
+  return y;
+}
+
+void Linear::AddTo(const at::Tensor& x, const at::Tensor& scale, at::Tensor& sum) const {
+  if (IsAnother() || float_ == nullptr || !sum.is_contiguous()) {
+    AddScaled(sum, Forward(x), scale);
+    return;
+  }
+  RunFloat(x, {.add = true,
+               .scale = scale.defined() ? scale.const_data_ptr<float>() : nullptr,
+               .out = sum.mutable_data_ptr<float>()});
+}
+
+void Linear::RunFloat(const at::Tensor& x, FloatProduct product) const {
+  const at::Tensor operand = x.contiguous();
+  const std::int64_t rows = operand.numel() / in_;
+  const auto panel_columns = static_cast<std::int64_t>(float_->columns);
+  const std::int64_t panels = CeilDivide(out_, panel_columns);
+  const std::int64_t threads = TeamThreads();
+  const Cut cut = CutFor(threads, rows, static_cast<std::int64_t>(float_->rows), panels);
+
+  product.x = operand.const_data_ptr<float>();
+  product.x_stride = in_;
+  product.rows = static_cast<std::size_t>(std::min(cut.rows, rows));
+  product.depth = static_cast<std::size_t>(in_);
+  product.columns = static_cast<std::size_t>(out_);
+  product.packed = weight_.const_data_ptr<float>();
+  product.last_panel = static_cast<std::size_t>(cut.panels);
+  product.out_stride = out_;
+  const auto scratch_floats = static_cast<std::int64_t>(float_->scratch_floats(product));
+  const std::int64_t scratch_stride = CeilDivide(scratch_floats, kLineFloats) * kLineFloats;
+  const at::Tensor scratch = at::empty({threads, scratch_stride}, at::kFloat);
+  auto* const first_scratch = scratch.mutable_data_ptr<float>();
+  const std::int64_t panel_parts = CeilDivide(panels, cut.panels);
+  InParallel(CeilDivide(rows, cut.rows) * panel_parts, [&](std::int64_t part, int thread) {
+    const std::int64_t row = part / panel_parts * cut.rows;
+    const std::int64_t panel = part % panel_parts * cut.panels;
+    FloatProduct own = product;
+    own.x += row * in_;
+    own.rows = static_cast<std::size_t>(std::min(cut.rows, rows - row));
+    own.first_panel = static_cast<std::size_t>(panel);
+    own.last_panel = static_cast<std::size_t>(std::min(panel + cut.panels, panels));
+    own.out += row * out_;
+    float_->run(own, first_scratch + thread * scratch_stride);
+  });
 }
 
 at::Tensor Linear::ForwardInt8(const at::Tensor& x, bool gelu) const {

@@ -8,9 +8,12 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "src/image/image.h"
+#include "src/model/activation.h"
+#include "src/model/float_kernel.h"
 #include "src/model/int8_kernel.h"
 #include "src/model/model.h"
 #include "src/model/weights.h"
@@ -19,12 +22,12 @@ namespace pixembed {
 
 // y = x W^T + b. Immutable, thread-safe.
 //
-// In int8 both operands are rounded as int8_kernel.h says, and a row's result depends on neither
-// the other rows nor the number of threads, to the bit.
-//
-// On a CPU the weight is packed once, in the order in which oneDNN's product for this instruction
-// set reads it. LibTorch's own product is MKL's, which takes the AVX2 path on every CPU that is not
-// Intel's: with AVX-512 it does less than half of what the machine can, see tests/bench/README.md.
+// On a CPU the weight is packed once. float32 and int8 are products of our own (float_kernel.h,
+// int8_kernel.h): a row's result depends on neither the other rows nor the number of threads, to
+// the bit. LibTorch's own product is MKL's, which takes the AVX2 path on every CPU that is not
+// Intel's: with AVX-512 it does less than half of what the machine can; oneDNN's does 0.87 of it on
+// ViT-B/16 and 0.78 on ViT-Ti/16, ours 0.9 on both, see tests/bench/README.md. bfloat16 is
+// oneDNN's.
 class Linear {
  public:
   Linear() = default;  // undefined
@@ -36,8 +39,11 @@ class Linear {
 
   bool defined() const { return weight_.defined(); }
 
-  // [..., in] -> [..., out], both float32. REQUIRES: defined().
-  at::Tensor Forward(const at::Tensor& x) const;
+  // f(y): [..., in] -> [..., out], both float32. REQUIRES: defined().
+  at::Tensor Forward(const at::Tensor& x, Activation f = Activation::kNone) const;
+
+  // sum += scale * y. `scale`: [out], or undefined: 1. `sum`: [..., out] float32, not x.
+  void AddTo(const at::Tensor& x, const at::Tensor& scale, at::Tensor& sum) const;
 
   // Whether ForwardGelu is there: it saves a pass over x.
   bool fuses_gelu() const { return int8_ != nullptr; }
@@ -48,20 +54,29 @@ class Linear {
   void SwitchTo(Linear other, const bool* uses_other);
 
  private:
+  bool IsAnother() const { return uses_other_ != nullptr && *uses_other_; }
   at::Tensor ForwardInt8(const at::Tensor& x, bool gelu) const;
+  // Whose `out` is set, and what is done with the sums.
+  void RunFloat(const at::Tensor& x, FloatProduct product) const;
 
-  at::Tensor weight_;  // [out, in], packed on a CPU; of int8, the bytes of Int8Kernel::pack
+  // [out, in], packed by oneDNN where is_mkldnn(); what the pack of a kernel gave where there is
+  // one, of a FloatKernel with the bias.
+  at::Tensor weight_;
   at::Tensor bias_;
-  at::ScalarType type_ = at::kFloat;  // of both, and of what they are multiplied with
-  const Int8Kernel* int8_ = nullptr;  // null: another type
+  at::ScalarType type_ = at::kFloat;    // of both, and of what they are multiplied with
+  const Int8Kernel* int8_ = nullptr;    // null: another type
+  const FloatKernel* float_ = nullptr;  // null: another type, device or CPU
   std::int64_t in_ = 0;
   std::int64_t out_ = 0;
   std::shared_ptr<const Linear> other_;
   const bool* uses_other_ = nullptr;  // null: never
 };
 
-// Whether products on a CPU are oneDNN's.
+// Whether a CPU packs weights at all.
 bool HasPackedProducts();
+
+// What multiplies float32 on a CPU, for the log: "AVX-512".
+std::string FloatProducts();
 
 // The Linear of tensors on the CPU, which may lie in the file's mapping, on the reader's device.
 // Undefined after an error of the reader.

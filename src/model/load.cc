@@ -30,8 +30,10 @@
 #include "src/image/image.h"
 #include "src/model/activation_cache.h"
 #include "src/model/architecture.h"
+#include "src/model/attention.h"
 #include "src/model/families.h"
 #include "src/model/fingerprint.h"
+#include "src/model/float_kernel.h"
 #include "src/model/guard.h"
 #include "src/model/int8_kernel.h"
 #include "src/model/linear.h"
@@ -114,7 +116,7 @@ class TorchModel final : public Model {
     }
     absl::StatusOr<std::unique_ptr<Runner>> runner =
         NewRunnerOn(device, {replica->network, pixels_});
-    if (!runner.ok() || !info_.deterministic) return runner;
+    if (!runner.ok() || !info_.one_by_one) return runner;
     return NewDeterministicRunner(*std::move(runner));
   }
 
@@ -183,9 +185,9 @@ struct Source {
 // What computes, for the log. A program brings its own products.
 absl::StatusOr<std::string> KernelsOf(const Device& device, const Source& source) {
   if (device.kind == Device::Kind::kCpu) {
-    const bool packed = source.format == ModelFormat::kSafetensors && HasPackedProducts();
+    const bool ours = source.format == ModelFormat::kSafetensors;
     return absl::StrCat("cpu: ATen ", at::get_cpu_capability(),
-                        packed ? ", oneDNN matrix products" : "");
+                        ours ? absl::StrCat(", float32 products by ", FloatProducts()) : "");
   }
   const absl::StatusOr<std::vector<std::string>> names = CudaDevices();
   if (!names.ok()) return names.status();
@@ -374,6 +376,22 @@ absl::Status MeasurePrecision(const Checkpoint& checkpoint, double min_cosine,
                       std::string(PrecisionName(info.precision)), *cosine, min_cosine));
 }
 
+// An image of so many tokens is as many rows as a product multiplies in one go (kMostRows of
+// float_kernel_body.h): more images beside it do not make it read its weights less often.
+constexpr int kTokensThatFillTheCores = 160;
+
+// Whether a network of weights computes each row of a batch as if it were alone, on one thread: all
+// products and attention are our own kernels', norms and means go row by row.
+// deterministic_golden_test holds every family against it.
+bool RowsAreApart(std::span<const Device> devices, Precision precision,
+                  const NetworkInfo& network) {
+  const int attended = network.attended_tokens > 0 ? network.attended_tokens : network.tokens;
+  return precision == Precision::kFloat32 && NativeFloatKernel() != nullptr &&
+         AttendsByOwnKernel(attended) && std::ranges::all_of(devices, [](const Device& device) {
+           return device.kind == Device::Kind::kCpu;
+         });
+}
+
 absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
                                                    const Source& source,
                                                    const ModelOptions& options,
@@ -438,7 +456,11 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
   info.parameters = parameters;
   info.precision = precision;
   info.kernels = absl::StrJoin(kernels, "; ");
-  info.deterministic = options.deterministic;
+  const bool apart = source.format == ModelFormat::kSafetensors &&
+                     RowsAreApart(options.devices, precision, network);
+  info.deterministic = apart || options.deterministic;
+  info.one_by_one = options.deterministic && !apart;
+  info.batches_pay = !info.one_by_one && (!apart || network.tokens < kTokensThatFillTheCores);
   fingerprint.architecture = network.architecture;
   fingerprint.preprocess = info.preprocess;
   if (cosine.has_value()) {

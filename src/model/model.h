@@ -141,9 +141,14 @@ struct ModelInfo {
   double precision_cosine = 1.0;
   double precision_min_cosine = 1.0;
   std::string kernels;  // what computes, for the log: "ATen AVX2, MKL"
-  // An image's vector has the same bits whatever the batch, the runner and `threads`: runners take
-  // the images of a batch one by one, on a CPU each on one thread.
+  // An image's vector has the same bits whatever the batch, the runner and `threads`. Float32
+  // weights on CPUs with AVX2 give them always; others where ModelOptions asks for it.
   bool deterministic = false;
+  // Runners take the images of a batch one by one, on a CPU each on one thread: how the others are
+  // deterministic.
+  bool one_by_one = false;
+  // Images of a batch take less time together than one after the other.
+  bool batches_pay = true;
 };
 
 // Runs batches on one device. One thread at a time; the thread that made it.
@@ -211,7 +216,7 @@ struct ModelOptions {
   bool trust_model_code = false;
   // Not empty; each at most once. The weights are held once per device.
   std::vector<Device> devices = {Device{}};
-  // See ModelInfo.
+  // Whether ModelInfo::deterministic has to be, at the cost of ModelInfo::one_by_one.
   bool deterministic = false;
   // Less than float32 is checked at load: see ModelInfo::precision_cosine.
   Precision precision = Precision::kFloat32;

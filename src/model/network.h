@@ -20,6 +20,8 @@ struct NetworkInfo {
   Size patch;
   int tokens = 0;
   int dimension = 0;
+  // At most so many tokens look at each other. 0: all do.
+  int attended_tokens = 0;
   bool has_cls = false;
   // Elements of transformers' output_hidden_states: 0 is what the first block gets, i what block i
   // gives, the last one before any final norm. 0: the network does not give them.

@@ -55,9 +55,24 @@ TEST(ShapeEngine, OnGpusTwoWorkersEachAndLargeBatches) {
   EXPECT_EQ(shape->cost, BatchCost::kPerBatch);
 }
 
-TEST(ShapeEngine, ADeterministicModelRunsOneImageOnOneCoreAtATime) {
+TEST(ShapeEngine, WhereBatchesSaveNothingImagesRunOneByOneOnAnyNumberOfCores) {
   FakeModelOptions fake;
-  fake.deterministic = true;
+  fake.batches_pay = false;
+  Models models = {std::make_shared<FakeModel>(fake)};
+  absl::StatusOr<EngineShape> shape = ShapeEngine(models, {}, 6);
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_EQ(shape->options.max_batch_size, 1);
+  EXPECT_TRUE(shape->count_cores);
+  // Beside one that they pay for.
+  models.push_back(std::make_shared<FakeModel>());
+  shape = ShapeEngine(models, {}, 6);
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_EQ(shape->options.max_batch_size, 4);
+}
+
+TEST(ShapeEngine, AModelOneByOneRunsOneImageOnOneCoreAtATime) {
+  FakeModelOptions fake;
+  fake.one_by_one = true;
   const Models models = {std::make_shared<FakeModel>(fake)};
   const absl::StatusOr<EngineShape> shape = ShapeEngine(models, {}, 6);
   ASSERT_TRUE(shape.ok()) << shape.status();

@@ -88,6 +88,8 @@ struct FakeModelOptions {
   std::string fingerprint_seed = "fake";
   std::vector<Device> devices = {Device{}};
   bool deterministic = false;
+  bool one_by_one = false;
+  bool batches_pay = true;
   Precision precision = Precision::kFloat32;
   double precision_min_cosine = 1.0;
   // The model takes images of many sizes instead, and has MASKED_MEAN pooling.
@@ -121,6 +123,8 @@ class FakeModel : public Model {
     info_.precision_min_cosine = options_.precision_min_cosine;
     info_.kernels = "none";
     info_.deterministic = options_.deterministic;
+    info_.one_by_one = options_.one_by_one;
+    info_.batches_pay = options_.batches_pay;
   }
 
   const ModelInfo& info() const override { return info_; }

@@ -38,36 +38,6 @@ TEST(LayerNorm, CentersScalesAndShiftsEachToken) {
               Near({-unit, 2.0F * unit + 1.0F}));
 }
 
-TEST(Activations, AreTheFormulasOfTheReference) {
-  const auto activate = [](Activation activation) {
-    at::Tensor x = at::tensor({-1.0F, 0.0F, 2.0F});
-    Activate(activation, x);
-    return Values(x);
-  };
-  const auto each = [](auto formula) {
-    return std::vector<float>{formula(-1.0F), formula(0.0F), formula(2.0F)};
-  };
-  EXPECT_THAT(
-      activate(Activation::kGelu),
-      Near(each([](float x) { return 0.5F * x * (1.0F + std::erf(x / std::sqrt(2.0F))); })));
-  EXPECT_THAT(activate(Activation::kGeluTanh), Near(each([](float x) {
-                return 0.5F * x * (1.0F + std::tanh(0.7978845608F * (x + 0.044715F * x * x * x)));
-              })));
-  EXPECT_THAT(activate(Activation::kQuickGelu),
-              Near(each([](float x) { return x / (1.0F + std::exp(-1.702F * x)); })));
-  EXPECT_THAT(activate(Activation::kRelu), Near({0.0F, 0.0F, 2.0F}));
-  EXPECT_THAT(activate(Activation::kSilu),
-              Near(each([](float x) { return x / (1.0F + std::exp(-x)); })));
-}
-
-TEST(Activations, AreFoundByTheNamesOfConfigurations) {
-  EXPECT_EQ(ActivationByName("gelu"), Activation::kGelu);
-  EXPECT_EQ(ActivationByName("gelu_pytorch_tanh"), Activation::kGeluTanh);
-  EXPECT_EQ(ActivationByName("swish"), Activation::kSilu);
-  EXPECT_EQ(ActivationByName("mish"), std::nullopt);
-  EXPECT_EQ(ActivationName(Activation::kQuickGelu), "quick_gelu");
-}
-
 TEST(Attention, MixesValuesByTheSoftmaxOfScaledProducts) {
   // One head of width 1, queries = keys = values = x.
   Attention attention;

@@ -22,6 +22,9 @@
 #include <vector>
 
 #include "src/checkpoint/checkpoint.h"
+#include "src/model/activation.h"
+#include "src/model/elementwise.h"
+#include "src/model/float_kernel.h"
 #include "src/model/int8_kernel.h"
 #include "src/model/model.h"
 #include "src/model/precision.h"
@@ -68,6 +71,56 @@ TEST(Linear, TakesAnyNumberOfRowsAndAnyStrides) {
   EXPECT_TRUE(at::allclose(linear.Forward(turned), at::linear(turned, weight, bias), 1e-5, 1e-5));
 }
 
+// A row is a function of itself, as --deterministic and callers who compare bits like it.
+TEST(Linear, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {
+  if (NativeFloatKernel() == nullptr) GTEST_SKIP() << "products are LibTorch's on this CPU";
+  const Linear linear(at::randn({200, 300}), at::randn({200}));
+  const at::Tensor x = at::randn({450, 300});
+  const auto forward = [&](const at::Tensor& rows, int threads) {
+    const ThreadTeam team(threads);
+    return linear.Forward(rows, Activation::kGelu);
+  };
+  const at::Tensor all = forward(x, 1);
+  for (const std::int64_t row : {0, 13, 224, 449}) {
+    EXPECT_TRUE(at::equal(forward(x.narrow(0, row, 1), 1), all.narrow(0, row, 1))) << row;
+  }
+  for (const int threads : {2, 3, 7}) EXPECT_TRUE(at::equal(forward(x, threads), all)) << threads;
+}
+
+TEST(Linear, AppliesAnyActivationToItsResult) {
+  const at::Tensor weight = at::randn({50, 70});
+  const at::Tensor bias = at::randn({50});
+  const at::Tensor x = at::randn({9, 70});
+  for (const Activation activation :
+       {Activation::kNone, Activation::kGelu, Activation::kGeluTanh, Activation::kQuickGelu,
+        Activation::kRelu, Activation::kSilu}) {
+    at::Tensor expected = at::linear(x, weight, bias);
+    Activate(activation, expected);
+    EXPECT_TRUE(at::allclose(Linear(weight, bias).Forward(x, activation), expected, 1e-5, 1e-5))
+        << ActivationName(activation);
+  }
+}
+
+TEST(Linear, AddsToWhatIsThere) {
+  const at::Tensor weight = at::randn({50, 700});
+  const at::Tensor bias = at::randn({50});
+  const at::Tensor scale = at::randn({50});
+  const at::Tensor x = at::randn({2, 9, 700});
+  const at::Tensor before = at::randn({2, 9, 50});
+  const at::Tensor product = at::linear(x, weight, bias);
+  const Linear linear(weight, bias);
+  at::Tensor sum = before.clone();
+  linear.AddTo(x, {}, sum);
+  EXPECT_TRUE(at::allclose(sum, before.add(product), 1e-5, 1e-4));
+  sum = before.clone();
+  linear.AddTo(x, scale, sum);
+  EXPECT_TRUE(at::allclose(sum, before.add(product.mul(scale)), 1e-5, 1e-4));
+  // Into a view with other strides.
+  sum = before.transpose(0, 1).contiguous().transpose(0, 1);
+  linear.AddTo(x, scale, sum);
+  EXPECT_TRUE(at::allclose(sum, before.add(product.mul(scale)), 1e-5, 1e-4));
+}
+
 TEST(Linear, OfBFloat16RoundsItsOperandsAndItsResult) {
   if (!CheckNative(Precision::kBFloat16, std::vector<Device>{Device{}}).ok()) {
     GTEST_SKIP() << "this CPU does not multiply bfloat16";
@@ -110,7 +163,6 @@ TEST_F(LinearOfInt8, IsNearFloat32ForAnyNumberOfRowsAndAnyStrides) {
                    at::linear(turned, weight), 0.01, 0.4));
 }
 
-// Unlike float32: a row is a function of itself.
 TEST_F(LinearOfInt8, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {
   const Linear linear(at::randn({33, 130}), at::randn({33}), Precision::kInt8);
   const at::Tensor x = at::randn({301, 130});

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "src/image/image.h"
+#include "src/model/activation.h"
 #include "src/model/architecture.h"
 #include "src/model/families.h"
 #include "src/model/families/positions.h"

@@ -21,6 +21,7 @@
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "src/model/activation.h"
 #include "src/model/architecture.h"
 #include "src/model/attention.h"
 #include "src/model/families.h"
@@ -360,6 +361,8 @@ std::unique_ptr<Network> BuildHiera(const FamilyInput& input) {
       NetworkInfo{.patch = input.input,
                   .tokens = static_cast<int>(tokens),
                   .dimension = static_cast<int>(config.stage_width(config.stages() - 1)),
+                  // Of the first stage: the others have fewer.
+                  .attended_tokens = static_cast<int>(Count(Grid(config.image, config.stride))),
                   .has_cls = false,
                   .architecture = HieraText(config)},
       std::move(parts));

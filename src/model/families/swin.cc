@@ -20,6 +20,7 @@
 #include "absl/strings/str_join.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "src/model/activation.h"
 #include "src/model/architecture.h"
 #include "src/model/families.h"
 #include "src/model/layers.h"
@@ -387,6 +388,7 @@ std::unique_ptr<Network> Build(const FamilyInput& input, Version version, std::s
       NetworkInfo{.patch = whole_patches ? config.patch : input.input,
                   .tokens = static_cast<int>(Count(shapes.back().grid)),
                   .dimension = static_cast<int>(width),
+                  .attended_tokens = static_cast<int>(config.window * config.window),
                   .has_cls = false,
                   .architecture = SwinText(config)},
       std::move(parts));

@@ -13,7 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "src/model/layers.h"
+#include "src/model/activation.h"
 
 namespace pixembed {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "src/model/layers.h"
+#include "src/model/activation.h"
 
 namespace pixembed {
 

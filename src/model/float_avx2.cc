@@ -1,0 +1,54 @@
+// The kernel of float_kernel.h for AVX2 with FMA: 16 registers of 8 floats. Only functions marked
+// PIXEMBED_VECTOR_CODE hold such code, so that the library runs where there is none.
+#include <cstddef>
+
+#include "src/model/float_kernel.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define PIXEMBED_VECTOR_CODE __attribute__((target("avx2,fma")))
+
+#include "src/model/float_kernel_body.h"
+#include "src/model/registers_avx2.h"
+
+namespace pixembed {
+namespace {
+
+struct Avx2 : Avx2Floats<Avx2> {
+  static constexpr std::size_t kRows = 6;
+  static constexpr std::size_t kVectors = 2;  // 12 sums, 2 of the weight, a factor
+  static constexpr std::size_t kDepth = 256;
+
+  PIXEMBED_VECTOR_CODE static __m256 SelectNegative(__m256 sign, __m256 a, __m256 b) {
+    return _mm256_blendv_ps(b, a, _mm256_cmp_ps(sign, Zero(), _CMP_LT_OQ));
+  }
+};
+
+}  // namespace
+
+const FloatKernel* Avx2FloatKernel() {
+  using Body = FloatBody<Avx2>;
+  static constexpr FloatKernel kKernel = {
+      .instructions = "AVX2",
+      .rows = Avx2::kRows,
+      .columns = Body::kColumns,
+      .packed_floats = Body::PackedFloats,
+      .pack = Body::Pack,
+      .scratch_floats = Body::ScratchFloats,
+      .run = Body::Run,
+  };
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &kKernel : nullptr;
+}
+
+}  // namespace pixembed
+
+#else
+
+namespace pixembed {
+
+const FloatKernel* Avx2FloatKernel() { return nullptr; }
+
+}  // namespace pixembed
+
+#endif

@@ -1,0 +1,27 @@
+#include "src/model/float_kernel.h"
+
+#include "src/model/activation.h"
+
+namespace pixembed {
+
+bool FusesActivation(Activation activation) {
+  switch (activation) {
+    case Activation::kNone:
+    case Activation::kGelu:
+    case Activation::kGeluTanh:
+    case Activation::kQuickGelu:
+      return true;
+    case Activation::kRelu:
+    case Activation::kSilu:
+      return false;
+  }
+  return false;
+}
+
+const FloatKernel* NativeFloatKernel() {
+  static const FloatKernel* const kernel =
+      Avx512FloatKernel() != nullptr ? Avx512FloatKernel() : Avx2FloatKernel();
+  return kernel;
+}
+
+}  // namespace pixembed

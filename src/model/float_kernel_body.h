@@ -1,0 +1,383 @@
+// The kernel of float_kernel.h over a vector type, for the files that name one and the instruction
+// set: they define PIXEMBED_VECTOR_CODE, the attribute of every function here, first.
+#ifndef PIXEMBED_SRC_MODEL_FLOAT_KERNEL_BODY_H_
+#define PIXEMBED_SRC_MODEL_FLOAT_KERNEL_BODY_H_
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <utility>
+
+#include "src/model/activation.h"
+#include "src/model/float_kernel.h"
+
+#ifndef PIXEMBED_VECTOR_CODE
+#error "define PIXEMBED_VECTOR_CODE before this header"
+#endif
+
+namespace pixembed {
+
+// V: a type with
+//   Floats, a register; kLanes: floats in one; kRows x kVectors: the block of sums that fits into
+//   the registers beside its operands; kDepth: a multiple of kUnroll, so that kDepth rows of a
+//   panel and kRows of x lie in the first cache together;
+//   Zero, Load, Store, Broadcast, Add, Subtract, Multiply, MultiplyAdd(a, b, c) = a b + c, Divide,
+//   Min, Max, Magnitude, Exponential of numbers <= 0, SelectNegative(sign, a, b): a where sign < 0.
+template <typename V>
+class FloatBody {
+ public:
+  static constexpr std::size_t kColumns = V::kVectors * V::kLanes;
+
+  // The bias [panels, kColumns], and for each block of the depth the panels [block, kColumns]; all
+  // with zeros beyond the columns.
+  static std::size_t PackedFloats(std::size_t depth, std::size_t columns) {
+    return Panels(columns) * kColumns * (1 + depth);
+  }
+
+  static void Pack(const float* weight, const float* bias, std::size_t depth, std::size_t columns,
+                   float* packed) {
+    const std::size_t padded = Panels(columns) * kColumns;
+    std::fill(packed, packed + padded, 0.0F);
+    if (bias != nullptr) std::copy_n(bias, columns, packed);
+    packed += padded;
+    const std::size_t block = BlockDepth(depth);
+    for (std::size_t first = 0; first < depth; first += block) {
+      const std::size_t own = std::min(block, depth - first);
+      for (std::size_t column = 0; column < padded; column += kColumns) {
+        PackPanel(weight + column * depth + first, depth, own, std::min(kColumns, columns - column),
+                  packed);
+        packed += own * kColumns;
+      }
+    }
+  }
+
+  static std::size_t ScratchFloats(const FloatProduct& product) {
+    const std::size_t kept = product.add ? product.last_panel - product.first_panel : 1;
+    return ChunkRows(product.rows) * (kStride + kept * kColumns);
+  }
+
+  PIXEMBED_VECTOR_CODE static void Run(const FloatProduct& product, float* scratch) {
+    const std::size_t chunk = ChunkRows(product.rows);
+    for (std::size_t row = 0; row < product.rows; row += chunk) {
+      RunChunk(product, row, std::min(chunk, product.rows - row), scratch);
+    }
+  }
+
+ private:
+  using Floats = typename V::Floats;
+  static constexpr std::size_t kLanes = V::kLanes;
+  static constexpr std::size_t kRows = V::kRows;
+  static constexpr std::size_t kVectors = V::kVectors;
+  static constexpr std::size_t kUnroll = 4;
+  static constexpr std::size_t kLine = 16;  // floats of a line of the caches
+  // Of the rows of x that are multiplied with a block: not a power of two, whose rows would push
+  // each other out of the first cache.
+  static constexpr std::size_t kStride = V::kDepth + kLine;
+  // Rows whose part of a block stays in the second cache while its panels pass.
+  static constexpr std::size_t kMostRows = 320;
+
+  // What is done with the sums of a block of rows and a panel, for a block of the depth.
+  struct Tile {
+    bool first = false;  // block of the depth
+    bool last = false;
+    float* partial = nullptr;  // the sums of the blocks so far
+    std::ptrdiff_t partial_stride = 0;
+    // After the last block:
+    const float* bias = nullptr;
+    Activation activation = Activation::kNone;
+    bool add = false;
+    const float* scale = nullptr;
+    float* out = nullptr;
+    std::ptrdiff_t out_stride = 0;
+    std::size_t columns = 0;  // kColumns, but for the last panel
+  };
+
+  static std::size_t Panels(std::size_t columns) { return (columns + kColumns - 1) / kColumns; }
+  static std::size_t Blocks(std::size_t depth) { return (depth + V::kDepth - 1) / V::kDepth; }
+  // All but the last are so deep.
+  static std::size_t BlockDepth(std::size_t depth) {
+    const std::size_t blocks = std::max<std::size_t>(Blocks(depth), 1);
+    const std::size_t even = (depth + blocks - 1) / blocks;
+    return std::max<std::size_t>((even + kUnroll - 1) / kUnroll * kUnroll, kUnroll);
+  }
+  static std::size_t ChunkRows(std::size_t rows) {
+    const std::size_t chunks = (rows + kMostRows - 1) / kMostRows;
+    return chunks == 0 ? 0 : (rows + chunks - 1) / chunks;
+  }
+  // Of the sums of several blocks. They are kept in `out` where it is whole panels, and does not
+  // hold what they are added to.
+  static bool KeepsInScratch(const FloatProduct& product, std::size_t panel) {
+    return product.add || (panel + 1) * kColumns > product.columns;
+  }
+  static std::size_t KeptPanels(const FloatProduct& product) {
+    if (Blocks(product.depth) <= 1) return 0;
+    if (product.add) return product.last_panel - product.first_panel;
+    return KeepsInScratch(product, product.last_panel - 1) ? 1 : 0;
+  }
+
+  static void PackPanel(const float* weight, std::size_t depth, std::size_t block,
+                        std::size_t columns, float* panel) {
+    for (std::size_t k = 0; k < block; ++k) {
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        panel[k * kColumns + c] = c < columns ? weight[c * depth + k] : 0.0F;
+      }
+    }
+  }
+
+  PIXEMBED_VECTOR_CODE static void RunChunk(const FloatProduct& product, std::size_t first_row,
+                                            std::size_t rows, float* scratch) {
+    float* const x = scratch;                      // [rows, kStride]
+    float* const kept = scratch + rows * kStride;  // [rows, kept_columns]
+    const std::size_t kept_panels = KeptPanels(product);
+    const std::size_t padded = Panels(product.columns) * kColumns;
+    const std::size_t block = BlockDepth(product.depth);
+    const float* packed = product.packed + padded;
+    Tile tile = {
+        .activation = product.activation, .add = product.add, .out_stride = product.out_stride};
+    for (std::size_t first = 0; first < product.depth; first += block) {
+      const std::size_t depth = std::min(block, product.depth - first);
+      tile.first = first == 0;
+      tile.last = first + depth == product.depth;
+      for (std::size_t row = 0; row < rows; ++row) {
+        std::copy_n(
+            product.x + static_cast<std::ptrdiff_t>(first_row + row) * product.x_stride + first,
+            depth, x + row * kStride);
+      }
+      for (std::size_t panel = product.first_panel; panel < product.last_panel; ++panel) {
+        const std::size_t column = panel * kColumns;
+        tile.columns = std::min(kColumns, product.columns - column);
+        tile.bias = product.packed + column;
+        tile.scale = product.scale == nullptr ? nullptr : product.scale + column;
+        tile.out =
+            product.out + static_cast<std::ptrdiff_t>(first_row) * product.out_stride + column;
+        if (kept_panels > 0 && KeepsInScratch(product, panel)) {
+          tile.partial = kept + (panel - (product.last_panel - kept_panels)) * kColumns;
+          tile.partial_stride = static_cast<std::ptrdiff_t>(kept_panels * kColumns);
+        } else {
+          tile.partial = tile.out;
+          tile.partial_stride = tile.out_stride;
+        }
+        MultiplyPanel(x, rows, packed + column * depth, depth, tile);
+      }
+      packed += padded * depth;
+    }
+  }
+
+  PIXEMBED_VECTOR_CODE static void MultiplyPanel(const float* x, std::size_t rows,
+                                                 const float* weights, std::size_t depth,
+                                                 Tile tile) {
+    const float* next = weights + kColumns * depth;
+    // Blocks of rows as alike as possible: of a block of few, the sums would wait for themselves.
+    for (std::size_t blocks = (rows + kRows - 1) / kRows; blocks > 0; --blocks) {
+      const std::size_t own = rows / blocks;
+      Multiply(own, x, weights, depth, next, tile);
+      next += depth / kUnroll * kLine;
+      rows -= own;
+      x += own * kStride;
+      tile.partial += static_cast<std::ptrdiff_t>(own) * tile.partial_stride;
+      tile.out += static_cast<std::ptrdiff_t>(own) * tile.out_stride;
+    }
+  }
+
+  using MultiplyFunction = void (*)(const float*, const float*, std::size_t, const float*,
+                                    const Tile&);
+
+  template <std::size_t... less>
+  static constexpr std::array<MultiplyFunction, kRows> Functions(
+      std::index_sequence<less...> /*all*/) {
+    return {MultiplyRows<less + 1>...};
+  }
+
+  PIXEMBED_VECTOR_CODE static void Multiply(std::size_t rows, const float* x, const float* weights,
+                                            std::size_t depth, const float* next,
+                                            const Tile& tile) {
+    static constexpr std::array kFunctions = Functions(std::make_index_sequence<kRows>());
+    kFunctions[rows - 1](x, weights, depth, next, tile);
+  }
+
+  // [rows, depth], kStride apart, x [depth, kColumns]. `next`: what is read soon.
+  template <std::size_t rows>
+  PIXEMBED_VECTOR_CODE static void MultiplyRows(const float* x, const float* weights,
+                                                std::size_t depth, const float* next,
+                                                const Tile& tile) {
+    MultiplyBlock(x, weights, depth, next, tile, std::make_index_sequence<rows>(),
+                  std::make_index_sequence<kVectors>());
+  }
+
+  template <std::size_t row, std::size_t... vectors>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyRow(
+      const float* x, const Floats* weights, Floats* sums,
+      std::index_sequence<vectors...> /*all*/) {
+    const Floats factor = V::Broadcast(x[row * kStride]);
+    ((sums[row * kVectors + vectors] =
+          V::MultiplyAdd(factor, weights[vectors], sums[row * kVectors + vectors])),
+     ...);
+  }
+
+  template <std::size_t... rows, std::size_t... vectors>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyStep(
+      const float* x, const float* weights, Floats* sums, std::index_sequence<rows...> /*all*/,
+      std::index_sequence<vectors...> all) {
+    const Floats own[] = {V::Load(weights + vectors * kLanes)...};
+    (MultiplyRow<rows>(x, own, sums, all), ...);
+  }
+
+  // Every index of an array of registers is a constant: else they lie in memory.
+  template <std::size_t... rows, std::size_t... vectors>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyBlock(
+      const float* x, const float* weights, std::size_t depth, const float* next, const Tile& tile,
+      std::index_sequence<rows...> every_row, std::index_sequence<vectors...> all) {
+    Floats sums[sizeof...(rows) * kVectors];
+    (Clear<rows>(sums, all), ...);
+    // Written or added to in a moment.
+    (__builtin_prefetch(tile.partial + static_cast<std::ptrdiff_t>(rows) * tile.partial_stride, 1),
+     ...);
+    std::size_t k = 0;
+    for (; k + kUnroll <= depth; k += kUnroll) {
+      __builtin_prefetch(next, 0, 2);
+      next += kLine;
+      MultiplyStep(x, weights, sums, every_row, all);
+      MultiplyStep(x + 1, weights + kColumns, sums, every_row, all);
+      MultiplyStep(x + 2, weights + 2 * kColumns, sums, every_row, all);
+      MultiplyStep(x + 3, weights + 3 * kColumns, sums, every_row, all);
+      x += kUnroll;
+      weights += kUnroll * kColumns;
+    }
+    for (; k < depth; ++k) {
+      MultiplyStep(x, weights, sums, every_row, all);
+      ++x;
+      weights += kColumns;
+    }
+    alignas(64) static constexpr float kZeros[kColumns] = {};
+    const float* const shift = tile.last ? tile.bias : kZeros;
+    const bool follows =
+        tile.last && (tile.activation != Activation::kNone || tile.add || tile.columns < kColumns);
+    alignas(64) float y[sizeof...(rows) * kColumns];
+    float* to = tile.last ? tile.out : tile.partial;
+    std::ptrdiff_t to_stride = tile.last ? tile.out_stride : tile.partial_stride;
+    if (follows) {
+      to = y;
+      to_stride = kColumns;
+    }
+    if (tile.first) {
+      (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
+    } else {
+      (AddRow<rows>(sums, tile, all), ...);
+      (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
+    }
+    if (follows) Follow(y, sizeof...(rows), tile);
+  }
+
+  template <std::size_t row, std::size_t... vectors>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void AddRow(
+      Floats* sums, const Tile& tile, std::index_sequence<vectors...> /*all*/) {
+    const float* const partial =
+        tile.partial + static_cast<std::ptrdiff_t>(row) * tile.partial_stride;
+    ((sums[row * kVectors + vectors] =
+          V::Add(V::Load(partial + vectors * kLanes), sums[row * kVectors + vectors])),
+     ...);
+  }
+
+  template <std::size_t row, std::size_t... vectors>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void StoreRow(
+      const Floats* sums, const float* shift, float* to, std::ptrdiff_t stride,
+      std::index_sequence<vectors...> /*all*/) {
+    (V::Store(to + static_cast<std::ptrdiff_t>(row) * stride + vectors * kLanes,
+              V::Add(sums[row * kVectors + vectors], V::Load(shift + vectors * kLanes))),
+     ...);
+  }
+
+  template <std::size_t row, std::size_t... vectors>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void Clear(
+      Floats* sums, std::index_sequence<vectors...> /*all*/) {
+    ((sums[row * kVectors + vectors] = V::Zero()), ...);
+  }
+
+  // What follows the product: `y`, [rows, kColumns], to `out`.
+  PIXEMBED_VECTOR_CODE __attribute__((noinline)) static void Follow(float* y, std::size_t rows,
+                                                                    const Tile& tile) {
+    const std::size_t count = rows * kColumns;
+    switch (tile.activation) {
+      case Activation::kGelu:
+        for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, Gelu(V::Load(y + i)));
+        break;
+      case Activation::kGeluTanh:
+        for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, GeluTanh(V::Load(y + i)));
+        break;
+      case Activation::kQuickGelu:
+        for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, QuickGelu(V::Load(y + i)));
+        break;
+      default:
+        break;
+    }
+    for (std::size_t row = 0; row < rows; ++row, y += kColumns) {
+      float* const out = tile.out + static_cast<std::ptrdiff_t>(row) * tile.out_stride;
+      std::size_t column = 0;
+      for (; column + kLanes <= tile.columns; column += kLanes) {
+        Floats own = V::Load(y + column);
+        if (tile.add) {
+          const Floats before = V::Load(out + column);
+          own = tile.scale == nullptr ? V::Add(before, own)
+                                      : V::MultiplyAdd(V::Load(tile.scale + column), own, before);
+        }
+        V::Store(out + column, own);
+      }
+      for (; column < tile.columns; ++column) {
+        const float own = tile.scale == nullptr ? y[column] : tile.scale[column] * y[column];
+        out[column] = tile.add ? out[column] + own : own;
+      }
+    }
+  }
+
+  // x (1 + erf(x / sqrt(2))) / 2.
+  PIXEMBED_VECTOR_CODE static Floats Gelu(Floats x) {
+    const Floats erf = Erf(V::Multiply(x, V::Broadcast(0.70710678F)));
+    return V::Multiply(V::Multiply(V::Broadcast(0.5F), x), V::Add(V::Broadcast(1.0F), erf));
+  }
+
+  template <std::size_t count>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static Floats Polynomial(
+      const float (&terms)[count], Floats x) {
+    Floats sum = V::Broadcast(terms[0]);
+    for (std::size_t i = 1; i < count; ++i) sum = V::MultiplyAdd(sum, x, V::Broadcast(terms[i]));
+    return sum;
+  }
+
+  // Within 4 units in the last place. Source: Eigen 3.4 SpecialFunctionsImpl.h
+  // generic_fast_erf_float.
+  PIXEMBED_VECTOR_CODE static Floats Erf(Floats x) {
+    static constexpr float kOver[] = {-2.72614225801306e-10F, 2.77068142495902e-08F,
+                                      -2.10102402082508e-06F, -5.69250639462346e-05F,
+                                      -7.34990630326855e-04F, -2.95459980854025e-03F,
+                                      -1.60960333262415e-02F};
+    static constexpr float kUnder[] = {-1.45660718464996e-05F, -2.13374055278905e-04F,
+                                       -1.68282697438203e-03F, -7.37332916720468e-03F,
+                                       -1.42647390514189e-02F};
+    // Min and Max give their second operand where one is NaN.
+    const Floats clamped = V::Max(V::Broadcast(-4.0F), V::Min(V::Broadcast(4.0F), x));
+    const Floats square = V::Multiply(clamped, clamped);
+    return V::Divide(V::Multiply(clamped, Polynomial(kOver, square)), Polynomial(kUnder, square));
+  }
+
+  // 1 / (1 + exp(-x)).
+  PIXEMBED_VECTOR_CODE static Floats Sigmoid(Floats x) {
+    const Floats one = V::Broadcast(1.0F);
+    const Floats power = V::Exponential(V::Subtract(V::Zero(), V::Magnitude(x)));
+    return V::Divide(V::SelectNegative(x, power, one), V::Add(one, power));
+  }
+
+  // x (1 + tanh(u)) / 2 = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+  PIXEMBED_VECTOR_CODE static Floats GeluTanh(Floats x) {
+    const Floats inner =
+        V::MultiplyAdd(V::Multiply(V::Multiply(x, x), x), V::Broadcast(0.044715F), x);
+    return V::Multiply(x, Sigmoid(V::Multiply(V::Broadcast(1.59576912F), inner)));
+  }
+
+  PIXEMBED_VECTOR_CODE static Floats QuickGelu(Floats x) {
+    return V::Multiply(x, Sigmoid(V::Multiply(V::Broadcast(1.702F), x)));
+  }
+};
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_MODEL_FLOAT_KERNEL_BODY_H_

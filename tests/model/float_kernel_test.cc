@@ -1,0 +1,238 @@
+#include "src/model/float_kernel.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "src/model/activation.h"
+#include "tests/model/kernel_operands.h"
+
+namespace pixembed {
+namespace {
+
+// Of a sum of `depth` products of numbers up to 2, against the same in float64.
+double Tolerance(std::size_t depth) { return 1e-5 + 1e-6 * static_cast<double>(depth); }
+
+struct Case {
+  std::size_t rows;
+  std::size_t depth;
+  std::size_t columns;
+  bool bias = true;
+  Activation activation = Activation::kNone;
+  bool add = false;
+  bool scale = false;
+};
+
+struct Operands {
+  explicit Operands(const Case& shape)
+      : x(Noise(shape.rows * shape.depth, 1)),
+        weight(Noise(shape.columns * shape.depth, 2)),
+        bias(Noise(shape.columns, 3)),
+        scale(Noise(shape.columns, 4)),
+        out(Noise(shape.rows * shape.columns, 5)) {}
+  std::vector<float> x;
+  std::vector<float> weight;
+  std::vector<float> bias;
+  std::vector<float> scale;
+  std::vector<float> out;  // before
+};
+
+std::size_t Panels(const FloatKernel& kernel, std::size_t columns) {
+  return (columns + kernel.columns - 1) / kernel.columns;
+}
+
+// The panels [first, last) of the product; the rest as it was.
+std::vector<float> MultiplyPanels(const FloatKernel& kernel, const Case& shape,
+                                  const Operands& operands, std::size_t first, std::size_t last) {
+  const Bytes packed = Aligned(kernel.packed_floats(shape.depth, shape.columns) * sizeof(float));
+  auto* const floats = reinterpret_cast<float*>(packed.get());
+  kernel.pack(operands.weight.data(), shape.bias ? operands.bias.data() : nullptr, shape.depth,
+              shape.columns, floats);
+  std::vector<float> out = operands.out;
+  const FloatProduct product = {
+      .x = operands.x.data(),
+      .x_stride = static_cast<std::ptrdiff_t>(shape.depth),
+      .rows = shape.rows,
+      .depth = shape.depth,
+      .columns = shape.columns,
+      .packed = floats,
+      .first_panel = first,
+      .last_panel = last,
+      .activation = shape.activation,
+      .add = shape.add,
+      .scale = shape.scale ? operands.scale.data() : nullptr,
+      .out = out.data(),
+      .out_stride = static_cast<std::ptrdiff_t>(shape.columns),
+  };
+  const Bytes scratch = Aligned(kernel.scratch_floats(product) * sizeof(float));
+  kernel.run(product, reinterpret_cast<float*>(scratch.get()));
+  return out;
+}
+
+std::vector<float> Multiply(const FloatKernel& kernel, const Case& shape,
+                            const Operands& operands) {
+  return MultiplyPanels(kernel, shape, operands, 0, Panels(kernel, shape.columns));
+}
+
+double Activated(Activation activation, double x) {
+  switch (activation) {
+    case Activation::kGelu:
+      return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
+    case Activation::kGeluTanh:
+      return 0.5 * x *
+             (1.0 + std::tanh(std::sqrt(2.0 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+    case Activation::kQuickGelu:
+      return x / (1.0 + std::exp(-1.702 * x));
+    default:
+      return x;
+  }
+}
+
+void ExpectTheDefinition(const FloatKernel& kernel, const Case& shape) {
+  const Operands operands(shape);
+  const std::vector<float> out = Multiply(kernel, shape, operands);
+  for (std::size_t r = 0; r < shape.rows; ++r) {
+    for (std::size_t c = 0; c < shape.columns; ++c) {
+      double y = shape.bias ? operands.bias[c] : 0.0;
+      for (std::size_t k = 0; k < shape.depth; ++k) {
+        y += double{operands.x[r * shape.depth + k]} * operands.weight[c * shape.depth + k];
+      }
+      y = Activated(shape.activation, y);
+      const std::size_t i = r * shape.columns + c;
+      if (shape.add) y = operands.out[i] + (shape.scale ? operands.scale[c] : 1.0) * y;
+      ASSERT_NEAR(out[i], y, Tolerance(shape.depth))
+          << shape.rows << " x " << shape.depth << " x " << shape.columns << ", number " << i;
+    }
+  }
+}
+
+class FloatKernelTest : public testing::TestWithParam<const FloatKernel* (*)()> {
+ protected:
+  void SetUp() override {
+    if (GetParam()() == nullptr) GTEST_SKIP() << "this CPU cannot run it";
+  }
+  static const FloatKernel& kernel() { return *GetParam()(); }
+};
+
+// Whole and broken registers, panels, blocks of rows and of the depth, in every direction.
+TEST_P(FloatKernelTest, MultipliesAnyNumberOfRowsDepthsAndColumns) {
+  for (const std::size_t rows : {1, 2, 5, 6, 7, 13, 14, 15, 29}) {
+    for (const std::size_t depth : {1, 3, 4, 5, 64, 255, 256, 257, 600}) {
+      for (const std::size_t columns : {1, 15, 16, 17, 31, 32, 33, 70}) {
+        ExpectTheDefinition(kernel(), {rows, depth, columns, /*bias=*/columns % 2 == 0});
+      }
+    }
+  }
+}
+
+TEST_P(FloatKernelTest, TakesMoreRowsThanStayInACache) {
+  ExpectTheDefinition(kernel(), {801, 300, 33});
+  Case added{801, 300, 33};
+  added.add = true;
+  ExpectTheDefinition(kernel(), added);
+}
+
+TEST_P(FloatKernelTest, AddsToWhatIsThereByAScale) {
+  for (const std::size_t depth : {100, 256, 700}) {
+    for (const std::size_t columns : {32, 45}) {
+      Case shape{9, depth, columns};
+      shape.add = true;
+      ExpectTheDefinition(kernel(), shape);
+      shape.scale = true;
+      ExpectTheDefinition(kernel(), shape);
+    }
+  }
+}
+
+TEST_P(FloatKernelTest, AppliesTheActivationToTheSumOfAllBlocksAndTheBias) {
+  for (const Activation activation :
+       {Activation::kGelu, Activation::kGeluTanh, Activation::kQuickGelu}) {
+    ASSERT_TRUE(FusesActivation(activation));
+    for (const std::size_t depth : {7, 300}) {
+      for (const std::size_t columns : {32, 45}) {
+        ExpectTheDefinition(kernel(), {9, depth, columns, true, activation});
+      }
+    }
+    Case added{9, 300, 45, true, activation};
+    added.add = true;
+    ExpectTheDefinition(kernel(), added);
+  }
+  EXPECT_FALSE(FusesActivation(Activation::kSilu));
+}
+
+// Of one input channel: x * 1, over the whole range. LibTorch's own is within 1.2e-6.
+TEST_P(FloatKernelTest, ActivationsAreWithinTwoMillionthsOfTheDefinition) {
+  constexpr double kStep = 0.01;
+  std::vector<float> numbers;
+  for (int i = -1200; i <= 1200; ++i) numbers.push_back(static_cast<float>(i * kStep));
+  for (const Activation activation :
+       {Activation::kGelu, Activation::kGeluTanh, Activation::kQuickGelu}) {
+    const Case shape{numbers.size(), 1, 1, false, activation};
+    Operands operands(shape);
+    operands.x = numbers;
+    operands.weight = {1.0F};
+    const std::vector<float> out = Multiply(kernel(), shape, operands);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      ASSERT_NEAR(out[i], Activated(activation, numbers[i]), 2e-6) << numbers[i];
+    }
+  }
+}
+
+TEST_P(FloatKernelTest, OfOneRowGivesTheBitsOfMany) {
+  Case shape{43, 600, 70, true, Activation::kGelu};
+  shape.add = true;
+  const Operands operands(shape);
+  const std::vector<float> all = Multiply(kernel(), shape, operands);
+  for (const std::size_t row : {0, 13, 42}) {
+    Operands one = operands;
+    const auto own = [row](const std::vector<float>& rows, std::size_t width) {
+      return std::vector<float>(rows.begin() + static_cast<std::ptrdiff_t>(row * width),
+                                rows.begin() + static_cast<std::ptrdiff_t>((row + 1) * width));
+    };
+    one.x = own(operands.x, 600);
+    one.out = own(operands.out, 70);
+    shape.rows = 1;
+    EXPECT_EQ(Multiply(kernel(), shape, one), own(all, 70)) << row;
+  }
+}
+
+TEST_P(FloatKernelTest, APartGivesTheBitsOfTheWholeAndLeavesTheRest) {
+  for (const bool add : {false, true}) {
+    Case shape{20, 600, 3 * 32 + 5};
+    shape.add = add;
+    const Operands operands(shape);
+    const std::vector<float> all = Multiply(kernel(), shape, operands);
+    const std::size_t last = Panels(kernel(), shape.columns);
+    for (std::size_t panel = 0; panel < last; ++panel) {
+      const std::vector<float> part = MultiplyPanels(kernel(), shape, operands, panel, panel + 1);
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        const bool inside = i % shape.columns / kernel().columns == panel;
+        ASSERT_EQ(part[i], inside ? all[i] : operands.out[i]) << panel << ": " << i;
+      }
+    }
+  }
+}
+
+TEST_P(FloatKernelTest, NoNumberGivesNone) {
+  for (const Activation activation :
+       {Activation::kNone, Activation::kGelu, Activation::kGeluTanh, Activation::kQuickGelu}) {
+    const Case shape{3, 70, 20, true, activation};
+    Operands operands(shape);
+    operands.x[70 + 3] = std::numeric_limits<float>::quiet_NaN();
+    const std::vector<float> out = Multiply(kernel(), shape, operands);
+    for (std::size_t i = 0; i < out.size(); ++i) EXPECT_EQ(std::isnan(out[i]), i / 20 == 1) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(InstructionSets, FloatKernelTest,
+                         testing::Values(Avx2FloatKernel, Avx512FloatKernel), [](const auto& set) {
+                           return std::string(set.index == 0 ? "Avx2" : "Avx512");
+                         });
+
+}  // namespace
+}  // namespace pixembed
