@@ -28,14 +28,16 @@ double MeanWait(double rate, double service_time, int servers) {
 }
 
 void ThreadPolicy::Service::Record(double seconds) {
-  last_[static_cast<std::size_t>(runs_) % kRemembered] = seconds;
+  if (passed_over_ > kTryAgainAloneAfter) remembered_ = 0;
+  last_[remembered_ % kRemembered] = seconds;
+  ++remembered_;
   ++runs_;
   passed_over_ = 0;
 }
 
 double ThreadPolicy::Service::seconds() const {
   std::array<double, kRemembered> copy = last_;
-  const std::span known(copy.data(), std::min(static_cast<std::size_t>(runs_), kRemembered));
+  const std::span known(copy.data(), std::min(remembered_, kRemembered));
   const std::size_t second = known.size() > 1 ? 1 : 0;
   std::ranges::nth_element(known, known.begin() + static_cast<std::ptrdiff_t>(second));
   return known[second];
@@ -63,10 +65,13 @@ void ThreadPolicy::Ran(std::size_t queue, std::size_t items, int threads,
 int ThreadPolicy::Choose(std::size_t queue, int most) {
   std::vector<Service>& services = queues_[queue];
   const double rate = ArrivalRate();
+  const std::optional<double> on_one = ServiceTime(services, 1, kTryAgainAfter);
+  const bool alone = on_one.has_value() && rate * *on_one < kAlone;
+  const int try_again = alone ? kTryAgainAloneAfter : kTryAgainAfter;
   int best = most;
   double shortest = std::numeric_limits<double>::infinity();
   for (int threads = most; threads >= 1; threads /= 2) {
-    const std::optional<double> service = ServiceTime(services, threads);
+    const std::optional<double> service = ServiceTime(services, threads, try_again);
     if (!service.has_value()) break;  // nothing is known
     const double time = *service + kWaitWeight * MeanWait(rate, *service, cores_ / threads);
     // Where none keeps up, the fewest threads do most.
@@ -92,11 +97,12 @@ double ThreadPolicy::ArrivalRate() const {
   return busy_seconds_ > 0 ? arrivals_ / busy_seconds_ : 0;
 }
 
-std::optional<double> ThreadPolicy::ServiceTime(const std::vector<Service>& services, int threads) {
+std::optional<double> ThreadPolicy::ServiceTime(const std::vector<Service>& services, int threads,
+                                                int try_again) {
   for (int known = threads; known >= 1; --known) {
     const auto index = static_cast<std::size_t>(known);
     if (index >= services.size() || services[index].runs() == 0) continue;
-    if (known == threads && known > 1 && services[index].doubtful()) continue;
+    if (known == threads && known > 1 && services[index].Doubtful(try_again)) continue;
     return services[index].seconds() * known / threads;
   }
   const auto more =

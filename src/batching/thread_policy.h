@@ -37,10 +37,14 @@ class ThreadPolicy {
   // of threads differ little in it, that of more threads has the longer line behind it.
   static constexpr double kWaitWeight = 3;
   // After so many choices a number of threads that was not chosen is taken to be as good as it
-  // could be, so that it is tried again: what it took may have been another process's fault. Sooner
-  // while it ran only a few times: after so many for each.
+  // could be, so that it is tried again: what it took may have been another process's fault, or of
+  // a time when the cores were busy. Sooner while it ran only a few times, after so many for each;
+  // and where items are mostly alone, so that nobody waits meanwhile.
   static constexpr int kTryAgainAfter = 64;
+  static constexpr int kTryAgainAloneAfter = 16;
   static constexpr int kTryAgainPerRun = 2;
+  // Items that come while one is served on one thread: fewer are mostly alone.
+  static constexpr double kAlone = 0.25;
 
   // `cores`: what all batches share. >= 1.
   ThreadPolicy(std::size_t queues, int cores) : cores_(cores), queues_(queues) {}
@@ -62,6 +66,7 @@ class ThreadPolicy {
  private:
   // What an item takes on a number of threads: the second shortest of the last runs, since what
   // makes one longer is most often none of its own (a core shared with others, threads that start).
+  // A run that is a new try counts alone: those before it are of another time.
   class Service {
    public:
     void Record(double seconds);
@@ -69,14 +74,15 @@ class ThreadPolicy {
     double seconds() const;
     int runs() const { return runs_; }
     void PassOver() { ++passed_over_; }
-    // Whether it is time to try again.
-    bool doubtful() const {
-      return passed_over_ > std::min(runs_ * kTryAgainPerRun, kTryAgainAfter);
+    // Whether it is time to try again, which is `after` choices after the last run at the latest.
+    bool Doubtful(int after) const {
+      return passed_over_ > std::min(runs_ * kTryAgainPerRun, after);
     }
 
    private:
     static constexpr std::size_t kRemembered = 5;
     std::array<double, kRemembered> last_{};  // a ring
+    std::size_t remembered_ = 0;              // runs since the last new try
     int runs_ = 0;
     int passed_over_ = 0;  // choices since the last run
   };
@@ -88,7 +94,9 @@ class ThreadPolicy {
   // The time of an item on `threads` threads; where it is not known, the best that it could be: a
   // known one of fewer threads, by so much shorter as these are more, or else the one of the next
   // larger number. Nothing where nothing is known.
-  static std::optional<double> ServiceTime(const std::vector<Service>& services, int threads);
+  // `try_again`: choices after which what is known is doubtful.
+  static std::optional<double> ServiceTime(const std::vector<Service>& services, int threads,
+                                           int try_again);
 
   const int cores_;
   std::vector<std::vector<Service>> queues_;  // by queue and number of threads

@@ -122,7 +122,7 @@ TEST(ThreadPolicy, StaysWithFewerWhereMoreAreSlower) {
   for (int i = 0; i < kChoices; ++i) more += RunAlone(policy, machine, 1, 2, now) == 2 ? 1 : 0;
   // Now and then it looks whether that is still so.
   EXPECT_GE(more, 1);
-  EXPECT_LE(more, kChoices / ThreadPolicy::kTryAgainAfter);
+  EXPECT_LE(more, kChoices / ThreadPolicy::kTryAgainAloneAfter);
 }
 
 TEST(ThreadPolicy, OneSlowRunIsNotBelieved) {
@@ -142,6 +142,18 @@ TEST(ThreadPolicy, ComesBackAfterASlowTime) {
       policy, [](int threads) { return threads == 1 ? 0.010 : 0.030; }, 50, 2, now);
   RunAlone(policy, Small, 5 * ThreadPolicy::kTryAgainAfter, 2, now);
   EXPECT_EQ(RunAlone(policy, Small, 1, 2, now), 2);
+}
+
+// What more threads took while others held the cores says nothing of a caller alone.
+TEST(ThreadPolicy, ACallerAloneAfterALoadGetsEveryCoreSoon) {
+  ThreadPolicy policy(1, 2);
+  TimePoint now;
+  for (int i = 0; i < 10; ++i) {
+    policy.Ran(0, 1, 1, Nanoseconds(Small(1)));
+    policy.Ran(0, 1, 2, Nanoseconds(0.030));
+  }
+  RunAlone(policy, Small, ThreadPolicy::kTryAgainAloneAfter + 2, 2, now);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(RunAlone(policy, Small, 1, 2, now), 2);
 }
 
 TEST(ThreadPolicy, UnderLoadEachItemGetsOneThread) {
