@@ -107,9 +107,7 @@ at::Tensor ByLibTorch(const at::Tensor& query, const at::Tensor& key, const at::
 
 }  // namespace
 
-bool AttendsByOwnKernel(std::int64_t tokens) {
-  return Kernel() != nullptr && tokens <= kMaxTokens;
-}
+bool AttendsByOwnKernel(std::int64_t tokens) { return Kernel() != nullptr && tokens <= kMaxTokens; }
 
 at::Tensor ScaledDotProductAttention(const at::Tensor& query, const at::Tensor& key,
                                      const at::Tensor& value, const at::Tensor& added,
