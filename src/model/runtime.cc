@@ -1,7 +1,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <c10/util/Exception.h>
-#include <malloc.h>
 #include <torch/headeronly/version.h>
 
 #include <cstddef>
@@ -13,19 +12,11 @@
 #include "absl/strings/str_cat.h"
 #include "src/error/error.h"
 #include "src/model/activation_cache.h"
+#include "src/model/freed_memory.h"
 #include "src/model/model.h"
 
 namespace pixembed {
 namespace {
-
-// Keeps freed memory in the process. glibc refuses a larger threshold than 32 MiB (half of a
-// thread's heap); what is larger is LibTorch's, and ActivationCache keeps it.
-void KeepFreedMemory() {
-  constexpr int kMiB = 1 << 20;
-  mallopt(M_MMAP_THRESHOLD, 32 * kMiB);
-  mallopt(M_TRIM_THRESHOLD, 256 * kMiB);
-  mallopt(M_TOP_PAD, 16 * kMiB);
-}
 
 // The version in LibTorch's description of how it was built.
 std::string LoadedVersion() {

@@ -5,8 +5,6 @@
 //
 // usage: null_server [--listen=ADDRESS] [--input_side=PIXELS] [--tls_certificate_file=FILE
 //                    --tls_private_key_file=FILE]
-#include <malloc.h>
-
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -23,6 +21,7 @@
 #include "server/server.h"
 #include "src/engine/engine.h"
 #include "src/image/image.h"
+#include "src/model/freed_memory.h"
 #include "tests/bench/null_model.h"
 
 ABSL_FLAG(std::string, listen, "127.0.0.1:0", "Address to serve on");
@@ -37,14 +36,6 @@ namespace {
 int Fail(const absl::Status& status) {
   std::fprintf(stderr, "null_server: %s\n", status.ToString().c_str());
   return 1;
-}
-
-// As src/model/runtime.cc, which needs LibTorch.
-void KeepFreedMemory() {
-  constexpr int kMiB = 1 << 20;
-  mallopt(M_MMAP_THRESHOLD, 32 * kMiB);
-  mallopt(M_TRIM_THRESHOLD, 256 * kMiB);
-  mallopt(M_TOP_PAD, 16 * kMiB);
 }
 
 int Serve(const std::string& address, Size input, const TlsFiles& tls) {
