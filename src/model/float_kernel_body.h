@@ -259,12 +259,8 @@ class FloatBody {
       to = y;
       to_stride = kColumns;
     }
-    if (tile.first) {
-      (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
-    } else {
-      (AddRow<rows>(sums, tile, all), ...);
-      (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
-    }
+    if (!tile.first) (AddRow<rows>(sums, tile, all), ...);
+    (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
     if (follows) Follow(y, sizeof...(rows), tile);
   }
 

@@ -40,8 +40,6 @@ namespace {
 // What the packing is chosen for; any number of rows can be multiplied. An image's tokens.
 constexpr std::int64_t kTypicalRows = 256;
 
-constexpr std::int64_t kLineFloats = 16;  // of a line of the caches
-
 // Operators that LibTorch registers but declares in no header; its own compiler calls them.
 // Source: torch 2.11.0 aten/src/ATen/native/mkldnn/RegisterMkldnnOpContextClass.cpp.
 at::Tensor Pack(const at::Tensor& weight) {
@@ -101,7 +99,19 @@ constexpr std::int64_t kMostRows = 96;  // that one call of the int8 kernel mult
 
 std::int64_t AlignedBytes(std::int64_t bytes) {
   constexpr std::int64_t kAlignment = 64;
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return CeilDivide(bytes, kAlignment) * kAlignment;
+}
+
+// Scratch of so many bytes for each thread: [threads, bytes or a few more], each row aligned.
+at::Tensor ScratchFor(std::int64_t threads, std::int64_t bytes) {
+  return at::empty({threads, AlignedBytes(bytes)}, at::kByte);
+}
+
+// [..., columns] of x's other dimensions.
+at::Tensor EmptyLike(const at::Tensor& x, std::int64_t columns) {
+  std::vector<std::int64_t> sizes = x.sizes().vec();
+  sizes.back() = columns;
+  return at::empty(sizes, at::kFloat);
 }
 
 // Bytes, from a contiguous weight.
@@ -161,9 +171,7 @@ Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision)
 at::Tensor Linear::Forward(const at::Tensor& x, Activation f) const {
   if (IsAnother()) return other_->Forward(x, f);
   if (float_ != nullptr) {
-    std::vector<std::int64_t> sizes = x.sizes().vec();
-    sizes.back() = out_;
-    at::Tensor y = at::empty(sizes, at::kFloat);
+    at::Tensor y = EmptyLike(x, out_);
     const bool fuses = FusesActivation(f);
     RunFloat(x, {.activation = fuses ? f : Activation::kNone, .out = y.mutable_data_ptr<float>()});
     if (!fuses) Activate(f, y);
@@ -209,10 +217,9 @@ void Linear::RunFloat(const at::Tensor& x, FloatProduct product) const {
   product.packed = weight_.const_data_ptr<float>();
   product.last_panel = static_cast<std::size_t>(cut.panels);
   product.out_stride = out_;
-  const auto scratch_floats = static_cast<std::int64_t>(float_->scratch_floats(product));
-  const std::int64_t scratch_stride = CeilDivide(scratch_floats, kLineFloats) * kLineFloats;
-  const at::Tensor scratch = at::empty({threads, scratch_stride}, at::kFloat);
-  auto* const first_scratch = scratch.mutable_data_ptr<float>();
+  const at::Tensor scratch = ScratchFor(
+      threads, static_cast<std::int64_t>(float_->scratch_floats(product) * sizeof(float)));
+  auto* const first_scratch = static_cast<std::byte*>(scratch.mutable_data_ptr());
   const std::int64_t panel_parts = CeilDivide(panels, cut.panels);
   InParallel(CeilDivide(rows, cut.rows) * panel_parts, [&](std::int64_t part, int thread) {
     const std::int64_t row = part / panel_parts * cut.rows;
@@ -223,30 +230,28 @@ void Linear::RunFloat(const at::Tensor& x, FloatProduct product) const {
     own.first_panel = static_cast<std::size_t>(panel);
     own.last_panel = static_cast<std::size_t>(std::min(panel + cut.panels, panels));
     own.out += row * out_;
-    float_->run(own, first_scratch + thread * scratch_stride);
+    float_->run(own, reinterpret_cast<float*>(first_scratch + thread * scratch.size(1)));
   });
 }
 
 at::Tensor Linear::ForwardInt8(const at::Tensor& x, bool gelu) const {
   const at::Tensor operand = x.contiguous();
   const std::int64_t rows = operand.numel() / in_;
-  std::vector<std::int64_t> sizes = operand.sizes().vec();
-  sizes.back() = out_;
-  at::Tensor out = at::empty(sizes, at::kFloat);
+  at::Tensor out = EmptyLike(operand, out_);
   // Parts of whole blocks of the kernel, a few for each thread: their bytes stay in the second
   // cache while the weight passes.
   const std::int64_t threads = TeamThreads();
   const auto block = static_cast<std::int64_t>(int8_->rows);
-  const std::int64_t blocks = (rows + block - 1) / block;
+  const std::int64_t blocks = CeilDivide(rows, block);
   const std::int64_t part_rows =
-      std::clamp((blocks + threads - 1) / threads, std::int64_t{1}, kMostRows / block) * block;
-  const auto scratch_bytes = static_cast<std::int64_t>(
-      int8_->scratch_bytes(static_cast<std::size_t>(part_rows), static_cast<std::size_t>(in_)));
-  const at::Tensor scratch = at::empty({threads, AlignedBytes(scratch_bytes)}, at::kByte);
+      std::clamp(CeilDivide(blocks, threads), std::int64_t{1}, kMostRows / block) * block;
+  const at::Tensor scratch =
+      ScratchFor(threads, static_cast<std::int64_t>(int8_->scratch_bytes(
+                              static_cast<std::size_t>(part_rows), static_cast<std::size_t>(in_))));
   auto* const first_scratch = static_cast<std::byte*>(scratch.mutable_data_ptr());
   const auto* const first = operand.const_data_ptr<float>();
   auto* const first_out = out.mutable_data_ptr<float>();
-  InParallel((rows + part_rows - 1) / part_rows, [&](std::int64_t part, int thread) {
+  InParallel(CeilDivide(rows, part_rows), [&](std::int64_t part, int thread) {
     const std::int64_t row = part * part_rows;
     int8_->run({.x = first + row * in_,
                 .x_stride = in_,

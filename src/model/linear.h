@@ -25,9 +25,8 @@ namespace pixembed {
 // On a CPU the weight is packed once. float32 and int8 are products of our own (float_kernel.h,
 // int8_kernel.h): a row's result depends on neither the other rows nor the number of threads, to
 // the bit. LibTorch's own product is MKL's, which takes the AVX2 path on every CPU that is not
-// Intel's: with AVX-512 it does less than half of what the machine can; oneDNN's does 0.87 of it on
-// ViT-B/16 and 0.78 on ViT-Ti/16, ours 0.9 on both, see tests/bench/README.md. bfloat16 is
-// oneDNN's.
+// Intel's: with AVX-512 it does less than half of what the machine can, see tests/bench/README.md.
+// bfloat16 is oneDNN's.
 class Linear {
  public:
   Linear() = default;  // undefined
