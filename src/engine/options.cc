@@ -120,7 +120,8 @@ absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Mo
     chosen.workers_per_device = gpu ? kWorkersPerGpu : chosen.cores;
   }
   if (chosen.max_batch_size == 0) {
-    chosen.max_batch_size = one_by_one ? 1 : gpu ? kGpuBatch : batches_pay ? kCpuBatch : 1;
+    const bool alone = one_by_one || (!gpu && !batches_pay);
+    chosen.max_batch_size = alone ? 1 : gpu ? kGpuBatch : kCpuBatch;
   }
   if (chosen.warm_up_batch_sizes.empty()) {
     chosen.warm_up_batch_sizes = {1};

@@ -376,8 +376,9 @@ absl::Status MeasurePrecision(const Checkpoint& checkpoint, double min_cosine,
                       std::string(PrecisionName(info.precision)), *cosine, min_cosine));
 }
 
-// An image of so many tokens is as many rows as a product multiplies in one go (kMostRows of
-// float_kernel_body.h): more images beside it do not make it read its weights less often.
+// Two images of so many tokens are as many rows as a product takes in one go (kMostRows of
+// float_kernel_body.h): of more tokens, images beside each other do not make it read its weights
+// less often.
 constexpr int kTokensThatFillTheCores = 160;
 
 // Whether a network of weights computes each row of a batch as if it were alone, on one thread: all
