@@ -15,7 +15,8 @@ namespace {
 
 struct Avx2 : Avx2Floats<Avx2> {
   static constexpr std::size_t kRows = 6;
-  static constexpr std::size_t kVectors = 2;  // 12 sums, 2 of a row, a factor
+  static constexpr std::size_t kVectors = 2;  // 12 sums, 2 of a panel, a factor
+  static constexpr std::size_t kDepth = 256;
 };
 
 }  // namespace

@@ -14,8 +14,9 @@ namespace pixembed {
 namespace {
 
 struct Avx512 : Avx512Floats<Avx512> {
-  static constexpr std::size_t kRows = 6;
-  static constexpr std::size_t kVectors = 4;  // 24 sums, 4 of a row, a factor
+  static constexpr std::size_t kRows = 14;
+  static constexpr std::size_t kVectors = 2;  // 28 sums, 2 of a panel, a factor
+  static constexpr std::size_t kDepth = 256;
 };
 
 }  // namespace

@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 
 #include "src/model/attention_kernel.h"
+#include "src/model/panel_product.h"
 
 #ifndef PIXEMBED_VECTOR_CODE
 #error "define PIXEMBED_VECTOR_CODE before this header"
@@ -14,53 +16,49 @@
 
 namespace pixembed {
 
-// V: a type with
-//   Floats, a register; kLanes: floats in one; kRows x kVectors: the block of sums that fits into
-//   the registers beside its operands; Zero, Load, Store, Broadcast, Add, Subtract, Multiply,
-//   MultiplyAdd(a, b, c) = a b + c, Max, ReduceMax, ReduceAdd, Exponential.
+// V: a type with what PanelProduct and PackPanelOfRows name, where kDepth is whole panels, and
+//   kVectors: registers of a panel's row; Store, Add, Subtract, Max, ReduceMax, ReduceAdd,
+//   Exponential.
+//
+// What is multiplied is cut in the depth into blocks of kDepth: [blocks, kRows, kStride], as
+// PanelProduct wants its rows. What it is multiplied with is packed into panels of kColumns, the
+// last of which may be of one register: [panels, depth, the panel's columns].
 template <typename V>
 class AttentionBody {
  public:
   static std::size_t ScratchFloats(std::size_t tokens, std::size_t head_dim) {
-    const std::size_t padded = Padded(tokens);
-    const std::size_t padded_dim = Padded(head_dim);
-    return head_dim * padded + tokens * padded_dim + kRows * (padded + padded_dim + head_dim);
+    return head_dim * Padded(tokens) + tokens * Padded(head_dim) + RowsFloats(tokens) +
+           2 * RowsFloats(head_dim);
   }
 
   PIXEMBED_VECTOR_CODE static void Run(const HeadAttention& head, float* scratch) {
-    const std::size_t padded = Padded(head.tokens);
-    const std::size_t padded_dim = Padded(head.head_dim);
     // What the vectors run over comes first: its rows are whole registers.
-    float* const keys = scratch;                              // [head_dim, padded]
-    float* const values = keys + head.head_dim * padded;      // [tokens, padded_dim]
-    float* const scores = values + head.tokens * padded_dim;  // [kRows, padded]
-    float* const mixed = scores + kRows * padded;             // [kRows, padded_dim]
-    float* const queries = mixed + kRows * padded_dim;        // [kRows, head_dim]
-    PackKeys(head, padded, keys);
-    PackValues(head, padded_dim, values);
-    for (std::size_t row = head.first; row < head.last; row += kRows) {
-      const std::size_t rows = std::min(kRows, head.last - row);
-      for (std::size_t r = 0; r < kRows; ++r) {
-        // Rows beyond the last repeat it, and are not written.
-        const float* query = Row(head.queries, row + std::min(r, rows - 1));
-        for (std::size_t d = 0; d < head.head_dim; ++d) {
-          queries[r * head.head_dim + d] = query[d] * head.scale;
-        }
-      }
-      Multiply(queries, head.head_dim, head.head_dim, keys, padded, scores);
-      float scales[kRows];
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const float* added =
-            head.added.data == nullptr ? nullptr : Row(head.added, row + std::min(r, rows - 1));
-        scales[r] = Softmax(head.tokens, added, scores + r * padded);
-      }
-      Multiply(scores, head.tokens, padded, values, padded_dim, mixed);
+    float* const keys = scratch;  // head_dim deep, a column for each token
+    float* const values = keys + head.head_dim * Padded(head.tokens);  // the other way round
+    float* const scores = values + head.tokens * Padded(head.head_dim);
+    float* const queries = scores + RowsFloats(head.tokens);
+    float* const mixed = queries + RowsFloats(head.head_dim);
+    PackKeys(head, keys);
+    PackValues(head, values);
+    std::size_t row = head.first;
+    // Blocks of rows as alike as possible: of a block of few, the sums would wait for themselves.
+    for (std::size_t blocks = (head.last - row + kRows - 1) / kRows; blocks > 0; --blocks) {
+      const std::size_t rows = (head.last - row) / blocks;
       for (std::size_t r = 0; r < rows; ++r) {
-        float* const out = head.out + static_cast<std::ptrdiff_t>(row + r) * head.out_stride;
-        for (std::size_t d = 0; d < head.head_dim; ++d) {
-          out[d] = mixed[r * padded_dim + d] * scales[r];
-        }
+        LoadQuery(Row(head.queries, row + r), head.head_dim, head.scale, queries + r * kStride);
       }
+      Multiply(rows, queries, head.head_dim, keys, head.tokens, scores);
+      float scales[kRows];
+      for (std::size_t r = 0; r < rows; ++r) {
+        const float* const added = head.added.data == nullptr ? nullptr : Row(head.added, row + r);
+        scales[r] = Softmax(head.tokens, added, scores + r * kStride);
+      }
+      Multiply(rows, scores, head.tokens, values, head.head_dim, mixed);
+      for (std::size_t r = 0; r < rows; ++r) {
+        StoreMixed(mixed + r * kStride, head.head_dim, scales[r],
+                   head.out + static_cast<std::ptrdiff_t>(row + r) * head.out_stride);
+      }
+      row += rows;
     }
   }
 
@@ -68,95 +66,150 @@ class AttentionBody {
   using Register = typename V::Floats;
   static constexpr std::size_t kLanes = V::kLanes;
   static constexpr std::size_t kRows = V::kRows;
-  static constexpr std::size_t kVectors = V::kVectors;
+  static constexpr std::size_t kDepth = V::kDepth;
+
+  // The sums of a panel, to where they are.
+  template <std::size_t kVectors>
+  struct Sums {
+    float* to;  // rows kStride apart
+    bool add;   // to what is there
+
+    template <std::size_t row>
+    PIXEMBED_VECTOR_CODE __attribute__((always_inline)) void Prefetch() const {}
+
+    template <std::size_t... rows, std::size_t... vectors>
+    PIXEMBED_VECTOR_CODE __attribute__((always_inline)) void Take(
+        Register* sums, std::index_sequence<rows...> /*all*/,
+        std::index_sequence<vectors...> all) const {
+      if (add) (AddRow<rows>(sums, all), ...);
+      (StoreRow<rows>(sums, all), ...);
+    }
+
+   private:
+    template <std::size_t row, std::size_t... vectors>
+    PIXEMBED_VECTOR_CODE __attribute__((always_inline)) void AddRow(
+        Register* sums, std::index_sequence<vectors...> /*all*/) const {
+      ((sums[row * kVectors + vectors] =
+            V::Add(V::Load(to + row * kStride + vectors * kLanes), sums[row * kVectors + vectors])),
+       ...);
+    }
+
+    template <std::size_t row, std::size_t... vectors>
+    PIXEMBED_VECTOR_CODE __attribute__((always_inline)) void StoreRow(
+        const Register* sums, std::index_sequence<vectors...> /*all*/) const {
+      (V::Store(to + row * kStride + vectors * kLanes, sums[row * kVectors + vectors]), ...);
+    }
+  };
+
+  template <std::size_t kVectors>
+  using Product = PanelProduct<V, kVectors, Sums<kVectors>>;
+  using Whole = Product<V::kVectors>;
+  static constexpr std::size_t kColumns = Whole::kColumns;
+  static constexpr std::size_t kStride = Whole::kStride;
+  static constexpr std::size_t kBlock = kRows * kStride;
+  static_assert(kDepth % kColumns == 0);
 
   static std::size_t Padded(std::size_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
+
+  // kRows rows of `numbers`, cut into blocks.
+  static std::size_t RowsFloats(std::size_t numbers) {
+    return (numbers + kDepth - 1) / kDepth * kBlock;
+  }
+
+  // Of the panel that begins with this column.
+  static std::size_t PanelColumns(std::size_t column, std::size_t columns) {
+    return columns - column > kLanes ? kColumns : kLanes;
+  }
 
   static const float* Row(const HeadRows& rows, std::size_t index) {
     return rows.data + static_cast<std::ptrdiff_t>(index) * rows.stride;
   }
 
-  // [tokens, head_dim] -> [head_dim, padded], zeros beyond the tokens.
-  PIXEMBED_VECTOR_CODE static void PackKeys(const HeadAttention& head, std::size_t padded,
-                                            float* keys) {
-    // A register's worth of tokens at a time: what is written lies together.
-    for (std::size_t first = 0; first < padded; first += kLanes) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        const std::size_t token = first + lane;
-        if (token < head.tokens) {
-          const float* key = Row(head.keys, token);
-          for (std::size_t d = 0; d < head.head_dim; ++d) keys[d * padded + token] = key[d];
-        } else {
-          for (std::size_t d = 0; d < head.head_dim; ++d) keys[d * padded + token] = 0.0F;
-        }
+  PIXEMBED_VECTOR_CODE static void PackKeys(const HeadAttention& head, float* packed) {
+    for (std::size_t token = 0; token < head.tokens; token += kColumns) {
+      const std::size_t columns = PanelColumns(token, head.tokens);
+      PackPanelOfRows<V>(Row(head.keys, token), head.keys.stride,
+                         std::min(columns, head.tokens - token), head.head_dim, columns, packed);
+      packed += head.head_dim * columns;
+    }
+  }
+
+  PIXEMBED_VECTOR_CODE static void PackValues(const HeadAttention& head, float* packed) {
+    for (std::size_t first = 0; first < head.head_dim; first += kColumns) {
+      const std::size_t columns = PanelColumns(first, head.head_dim);
+      const std::size_t own = std::min(columns, head.head_dim - first);
+      for (std::size_t token = 0; token < head.tokens; ++token, packed += columns) {
+        std::copy_n(Row(head.values, token) + first, own, packed);
+        std::fill(packed + own, packed + columns, 0.0F);
       }
     }
   }
 
-  PIXEMBED_VECTOR_CODE static void PackValues(const HeadAttention& head, std::size_t padded_dim,
-                                              float* values) {
-    for (std::size_t token = 0; token < head.tokens; ++token) {
-      const float* value = Row(head.values, token);
-      float* const packed = values + token * padded_dim;
-      std::copy_n(value, head.head_dim, packed);
-      std::fill(packed + head.head_dim, packed + padded_dim, 0.0F);
+  PIXEMBED_VECTOR_CODE static void LoadQuery(const float* query, std::size_t head_dim, float scale,
+                                             float* to) {
+    for (std::size_t first = 0; first < head_dim; first += kDepth, to += kBlock) {
+      const std::size_t own = std::min(kDepth, head_dim - first);
+      for (std::size_t d = 0; d < own; ++d) to[d] = query[first + d] * scale;
     }
   }
 
-  // out[r][0 .. vectors) = sum over k < depth of a[r][k] * b[k][0 .. vectors)
+  PIXEMBED_VECTOR_CODE static void StoreMixed(const float* mixed, std::size_t head_dim, float scale,
+                                              float* out) {
+    for (std::size_t first = 0; first < head_dim; first += kDepth, mixed += kBlock) {
+      const std::size_t own = std::min(kDepth, head_dim - first);
+      for (std::size_t d = 0; d < own; ++d) out[first + d] = mixed[d] * scale;
+    }
+  }
+
+  // [rows, depth] x [depth, columns] -> [rows, columns], of which whole registers are written.
+  PIXEMBED_VECTOR_CODE static void Multiply(std::size_t rows, const float* x, std::size_t depth,
+                                            const float* packed, std::size_t columns, float* out) {
+    for (std::size_t column = 0; column < columns; column += kColumns) {
+      float* const to = out + column / kDepth * kBlock + column % kDepth;
+      if (PanelColumns(column, columns) == kColumns) {
+        packed = MultiplyPanel<V::kVectors>(rows, x, depth, packed, to);
+      } else {
+        packed = MultiplyPanel<1>(rows, x, depth, packed, to);
+      }
+    }
+  }
+
+  // Returns the end of the panel.
   template <std::size_t vectors>
-  PIXEMBED_VECTOR_CODE static void MultiplyBlock(const float* a, std::size_t a_stride,
-                                                 std::size_t depth, const float* b,
-                                                 std::size_t columns, float* out) {
-    Register sums[kRows][vectors];
-    for (std::size_t r = 0; r < kRows; ++r) {
-      for (std::size_t v = 0; v < vectors; ++v) sums[r][v] = V::Zero();
+  PIXEMBED_VECTOR_CODE static const float* MultiplyPanel(std::size_t rows, const float* x,
+                                                         std::size_t depth, const float* panel,
+                                                         float* to) {
+    for (std::size_t first = 0; first < depth; first += kDepth, x += kBlock) {
+      const std::size_t own = std::min(kDepth, depth - first);
+      const float* const next = panel + own * Product<vectors>::kColumns;
+      Product<vectors>::Run(rows, x, panel, own, next, {.to = to, .add = first > 0});
+      panel = next;
     }
-    for (std::size_t k = 0; k < depth; ++k, b += columns) {
-      Register row[vectors];
-      for (std::size_t v = 0; v < vectors; ++v) row[v] = V::Load(b + v * kLanes);
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const Register factor = V::Broadcast(a[r * a_stride + k]);
-        for (std::size_t v = 0; v < vectors; ++v) {
-          sums[r][v] = V::MultiplyAdd(factor, row[v], sums[r][v]);
-        }
-      }
-    }
-    for (std::size_t r = 0; r < kRows; ++r) {
-      for (std::size_t v = 0; v < vectors; ++v) {
-        V::Store(out + r * columns + v * kLanes, sums[r][v]);
-      }
-    }
-  }
-
-  // [kRows, depth], whose rows begin a_stride apart, x [depth, columns] -> [kRows, columns];
-  // `columns` is whole registers.
-  PIXEMBED_VECTOR_CODE static void Multiply(const float* a, std::size_t depth, std::size_t a_stride,
-                                            const float* b, std::size_t columns, float* out) {
-    std::size_t column = 0;
-    for (; column + kVectors * kLanes <= columns; column += kVectors * kLanes) {
-      MultiplyBlock<kVectors>(a, a_stride, depth, b + column, columns, out + column);
-    }
-    for (; column < columns; column += kLanes) {
-      MultiplyBlock<1>(a, a_stride, depth, b + column, columns, out + column);
-    }
+    return panel;
   }
 
   // scores -> exp(scores + added - their maximum), 0 beyond `tokens`; returns 1 / the sum of them.
   PIXEMBED_VECTOR_CODE static float Softmax(std::size_t tokens, const float* added, float* scores) {
-    if (added != nullptr) {
-      for (std::size_t i = 0; i < tokens; ++i) scores[i] += added[i];
+    Register maxima = V::Broadcast(kOut);
+    for (std::size_t first = 0; first < tokens; first += kDepth) {
+      float* const own = scores + first / kDepth * kBlock;
+      const std::size_t count = std::min(kDepth, tokens - first);
+      if (added != nullptr) {
+        for (std::size_t i = 0; i < count; ++i) own[i] += added[first + i];
+      }
+      std::fill(own + count, own + Padded(count), kOut);
+      for (std::size_t i = 0; i < count; i += kLanes) maxima = V::Max(maxima, V::Load(own + i));
     }
-    const std::size_t end = Padded(tokens);
-    std::fill(scores + tokens, scores + end, kOut);
-    Register maxima = V::Load(scores);
-    for (std::size_t i = kLanes; i < end; i += kLanes) maxima = V::Max(maxima, V::Load(scores + i));
     const Register maximum = V::Broadcast(V::ReduceMax(maxima));
     Register sums = V::Zero();
-    for (std::size_t i = 0; i < end; i += kLanes) {
-      const Register weight = V::Exponential(V::Subtract(V::Load(scores + i), maximum));
-      V::Store(scores + i, weight);
-      sums = V::Add(sums, weight);
+    for (std::size_t first = 0; first < tokens; first += kDepth) {
+      float* const own = scores + first / kDepth * kBlock;
+      const std::size_t count = std::min(kDepth, tokens - first);
+      for (std::size_t i = 0; i < count; i += kLanes) {
+        const Register weight = V::Exponential(V::Subtract(V::Load(own + i), maximum));
+        V::Store(own + i, weight);
+        sums = V::Add(sums, weight);
+      }
     }
     return 1.0F / V::ReduceAdd(sums);
   }

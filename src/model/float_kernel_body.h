@@ -4,12 +4,12 @@
 #define PIXEMBED_SRC_MODEL_FLOAT_KERNEL_BODY_H_
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <utility>
 
 #include "src/model/activation.h"
 #include "src/model/float_kernel.h"
+#include "src/model/panel_product.h"
 
 #ifndef PIXEMBED_VECTOR_CODE
 #error "define PIXEMBED_VECTOR_CODE before this header"
@@ -17,12 +17,9 @@
 
 namespace pixembed {
 
-// V: a type with
-//   Floats, a register; kLanes: floats in one; kRows x kVectors: the block of sums that fits into
-//   the registers beside its operands; kDepth: a multiple of kUnroll, so that kDepth rows of a
-//   panel and kRows of x lie in the first cache together;
-//   Zero, Load, Store, Broadcast, Add, Subtract, Multiply, MultiplyAdd(a, b, c) = a b + c, Divide,
-//   Min, Max, Magnitude, Exponential of numbers <= 0, SelectNegative(sign, a, b): a where sign < 0.
+// V: a type with what PanelProduct and PackPanelOfRows name, and
+//   kVectors: registers of a panel's row; Store, Add, Subtract, Multiply, Divide, Min, Max,
+//   Magnitude, Exponential of numbers <= 0, SelectNegative(sign, a, b): a where sign < 0.
 template <typename V>
 class FloatBody {
  public:
@@ -34,8 +31,8 @@ class FloatBody {
     return Panels(columns) * kColumns * (1 + depth);
   }
 
-  static void Pack(const float* weight, const float* bias, std::size_t depth, std::size_t columns,
-                   float* packed) {
+  PIXEMBED_VECTOR_CODE static void Pack(const float* weight, const float* bias, std::size_t depth,
+                                        std::size_t columns, float* packed) {
     const std::size_t padded = Panels(columns) * kColumns;
     std::fill(packed, packed + padded, 0.0F);
     if (bias != nullptr) std::copy_n(bias, columns, packed);
@@ -44,8 +41,8 @@ class FloatBody {
     for (std::size_t first = 0; first < depth; first += block) {
       const std::size_t own = std::min(block, depth - first);
       for (std::size_t column = 0; column < padded; column += kColumns) {
-        PackPanel(weight + column * depth + first, depth, own, std::min(kColumns, columns - column),
-                  packed);
+        PackPanelOfRows<V>(weight + column * depth + first, static_cast<std::ptrdiff_t>(depth),
+                           std::min(kColumns, columns - column), own, kColumns, packed);
         packed += own * kColumns;
       }
     }
@@ -68,11 +65,6 @@ class FloatBody {
   static constexpr std::size_t kLanes = V::kLanes;
   static constexpr std::size_t kRows = V::kRows;
   static constexpr std::size_t kVectors = V::kVectors;
-  static constexpr std::size_t kUnroll = 4;
-  static constexpr std::size_t kLine = 16;  // floats of a line of the caches
-  // Of the rows of x that are multiplied with a block: not a power of two, whose rows would push
-  // each other out of the first cache.
-  static constexpr std::size_t kStride = V::kDepth + kLine;
   // Rows whose part of a block stays in the second cache while its panels pass.
   static constexpr std::size_t kMostRows = 320;
 
@@ -90,7 +82,35 @@ class FloatBody {
     float* out = nullptr;
     std::ptrdiff_t out_stride = 0;
     std::size_t columns = 0;  // kColumns, but for the last panel
+
+    // Written or added to in a moment.
+    template <std::size_t row>
+    PIXEMBED_VECTOR_CODE __attribute__((always_inline)) void Prefetch() const {
+      __builtin_prefetch(partial + static_cast<std::ptrdiff_t>(row) * partial_stride, 1);
+    }
+
+    template <std::size_t... rows, std::size_t... vectors>
+    PIXEMBED_VECTOR_CODE __attribute__((always_inline)) void Take(
+        Floats* sums, std::index_sequence<rows...> /*all*/,
+        std::index_sequence<vectors...> all) const {
+      alignas(64) static constexpr float kZeros[kColumns] = {};
+      const float* const shift = last ? bias : kZeros;
+      const bool follows = last && (activation != Activation::kNone || add || columns < kColumns);
+      alignas(64) float y[sizeof...(rows) * kColumns];
+      float* to = last ? out : partial;
+      std::ptrdiff_t to_stride = last ? out_stride : partial_stride;
+      if (follows) {
+        to = y;
+        to_stride = kColumns;
+      }
+      if (!first) (AddRow<rows>(sums, *this, all), ...);
+      (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
+      if (follows) Follow(y, sizeof...(rows), *this);
+    }
   };
+
+  using Product = PanelProduct<V, kVectors, Tile>;
+  static constexpr std::size_t kStride = Product::kStride;
 
   static std::size_t Panels(std::size_t columns) { return (columns + kColumns - 1) / kColumns; }
   static std::size_t Blocks(std::size_t depth) { return (depth + V::kDepth - 1) / V::kDepth; }
@@ -98,7 +118,8 @@ class FloatBody {
   static std::size_t BlockDepth(std::size_t depth) {
     const std::size_t blocks = std::max<std::size_t>(Blocks(depth), 1);
     const std::size_t even = (depth + blocks - 1) / blocks;
-    return std::max<std::size_t>((even + kUnroll - 1) / kUnroll * kUnroll, kUnroll);
+    return std::max<std::size_t>(
+        (even + Product::kUnroll - 1) / Product::kUnroll * Product::kUnroll, Product::kUnroll);
   }
   static std::size_t ChunkRows(std::size_t rows) {
     const std::size_t chunks = (rows + kMostRows - 1) / kMostRows;
@@ -113,15 +134,6 @@ class FloatBody {
     if (Blocks(product.depth) <= 1) return 0;
     if (product.add) return product.last_panel - product.first_panel;
     return KeepsInScratch(product, product.last_panel - 1) ? 1 : 0;
-  }
-
-  static void PackPanel(const float* weight, std::size_t depth, std::size_t block,
-                        std::size_t columns, float* panel) {
-    for (std::size_t k = 0; k < block; ++k) {
-      for (std::size_t c = 0; c < kColumns; ++c) {
-        panel[k * kColumns + c] = c < columns ? weight[c * depth + k] : 0.0F;
-      }
-    }
   }
 
   PIXEMBED_VECTOR_CODE static void RunChunk(const FloatProduct& product, std::size_t first_row,
@@ -170,98 +182,13 @@ class FloatBody {
     // Blocks of rows as alike as possible: of a block of few, the sums would wait for themselves.
     for (std::size_t blocks = (rows + kRows - 1) / kRows; blocks > 0; --blocks) {
       const std::size_t own = rows / blocks;
-      Multiply(own, x, weights, depth, next, tile);
-      next += depth / kUnroll * kLine;
+      Product::Run(own, x, weights, depth, next, tile);
+      next += depth / Product::kUnroll * Product::kLine;
       rows -= own;
       x += own * kStride;
       tile.partial += static_cast<std::ptrdiff_t>(own) * tile.partial_stride;
       tile.out += static_cast<std::ptrdiff_t>(own) * tile.out_stride;
     }
-  }
-
-  using MultiplyFunction = void (*)(const float*, const float*, std::size_t, const float*,
-                                    const Tile&);
-
-  template <std::size_t... less>
-  static constexpr std::array<MultiplyFunction, kRows> Functions(
-      std::index_sequence<less...> /*all*/) {
-    return {MultiplyRows<less + 1>...};
-  }
-
-  PIXEMBED_VECTOR_CODE static void Multiply(std::size_t rows, const float* x, const float* weights,
-                                            std::size_t depth, const float* next,
-                                            const Tile& tile) {
-    static constexpr std::array kFunctions = Functions(std::make_index_sequence<kRows>());
-    kFunctions[rows - 1](x, weights, depth, next, tile);
-  }
-
-  // [rows, depth], kStride apart, x [depth, kColumns]. `next`: what is read soon.
-  template <std::size_t rows>
-  PIXEMBED_VECTOR_CODE static void MultiplyRows(const float* x, const float* weights,
-                                                std::size_t depth, const float* next,
-                                                const Tile& tile) {
-    MultiplyBlock(x, weights, depth, next, tile, std::make_index_sequence<rows>(),
-                  std::make_index_sequence<kVectors>());
-  }
-
-  template <std::size_t row, std::size_t... vectors>
-  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyRow(
-      const float* x, const Floats* weights, Floats* sums,
-      std::index_sequence<vectors...> /*all*/) {
-    const Floats factor = V::Broadcast(x[row * kStride]);
-    ((sums[row * kVectors + vectors] =
-          V::MultiplyAdd(factor, weights[vectors], sums[row * kVectors + vectors])),
-     ...);
-  }
-
-  template <std::size_t... rows, std::size_t... vectors>
-  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyStep(
-      const float* x, const float* weights, Floats* sums, std::index_sequence<rows...> /*all*/,
-      std::index_sequence<vectors...> all) {
-    const Floats own[] = {V::Load(weights + vectors * kLanes)...};
-    (MultiplyRow<rows>(x, own, sums, all), ...);
-  }
-
-  // Every index of an array of registers is a constant: else they lie in memory.
-  template <std::size_t... rows, std::size_t... vectors>
-  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyBlock(
-      const float* x, const float* weights, std::size_t depth, const float* next, const Tile& tile,
-      std::index_sequence<rows...> every_row, std::index_sequence<vectors...> all) {
-    Floats sums[sizeof...(rows) * kVectors];
-    (Clear<rows>(sums, all), ...);
-    // Written or added to in a moment.
-    (__builtin_prefetch(tile.partial + static_cast<std::ptrdiff_t>(rows) * tile.partial_stride, 1),
-     ...);
-    std::size_t k = 0;
-    for (; k + kUnroll <= depth; k += kUnroll) {
-      __builtin_prefetch(next, 0, 2);
-      next += kLine;
-      MultiplyStep(x, weights, sums, every_row, all);
-      MultiplyStep(x + 1, weights + kColumns, sums, every_row, all);
-      MultiplyStep(x + 2, weights + 2 * kColumns, sums, every_row, all);
-      MultiplyStep(x + 3, weights + 3 * kColumns, sums, every_row, all);
-      x += kUnroll;
-      weights += kUnroll * kColumns;
-    }
-    for (; k < depth; ++k) {
-      MultiplyStep(x, weights, sums, every_row, all);
-      ++x;
-      weights += kColumns;
-    }
-    alignas(64) static constexpr float kZeros[kColumns] = {};
-    const float* const shift = tile.last ? tile.bias : kZeros;
-    const bool follows =
-        tile.last && (tile.activation != Activation::kNone || tile.add || tile.columns < kColumns);
-    alignas(64) float y[sizeof...(rows) * kColumns];
-    float* to = tile.last ? tile.out : tile.partial;
-    std::ptrdiff_t to_stride = tile.last ? tile.out_stride : tile.partial_stride;
-    if (follows) {
-      to = y;
-      to_stride = kColumns;
-    }
-    if (!tile.first) (AddRow<rows>(sums, tile, all), ...);
-    (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
-    if (follows) Follow(y, sizeof...(rows), tile);
   }
 
   template <std::size_t row, std::size_t... vectors>
@@ -281,12 +208,6 @@ class FloatBody {
     (V::Store(to + static_cast<std::ptrdiff_t>(row) * stride + vectors * kLanes,
               V::Add(sums[row * kVectors + vectors], V::Load(shift + vectors * kLanes))),
      ...);
-  }
-
-  template <std::size_t row, std::size_t... vectors>
-  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void Clear(
-      Floats* sums, std::index_sequence<vectors...> /*all*/) {
-    ((sums[row * kVectors + vectors] = V::Zero()), ...);
   }
 
   // What follows the product: `y`, [rows, kColumns], to `out`.

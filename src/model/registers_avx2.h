@@ -69,6 +69,26 @@ struct Avx2Floats {
     return _mm256_or_ps(magnitude, _mm256_and_ps(sign, Broadcast(-0.0F)));
   }
 
+  // rows[i][j] <-> rows[j][i].
+  PIXEMBED_VECTOR_CODE static void Transpose(__m256 (&rows)[kLanes]) {
+    // fours[4 i + j]: of its half k, column 4 k + j of the rows 4 i to 4 i + 3.
+    __m256 fours[kLanes];
+    for (std::size_t i = 0; i < kLanes; i += 4) {
+      const __m256d low01 = _mm256_castps_pd(_mm256_unpacklo_ps(rows[i], rows[i + 1]));
+      const __m256d high01 = _mm256_castps_pd(_mm256_unpackhi_ps(rows[i], rows[i + 1]));
+      const __m256d low23 = _mm256_castps_pd(_mm256_unpacklo_ps(rows[i + 2], rows[i + 3]));
+      const __m256d high23 = _mm256_castps_pd(_mm256_unpackhi_ps(rows[i + 2], rows[i + 3]));
+      fours[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(low01, low23));
+      fours[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low01, low23));
+      fours[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high01, high23));
+      fours[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high01, high23));
+    }
+    for (std::size_t j = 0; j < 4; ++j) {
+      rows[j] = _mm256_permute2f128_ps(fours[j], fours[4 + j], 0x20);
+      rows[4 + j] = _mm256_permute2f128_ps(fours[j], fours[4 + j], 0x31);
+    }
+  }
+
   // See ExponentialTerms.
   PIXEMBED_VECTOR_CODE static __m256 Exponential(__m256 x) {
     using Terms = ExponentialTerms;

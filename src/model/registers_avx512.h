@@ -53,6 +53,32 @@ struct Avx512Floats {
     return _mm512_castsi512_ps(_mm512_or_epi32(_mm512_castps_si512(magnitude), bit));
   }
 
+  // rows[i][j] <-> rows[j][i].
+  PIXEMBED_VECTOR_CODE static void Transpose(__m512 (&rows)[kLanes]) {
+    // fours[4 i + j]: of its part k, column 4 k + j of the rows 4 i to 4 i + 3.
+    __m512 fours[kLanes];
+    for (std::size_t i = 0; i < kLanes; i += 4) {
+      const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(rows[i], rows[i + 1]));
+      const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(rows[i], rows[i + 1]));
+      const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(rows[i + 2], rows[i + 3]));
+      const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(rows[i + 2], rows[i + 3]));
+      fours[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
+      fours[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
+      fours[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
+      fours[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
+    }
+    for (std::size_t j = 0; j < 4; ++j) {
+      const __m512 low0 = _mm512_shuffle_f32x4(fours[j], fours[4 + j], 0x44);
+      const __m512 high0 = _mm512_shuffle_f32x4(fours[j], fours[4 + j], 0xee);
+      const __m512 low1 = _mm512_shuffle_f32x4(fours[8 + j], fours[12 + j], 0x44);
+      const __m512 high1 = _mm512_shuffle_f32x4(fours[8 + j], fours[12 + j], 0xee);
+      rows[j] = _mm512_shuffle_f32x4(low0, low1, 0x88);
+      rows[4 + j] = _mm512_shuffle_f32x4(low0, low1, 0xdd);
+      rows[8 + j] = _mm512_shuffle_f32x4(high0, high1, 0x88);
+      rows[12 + j] = _mm512_shuffle_f32x4(high0, high1, 0xdd);
+    }
+  }
+
   // See ExponentialTerms.
   PIXEMBED_VECTOR_CODE static __m512 Exponential(__m512 x) {
     using Terms = ExponentialTerms;

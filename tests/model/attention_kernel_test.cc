@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -65,7 +66,8 @@ void ExpectTheDefinition(const AttentionKernel& kernel, const Case& shape) {
                      .last = shape.queries,
                      .tokens = shape.tokens,
                      .head_dim = shape.head_dim,
-                     .scale = 0.25F,
+                     // So that the sums of deep products are no larger than of others.
+                     .scale = 2.0F / std::sqrt(std::max(static_cast<float>(shape.head_dim), 64.0F)),
                      .out = out.data(),
                      .out_stride = dim};
   if (shape.added) head.added = {added.data(), static_cast<std::ptrdiff_t>(shape.tokens)};
@@ -86,21 +88,32 @@ void ExpectTheDefinition(const AttentionKernel& kernel, const Case& shape) {
   EXPECT_EQ(parts, out);
 }
 
-void ExpectTheDefinitionOfAllShapes(const AttentionKernel* kernel) {
-  if (kernel == nullptr) GTEST_SKIP() << "this CPU cannot run it";
-  // Whole and broken registers and blocks of rows, in every direction.
-  for (const std::size_t queries : {1, 5, 6, 7, 13}) {
-    for (const std::size_t tokens : {1, 7, 8, 15, 16, 17, 33, 64, 65, 197}) {
-      for (const std::size_t head_dim : {1, 5, 8, 16, 20, 32, 64, 72, 80}) {
+void ExpectTheDefinitionOf(const AttentionKernel& kernel,
+                           std::initializer_list<std::size_t> all_queries,
+                           std::initializer_list<std::size_t> all_tokens,
+                           std::initializer_list<std::size_t> head_dims) {
+  for (const std::size_t queries : all_queries) {
+    for (const std::size_t tokens : all_tokens) {
+      for (const std::size_t head_dim : head_dims) {
         for (const bool added : {false, true}) {
           SCOPED_TRACE(std::to_string(queries) + " x " + std::to_string(tokens) + " x " +
                        std::to_string(head_dim));
-          ExpectTheDefinition(*kernel, {queries, tokens, head_dim, added});
+          ExpectTheDefinition(kernel, {queries, tokens, head_dim, added});
           if (testing::Test::HasFatalFailure()) return;
         }
       }
     }
   }
+}
+
+void ExpectTheDefinitionOfAllShapes(const AttentionKernel* kernel) {
+  if (kernel == nullptr) GTEST_SKIP() << "this CPU cannot run it";
+  // Whole and broken registers and blocks of rows, in every direction.
+  ExpectTheDefinitionOf(*kernel, {1, 5, 6, 7, 13, 14, 15, 29},
+                        {1, 7, 8, 15, 16, 17, 33, 64, 65, 197},
+                        {1, 5, 8, 16, 20, 32, 48, 64, 72, 80});
+  // Several blocks of the depth.
+  ExpectTheDefinitionOf(*kernel, {1, 15}, {255, 256, 257, 600}, {64, 256, 257, 300});
 }
 
 TEST(AttentionKernel, OfAvx2GivesWhatTheDefinitionGives) {
