@@ -10,6 +10,7 @@
 #define PIXEMBED_VECTOR_CODE __attribute__((target("avx512f")))
 
 #include "src/model/float_kernel_body.h"
+#include "src/model/layer_norm_body.h"
 #include "src/model/registers_avx512.h"
 
 namespace pixembed {
@@ -37,6 +38,7 @@ const FloatKernel* Avx512FloatKernel() {
       .pack = Body::Pack,
       .scratch_floats = Body::ScratchFloats,
       .run = Body::Run,
+      .normalize = LayerNormBody<Avx512>::Run,
   };
   return __builtin_cpu_supports("avx512f") ? &kKernel : nullptr;
 }

@@ -1,4 +1,5 @@
-// Products of activations with float32 weights on one core, in plain memory. Internal to the room.
+// Products of activations with float32 weights, and their normalization, on one core, in plain
+// memory. Internal to the room.
 //
 // The weight is packed once, in the order in which it is read: panels of as many columns as fill
 // the registers beside a few rows, cut in the depth into blocks that stay in the first cache while
@@ -31,6 +32,17 @@ struct FloatProduct {
   std::ptrdiff_t out_stride = 0;
 };
 
+// out = (x - mean) / sqrt(variance + epsilon) * weight + bias, of each row by itself.
+struct FloatNorm {
+  const float* x = nullptr;  // [rows, width], row-major
+  std::size_t rows = 0;
+  std::size_t width = 0;          // above 0
+  const float* weight = nullptr;  // [width]
+  const float* bias = nullptr;    // [width]
+  float epsilon = 0.0F;
+  float* out = nullptr;  // [rows, width], row-major; x or apart from it
+};
+
 // What an element of y is depends on its row of x and its row of the weight alone, to the bit: not
 // on the rows and panels beside it.
 struct FloatKernel {
@@ -47,6 +59,7 @@ struct FloatKernel {
   std::size_t (*scratch_floats)(const FloatProduct& product);
   // `scratch`: scratch_floats(), aligned to 64 bytes.
   void (*run)(const FloatProduct& product, float* scratch);
+  void (*normalize)(const FloatNorm& norm);
 };
 
 // Whether a kernel's product takes `activation` along.

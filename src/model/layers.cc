@@ -2,22 +2,49 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/add.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/mul.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 #include "src/model/activation.h"
 #include "src/model/attention.h"
 #include "src/model/elementwise.h"
+#include "src/model/float_kernel.h"
 #include "src/model/linear.h"
 #include "src/model/rotary.h"
+#include "src/model/thread_team.h"
 #include "src/model/weights.h"
 
 namespace pixembed {
 at::Tensor LayerNorm::Forward(const at::Tensor& x) const {
-  return at::layer_norm(x, {x.size(-1)}, weight, bias, epsilon);
+  const FloatKernel* const kernel = NativeFloatKernel();
+  if (kernel == nullptr || !x.is_cpu()) {
+    return at::layer_norm(x, {x.size(-1)}, weight, bias, epsilon);
+  }
+  const at::Tensor operand = x.contiguous();
+  at::Tensor y = at::empty_like(operand);
+  const std::int64_t width = operand.size(-1);
+  const std::int64_t rows = operand.numel() / width;
+  const std::int64_t threads = TeamThreads();
+  const std::int64_t own = (rows + threads - 1) / threads;
+  const auto* const from = operand.const_data_ptr<float>();
+  auto* const to = y.mutable_data_ptr<float>();
+  InParallel(threads, [&](std::int64_t part, int /*thread*/) {
+    const std::int64_t first = std::min(part * own, rows);
+    kernel->normalize({.x = from + first * width,
+                       .rows = static_cast<std::size_t>(std::min(own, rows - first)),
+                       .width = static_cast<std::size_t>(width),
+                       .weight = weight.const_data_ptr<float>(),
+                       .bias = bias.const_data_ptr<float>(),
+                       .epsilon = static_cast<float>(epsilon),
+                       .out = to + first * width});
+  });
+  return y;
 }
 
 LayerNorm ReadLayerNorm(const WeightScope& scope, std::int64_t width, double epsilon) {

@@ -229,6 +229,54 @@ TEST_P(FloatKernelTest, NoNumberGivesNone) {
   }
 }
 
+// Rows far from 0 and of little variance too: what float32 loses there, it loses in the difference.
+TEST_P(FloatKernelTest, NormalizesEachRowByItsOwnMeanAndVariance) {
+  constexpr float kEpsilon = 1e-6F;
+  constexpr double kTolerance = 4e-6;
+  constexpr std::size_t kRows = 3;
+  for (const std::size_t width : {1, 3, 15, 16, 17, 64, 65, 96, 192, 768}) {
+    for (const float shift : {0.0F, 10.0F}) {
+      SCOPED_TRACE(std::to_string(width) + " numbers around " + std::to_string(shift));
+      std::vector<float> x = Noise(kRows * width, 1);
+      for (float& number : x) number += shift;
+      const std::vector<float> weight = Noise(width, 2);
+      const std::vector<float> bias = Noise(width, 3);
+      std::vector<float> out(x.size());
+      FloatNorm norm = {.x = x.data(),
+                        .rows = kRows,
+                        .width = width,
+                        .weight = weight.data(),
+                        .bias = bias.data(),
+                        .epsilon = kEpsilon,
+                        .out = out.data()};
+      kernel().normalize(norm);
+      for (std::size_t row = 0; row < kRows; ++row) {
+        const float* const own = x.data() + row * width;
+        double mean = 0.0;
+        for (std::size_t i = 0; i < width; ++i) mean += own[i] / static_cast<double>(width);
+        double variance = 0.0;
+        for (std::size_t i = 0; i < width; ++i) {
+          variance += (own[i] - mean) * (own[i] - mean) / static_cast<double>(width);
+        }
+        for (std::size_t i = 0; i < width; ++i) {
+          const double expected =
+              (own[i] - mean) / std::sqrt(variance + kEpsilon) * weight[i] + bias[i];
+          ASSERT_NEAR(out[row * width + i], expected, kTolerance * (1.0 + shift)) << "number " << i;
+        }
+      }
+
+      // One row in place gives the same bits.
+      std::vector<float> last(x.end() - static_cast<std::ptrdiff_t>(width), x.end());
+      norm.x = last.data();
+      norm.rows = 1;
+      norm.out = last.data();
+      kernel().normalize(norm);
+      EXPECT_TRUE(
+          std::equal(last.begin(), last.end(), out.end() - static_cast<std::ptrdiff_t>(width)));
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(InstructionSets, FloatKernelTest,
                          testing::Values(Avx2FloatKernel, Avx512FloatKernel), [](const auto& set) {
                            return std::string(set.index == 0 ? "Avx2" : "Avx512");
