@@ -92,11 +92,15 @@ class Image {
   }
 
  private:
+  struct Free {
+    void operator()(std::uint8_t* data) const;
+  };
+
   int width_ = 0;
   int height_ = 0;
   Sample sample_ = Sample::kUint8;
   Transparency transparency_;
-  std::unique_ptr<std::uint8_t[]> data_;  // aligned for floats, as operator new gives it
+  std::unique_ptr<std::uint8_t[], Free> data_;  // aligned for floats, and for nothing wider
 };
 
 enum class Format { kJpeg, kPng, kWebp, kGif, kBmp, kTiff, kAvif };

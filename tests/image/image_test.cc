@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 namespace pixembed {
@@ -13,6 +14,16 @@ TEST(Image, RowsFollowOneAnotherWithoutPadding) {
   EXPECT_EQ(image.size_bytes(), 45U);
   EXPECT_EQ(image.pixels().size(), 45U);
   EXPECT_EQ(image.row(2), image.pixels().data() + 30);
+}
+
+// See image.cc: a decoder would write rows that do past the caches.
+TEST(Image, NoRowBeginsAtAMultipleOf16Bytes) {
+  for (const int width : {16, 32, 640}) {
+    Image image(width, 3);
+    for (int y = 0; y < image.height(); ++y) {
+      EXPECT_NE(reinterpret_cast<std::uintptr_t>(image.row(y)) % 16, 0U) << width << ", row " << y;
+    }
+  }
 }
 
 TEST(Image, MovesWithItsPixels) {
