@@ -21,7 +21,6 @@
 #include "server/server.h"
 #include "src/engine/engine.h"
 #include "src/image/image.h"
-#include "src/model/freed_memory.h"
 #include "tests/bench/null_model.h"
 
 ABSL_FLAG(std::string, listen, "127.0.0.1:0", "Address to serve on");
@@ -75,7 +74,6 @@ int Serve(const std::string& address, Size input, const TlsFiles& tls) {
 int main(int argc, char** argv) {
   absl::ParseCommandLine(argc, argv);
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  pixembed::KeepFreedMemory();
   const int side = absl::GetFlag(FLAGS_input_side);
   return pixembed::Serve(absl::GetFlag(FLAGS_listen), {.height = side, .width = side},
                          {.certificate = absl::GetFlag(FLAGS_tls_certificate_file),
