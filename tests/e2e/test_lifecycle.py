@@ -122,6 +122,15 @@ def test_an_idle_server_ends_with_0(
     assert server.wait() == 0
 
 
+def test_memory_that_is_not_used_goes_back(vit: pathlib.Path, start_server: StartServer) -> None:
+    """It is jemalloc's, and its own threads give it back: server/malloc.cc has been read."""
+    server = start_server(f"--model={vit}")
+    assert server.address
+    process = pathlib.Path(f"/proc/{server.process.pid}")
+    assert "libjemalloc.so" in (process / "maps").read_text()
+    assert "jemalloc_bg_thd" in [task.read_text().strip() for task in process.glob("task/*/comm")]
+
+
 def test_a_unix_socket_is_served(
     vit: pathlib.Path, tmp_path: pathlib.Path, start_server: StartServer
 ) -> None:
