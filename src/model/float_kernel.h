@@ -55,7 +55,7 @@ struct FloatKernel {
   // bytes.
   void (*pack)(const float* weight, const float* bias, std::size_t depth, std::size_t columns,
                float* packed);
-  // Enough for as many rows and panels, whichever they are.
+  // Enough for as many rows and panels or fewer, whichever they are.
   std::size_t (*scratch_floats)(const FloatProduct& product);
   // `scratch`: scratch_floats(), aligned to 64 bytes.
   void (*run)(const FloatProduct& product, float* scratch);

@@ -50,7 +50,8 @@ class FloatBody {
 
   static std::size_t ScratchFloats(const FloatProduct& product) {
     const std::size_t kept = product.add ? product.last_panel - product.first_panel : 1;
-    return ChunkRows(product.rows) * (kStride + kept * kColumns);
+    // Not ChunkRows: of fewer rows, a chunk may have more.
+    return std::min(product.rows, kMostRows) * (kStride + kept * kColumns);
   }
 
   PIXEMBED_VECTOR_CODE static void Run(const FloatProduct& product, float* scratch) {

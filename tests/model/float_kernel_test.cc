@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/model/activation.h"
@@ -46,9 +47,11 @@ std::size_t Panels(const FloatKernel& kernel, std::size_t columns) {
   return (columns + kernel.columns - 1) / kernel.columns;
 }
 
-// The panels [first, last) of the product; the rest as it was.
+// The panels [first, last) of the product; the rest as it was. `scratch`: as much as it needs, by
+// default.
 std::vector<float> MultiplyPanels(const FloatKernel& kernel, const Case& shape,
-                                  const Operands& operands, std::size_t first, std::size_t last) {
+                                  const Operands& operands, std::size_t first, std::size_t last,
+                                  float* scratch = nullptr) {
   const Bytes packed = Aligned(kernel.packed_floats(shape.depth, shape.columns) * sizeof(float));
   auto* const floats = reinterpret_cast<float*>(packed.get());
   kernel.pack(operands.weight.data(), shape.bias ? operands.bias.data() : nullptr, shape.depth,
@@ -69,8 +72,8 @@ std::vector<float> MultiplyPanels(const FloatKernel& kernel, const Case& shape,
       .out = out.data(),
       .out_stride = static_cast<std::ptrdiff_t>(shape.columns),
   };
-  const Bytes scratch = Aligned(kernel.scratch_floats(product) * sizeof(float));
-  kernel.run(product, reinterpret_cast<float*>(scratch.get()));
+  const Bytes own = Aligned(kernel.scratch_floats(product) * sizeof(float));
+  kernel.run(product, scratch != nullptr ? scratch : reinterpret_cast<float*>(own.get()));
   return out;
 }
 
@@ -214,6 +217,36 @@ TEST_P(FloatKernelTest, APartGivesTheBitsOfTheWholeAndLeavesTheRest) {
         const bool inside = i % shape.columns / kernel().columns == panel;
         ASSERT_EQ(part[i], inside ? all[i] : operands.out[i]) << panel << ": " << i;
       }
+    }
+  }
+}
+
+// Rows are shared out to threads, and the last one may have fewer: in the same scratch.
+TEST_P(FloatKernelTest, ScratchForManyRowsIsEnoughForFewer) {
+  constexpr float kUntouched = 17.0F;
+  constexpr std::size_t kBehind = 100'000;
+  constexpr std::size_t kDepth = 300;  // two blocks
+  constexpr std::size_t kColumns = 70;
+  for (const bool add : {false, true}) {
+    for (const auto& [rows, fewer] :
+         {std::pair(336, 308), std::pair(350, 320), std::pair(641, 640), std::pair(1000, 960)}) {
+      Case shape{static_cast<std::size_t>(fewer), kDepth, kColumns};
+      shape.add = add;
+      const Operands operands(shape);
+      FloatProduct many = {.rows = static_cast<std::size_t>(rows),
+                           .depth = kDepth,
+                           .columns = kColumns,
+                           .last_panel = Panels(kernel(), kColumns),
+                           .add = add};
+      const std::size_t floats = kernel().scratch_floats(many);
+      const Bytes memory = Aligned((floats + kBehind) * sizeof(float));
+      auto* const scratch = reinterpret_cast<float*>(memory.get());
+      std::fill(scratch, scratch + floats + kBehind, kUntouched);
+      EXPECT_EQ(MultiplyPanels(kernel(), shape, operands, 0, many.last_panel, scratch),
+                Multiply(kernel(), shape, operands));
+      EXPECT_TRUE(std::all_of(scratch + floats, scratch + floats + kBehind,
+                              [](float number) { return number == kUntouched; }))
+          << fewer << " rows in the scratch for " << rows;
     }
   }
 }

@@ -85,6 +85,12 @@ TEST(Linear, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {
     EXPECT_TRUE(at::equal(forward(x.narrow(0, row, 1), 1), all.narrow(0, row, 1))) << row;
   }
   for (const int threads : {2, 3, 7}) EXPECT_TRUE(at::equal(forward(x, threads), all)) << threads;
+  // The threads' shares are cut differently.
+  const at::Tensor many = at::randn({980, 300});
+  const at::Tensor all_of_many = forward(many, 1);
+  for (const int threads : {2, 3, 7}) {
+    EXPECT_TRUE(at::equal(forward(many, threads), all_of_many)) << threads;
+  }
 }
 
 TEST(Linear, AppliesAnyActivationToItsResult) {
