@@ -45,7 +45,7 @@ constexpr double kRealBFloat16Cosine = 0.9995;
 // Of int8.
 constexpr double kTinyInt8Cosine = 0.999;
 constexpr double kSharpInt8Cosine = 0.9;
-constexpr double kRealInt8Cosine = 0.9995;
+constexpr double kRealInt8Cosine = 0.9997;
 
 constexpr std::string_view kTinyModels[] = {
     "vit",
