@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "src/checkpoint/file.h"
 #include "src/checkpoint/timm_processor.h"
 #include "src/error/error.h"
 
@@ -25,9 +26,19 @@ constexpr char kWeightsIndexName[] = "model.safetensors.index.json";
 // Weights that are not read: pickle can run code.
 constexpr std::array kPickleNames = {"pytorch_model.bin", "pytorch_model.bin.index.json"};
 
+// Also where that cannot be told: opening it says why.
 bool Exists(const std::filesystem::path& path) {
   std::error_code error;
-  return std::filesystem::exists(path, error);
+  return std::filesystem::exists(path, error) || error;
+}
+
+// `what` is true of the directory, which is not what it should be.
+absl::Status NoModelDirectory(std::string_view what) {
+  return MakeError(
+      Reason::kCheckpointMissing,
+      absl::StrCat(std::string(what), "; wanted is a model directory as Hugging Face's ",
+                   "save_pretrained writes it, with ", kConfigName, ", ", kPreprocessorName,
+                   " and ", kWeightsName));
 }
 
 absl::Status CheckDirectory(const std::filesystem::path& directory) {
@@ -35,19 +46,16 @@ absl::Status CheckDirectory(const std::filesystem::path& directory) {
   const std::filesystem::file_status status = std::filesystem::status(directory, error);
   if (std::filesystem::is_directory(status)) return absl::OkStatus();
   if (status.type() == std::filesystem::file_type::not_found) {
-    return MakeError(Reason::kCheckpointMissing,
-                     absl::StrCat("model directory ", directory.string(), " does not exist"));
+    return NoModelDirectory("it does not exist, and nothing is downloaded");
   }
-  return MakeError(Reason::kCheckpointMissing,
-                   absl::StrCat("model directory ", directory.string(),
-                                error ? absl::StrCat(" cannot be read: ", error.message())
-                                      : " is not a directory"));
+  if (error) return CannotRead("it", error.value());
+  return NoModelDirectory("it is a file, not a directory");
 }
 
-absl::StatusOr<Config> ReadConfig(const std::filesystem::path& file) {
-  const absl::StatusOr<MappedFile> mapped = MapFile(file);
+absl::StatusOr<Config> ReadConfig(const std::filesystem::path& directory, std::string_view name) {
+  const absl::StatusOr<MappedFile> mapped = MapFile(directory, name);
   if (!mapped.ok()) return mapped.status();
-  return Config::Parse(mapped->text(), file.string());
+  return Config::Parse(mapped->text(), name);
 }
 
 // timm's own files name no model_type.
@@ -74,22 +82,20 @@ absl::StatusOr<std::string> ModelType(const Config& config) {
 // The object that configures the image processor. `config` is that of config.json.
 absl::StatusOr<Config> ReadProcessorConfig(const std::filesystem::path& directory,
                                            const Config& config, std::string_view model_type) {
-  const std::filesystem::path processor_file = directory / kProcessorName;
-  if (Exists(processor_file)) {
-    const absl::StatusOr<Config> processor = ReadConfig(processor_file);
+  if (Exists(directory / kProcessorName)) {
+    const absl::StatusOr<Config> processor = ReadConfig(directory, kProcessorName);
     if (!processor.ok()) return processor.status();
     if (processor->Has("image_processor")) return processor->Section("image_processor");
   }
   if (model_type == kTimmWrapper) return config;
-  const std::filesystem::path preprocessor_file = directory / kPreprocessorName;
-  if (!Exists(preprocessor_file)) {
-    return MakeError(
-        Reason::kCheckpointMissing,
-        absl::StrCat(preprocessor_file.string(), " does not exist, and no ", kProcessorName,
-                     " with an \"image_processor\" does: how images "
-                     "are prepared is not known"));
+  if (!Exists(directory / kPreprocessorName)) {
+    return MakeError(Reason::kCheckpointMissing,
+                     absl::StrCat(kPreprocessorName, " does not exist, and no ", kProcessorName,
+                                  " with an \"image_processor\" does: how images are prepared is "
+                                  "not known; copy the model's own, or write it with "
+                                  "AutoImageProcessor and save_pretrained"));
   }
-  return ReadConfig(preprocessor_file);
+  return ReadConfig(directory, kPreprocessorName);
 }
 
 // config.json can name the processor class too. The reference heeds that where the processor's own
@@ -105,23 +111,24 @@ absl::Status CheckClassIsNamedInPlace(const Config& config, const Config& proces
 }
 
 absl::StatusOr<Weights> OpenWeights(const std::filesystem::path& directory) {
-  if (Exists(directory / kWeightsName)) return Weights::Open(directory / kWeightsName);
+  if (Exists(directory / kWeightsName)) return Weights::Open(directory, kWeightsName);
   if (Exists(directory / kWeightsIndexName)) {
-    return Weights::OpenSharded(directory / kWeightsIndexName);
+    return Weights::OpenSharded(directory, kWeightsIndexName);
   }
   const std::string neither =
-      absl::StrCat(directory.string(), " holds neither ", kWeightsName, " nor ", kWeightsIndexName);
+      absl::StrCat("it holds neither ", kWeightsName, " nor ", kWeightsIndexName);
   for (const char* const pickle : kPickleNames) {
     if (!Exists(directory / pickle)) continue;
     return MakeError(
         Reason::kCheckpointMissing,
         absl::StrCat(neither, ", only ", pickle,
                      ": pickle is never read, because it can run code. Convert it once, where "
-                     "torch and transformers are installed and the file is trusted: "
-                     "python3 -c 'from transformers import AutoModel; d = \"",
-                     directory.string(), "\"; AutoModel.from_pretrained(d).save_pretrained(d)'"));
+                     "torch and transformers are installed and the file is trusted, in this "
+                     "directory: python3 -c 'from transformers import AutoModel; "
+                     "AutoModel.from_pretrained(\".\").save_pretrained(\".\")'"));
   }
-  return MakeError(Reason::kCheckpointMissing, neither);
+  return MakeError(Reason::kCheckpointMissing,
+                   absl::StrCat(neither, ": copy the model's weights there"));
 }
 
 }  // namespace
@@ -133,7 +140,10 @@ bool HoldsWeights(const std::filesystem::path& directory) {
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::filesystem::path& directory,
                                           const CheckpointOptions& options) {
   if (absl::Status status = CheckDirectory(directory); !status.ok()) return status;
-  absl::StatusOr<Config> config = ReadConfig(directory / kConfigName);
+  if (!Exists(directory / kConfigName)) {
+    return NoModelDirectory(absl::StrCat(kConfigName, " does not exist"));
+  }
+  absl::StatusOr<Config> config = ReadConfig(directory, kConfigName);
   if (!config.ok()) return config.status();
   absl::StatusOr<std::string> model_type = ModelType(*config);
   if (!model_type.ok()) return model_type.status();

@@ -64,15 +64,17 @@ class Weights {
  public:
   // No tensors.
   Weights() = default;
-  // Maps one file, which nobody may shorten while a copy of the Weights lives. Errors:
-  // CHECKPOINT_MISSING, CHECKPOINT_CORRUPT; the text names the file, the tensor and the offending
-  // numbers.
-  static absl::StatusOr<Weights> Open(const std::filesystem::path& file);
-  // Maps every shard that an index names. Errors: as Open, and a shard that lies outside the
-  // index's directory, or lacks a tensor that the index promises.
-  static absl::StatusOr<Weights> OpenSharded(const std::filesystem::path& index_file);
-  // Parses bytes in memory; what Open does after mapping. `owner` keeps `bytes` alive. For tests
-  // and fuzzers.
+  // Maps the file `name` of a directory, which nobody may shorten while a copy of the Weights
+  // lives. Errors: CHECKPOINT_MISSING, CHECKPOINT_CORRUPT; the text names the file by `name`, the
+  // tensor and the offending numbers.
+  static absl::StatusOr<Weights> Open(const std::filesystem::path& directory,
+                                      std::string_view name);
+  // Maps every shard that the index `name` of a directory names. Errors: as Open, and a shard that
+  // lies outside the directory, or lacks a tensor that the index promises.
+  static absl::StatusOr<Weights> OpenSharded(const std::filesystem::path& directory,
+                                             std::string_view name);
+  // Parses bytes in memory; what Open does after mapping. `owner` keeps `bytes` alive, `origin`
+  // names them in errors. For tests and fuzzers.
   static absl::StatusOr<Weights> Parse(std::span<const std::byte> bytes,
                                        std::shared_ptr<const void> owner, std::string_view origin);
 
@@ -81,6 +83,8 @@ class Weights {
   const std::map<std::string, Tensor, std::less<>>& tensors() const { return *tensors_; }
   // The file's "__metadata__"; of shards, none.
   const std::map<std::string, std::string, std::less<>>& metadata() const { return *metadata_; }
+  // How errors name where the tensors come from: "model.safetensors".
+  const std::string& origin() const { return origin_; }
 
  private:
   std::shared_ptr<const std::map<std::string, Tensor, std::less<>>> tensors_ =
@@ -88,6 +92,7 @@ class Weights {
   std::shared_ptr<const std::map<std::string, std::string, std::less<>>> metadata_ =
       std::make_shared<const std::map<std::string, std::string, std::less<>>>();
   std::vector<std::shared_ptr<const void>> owners_;
+  std::string origin_;
 };
 
 // config.json, read by key. Immutable, thread-safe, cheap to copy.
@@ -104,7 +109,7 @@ class Config {
   enum class Kind { kAbsent, kNull, kBool, kInt, kFloat, kString, kList, kObject };
   Kind KindOf(std::string_view key) const;
   bool Has(std::string_view key) const;  // present and not null
-  // How an error names a key and its value: `DIR/config.json: vision_config.hidden_act = "swish"`.
+  // How an error names a key and its value: `config.json: vision_config.hidden_act = "swish"`.
   std::string Describe(std::string_view key) const;
   // The keys that are present and not null, sorted.
   std::vector<std::string> Keys() const;
@@ -126,7 +131,7 @@ class Config {
   absl::StatusOr<Size> SquareOrPair(std::string_view key, Size fallback, int min, int max) const;
   // A nested object, empty where absent: "vision_config". Errors name "vision_config.hidden_size".
   absl::StatusOr<Config> Section(std::string_view key) const;
-  // The document that this object is, or is part of: "DIR/config.json".
+  // The document that this object is, or is part of: "config.json".
   const std::string& origin() const;
 
  private:
@@ -145,11 +150,12 @@ struct MappedFile {
   }
 };
 
-// Maps the whole file; an empty file gives no bytes. Never blocks on a pipe or a device.
+// Maps the whole file `name` of a directory; an empty file gives no bytes. Never blocks on a pipe
+// or a device.
 // REQUIRES: nobody shortens the file while it is mapped (the kernel would end the process).
 // Errors: CHECKPOINT_MISSING (no such file, or it cannot be read), CHECKPOINT_CORRUPT (not a
-// regular file).
-absl::StatusOr<MappedFile> MapFile(const std::filesystem::path& file);
+// regular file); the text names the file by `name`.
+absl::StatusOr<MappedFile> MapFile(const std::filesystem::path& directory, std::string_view name);
 
 // What the directory says about the image processor.
 struct Processor {
@@ -189,7 +195,11 @@ struct Checkpoint {
 // Reads config.json; the processor from processor_config.json where that has an "image_processor"
 // (as transformers 5 writes it), else from preprocessor_config.json, or of timm's models from
 // config.json; the weights from model.safetensors, else from model.safetensors.index.json.
-// Errors: CHECKPOINT_MISSING (directory or file), CHECKPOINT_CORRUPT, UNSUPPORTED_PROCESSOR.
+//
+// Errors: CHECKPOINT_MISSING (directory or file), CHECKPOINT_CORRUPT, UNSUPPORTED_PROCESSOR. This
+// is the rule for every text about a model directory, here and in the rooms above: it names a file
+// as it is called within the directory ("config.json: ..."), calls the directory "it", and never
+// says where that lies. Whoever was given the directory puts it in front, once.
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::filesystem::path& directory,
                                           const CheckpointOptions& options);
 

@@ -1,5 +1,6 @@
 #include "src/checkpoint/json.h"
 
+#include <cmath>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -8,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 #include "src/error/error.h"
@@ -18,7 +20,7 @@ namespace {
 // Longest piece of a file that an error repeats, bytes.
 constexpr std::size_t kMaxQuoted = 100;
 
-// The word at `position`, which JSON does not know: "NaN", "-Infinity", "1e999".
+// The word at `position`.
 std::string_view WordAt(std::string_view text, std::size_t position) {
   const auto in_word = [&text](std::size_t i) {
     return absl::ascii_isalnum(static_cast<unsigned char>(text[i])) || text[i] == '+' ||
@@ -29,6 +31,13 @@ std::string_view WordAt(std::string_view text, std::size_t position) {
   std::size_t end = begin;
   while (end < text.size() && in_word(end)) ++end;
   return text.substr(begin, end - begin);
+}
+
+// "NaN", "-Infinity", "1e999".
+bool IsNotFinite(std::string_view word) {
+  double number = 0.0;
+  return absl::SimpleAtod(absl::string_view(word.data(), word.size()), &number) &&
+         !std::isfinite(number);
 }
 
 // First pass over a document: is it JSON, and within the limits? Holds no values, so that a
@@ -63,8 +72,12 @@ class LimitChecker : public nlohmann::json_sax<nlohmann::json> {
                    const nlohmann::detail::exception& /*error*/) override {
     // `position` counts the bytes read, the offending one included.
     const std::size_t offset = position > 0 ? position - 1 : 0;
+    if (offset >= text_.size()) {
+      return Fail(absl::StrCat("is not JSON: it ends too early, after ", text_.size(),
+                               " bytes; if the file is cut short, copy it again"));
+    }
     const std::string_view word = WordAt(text_, offset);
-    if (key_.empty() || word.empty()) {
+    if (key_.empty() || !IsNotFinite(word)) {
       return Fail(absl::StrCat("is not JSON: syntax error at byte ", offset, " of ", text_.size()));
     }
     return Fail(absl::StrCat("key ", Quoted(key_), ": value ", Quoted(word), " at byte ", offset,

@@ -65,6 +65,8 @@ static_assert(kTensorTypes.size() == static_cast<std::size_t>(TensorType::kF64) 
               "every type has a row");
 
 constexpr std::size_t kLengthBytes = 8;
+// How the file begins that Git leaves in the place of one that Git LFS keeps.
+constexpr std::string_view kLfsPointer = "version https://git-lfs.github.com/spec/";
 // The bound of the reference library.
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;
 // No layer has more than 5 dimensions. Bounds the memory that a header can ask for.
@@ -72,6 +74,8 @@ constexpr std::size_t kMaxRank = 32;
 // The bound of serde_json, for values that are skipped.
 constexpr int kMaxSkippedDepth = 128;
 constexpr std::string_view kMetadataKey = "__metadata__";
+
+constexpr char kCutShort[] = "if the file is cut short, copy it again";
 
 using TensorMap = std::map<std::string, Tensor, std::less<>>;
 using Metadata = std::map<std::string, std::string, std::less<>>;
@@ -326,7 +330,8 @@ absl::StatusOr<Tensor> MakeTensor(HeaderEntry& entry, std::span<const std::byte>
   const std::string range = absl::StrCat("data_offsets [", begin, ", ", end, "]");
   if (end < begin) return fail(absl::StrCat(range, " end before they begin"));
   if (end > static_cast<std::int64_t>(data.size())) {
-    return fail(absl::StrCat(range, " end behind the data, which has ", data.size(), " bytes"));
+    return fail(absl::StrCat(range, " end behind the data, which has ", data.size(), " bytes; ",
+                             kCutShort));
   }
   const std::string type_and_shape =
       absl::StrCat(std::string(TensorTypeName(*entry.type)), " ", ShapeText(*entry.shape));
@@ -376,6 +381,11 @@ absl::Status CheckTiling(const TensorMap& tensors, std::span<const std::byte> da
   return absl::OkStatus();
 }
 
+bool IsLfsPointer(std::span<const std::byte> bytes) {
+  return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())
+      .starts_with(kLfsPointer);
+}
+
 // What a file holds.
 struct Contents {
   TensorMap tensors;
@@ -391,6 +401,9 @@ absl::StatusOr<Contents> ParseContents(std::span<const std::byte> bytes, std::st
   for (std::size_t i = 0; i < kLengthBytes; ++i) {
     header_size |= std::to_integer<std::uint64_t>(bytes[i]) << (8 * i);
   }
+  if (IsLfsPointer(bytes)) {
+    return Corrupt(origin, "is a pointer of Git LFS, not the file itself: run git lfs pull");
+  }
   if (header_size > kMaxHeaderBytes) {
     return Corrupt(origin, absl::StrCat("announces a header of ", header_size, " bytes; at most ",
                                         kMaxHeaderBytes, " are read"));
@@ -398,7 +411,7 @@ absl::StatusOr<Contents> ParseContents(std::span<const std::byte> bytes, std::st
   const std::span<const std::byte> body = bytes.subspan(kLengthBytes);
   if (header_size > body.size()) {
     return Corrupt(origin, absl::StrCat("announces a header of ", header_size, " bytes, but only ",
-                                        body.size(), " follow"));
+                                        body.size(), " follow; ", kCutShort));
   }
   const std::string_view header(reinterpret_cast<const char*>(body.data()),
                                 static_cast<std::size_t>(header_size));
@@ -445,7 +458,7 @@ absl::StatusOr<std::map<std::string, std::string>> ParseIndex(std::string_view t
     const auto& file = shard.get_ref<const std::string&>();
     if (!StaysInside(file)) {
       return Corrupt(origin, absl::StrCat("weight_map: tensor ", Quoted(name), ": file ",
-                                          Quoted(file), " is not inside the index's directory"));
+                                          Quoted(file), " is not inside the model directory"));
     }
     shard_of.emplace(name, file);
   }
@@ -463,10 +476,11 @@ std::size_t TensorTypeSize(TensorType type) {
   return kTensorTypes.at(static_cast<std::size_t>(type)).size;
 }
 
-absl::StatusOr<Weights> Weights::Open(const std::filesystem::path& file) {
-  absl::StatusOr<MappedFile> mapped = MapFile(file);
+absl::StatusOr<Weights> Weights::Open(const std::filesystem::path& directory,
+                                      std::string_view name) {
+  absl::StatusOr<MappedFile> mapped = MapFile(directory, name);
   if (!mapped.ok()) return mapped.status();
-  return Parse(mapped->bytes, std::move(mapped->owner), file.string());
+  return Parse(mapped->bytes, std::move(mapped->owner), name);
 }
 
 absl::StatusOr<Weights> Weights::Parse(std::span<const std::byte> bytes,
@@ -477,35 +491,40 @@ absl::StatusOr<Weights> Weights::Parse(std::span<const std::byte> bytes,
   weights.tensors_ = std::make_shared<const TensorMap>(std::move(contents->tensors));
   weights.metadata_ = std::make_shared<const Metadata>(std::move(contents->metadata));
   weights.owners_.push_back(std::move(owner));
+  weights.origin_ = origin;
   return weights;
 }
 
-absl::StatusOr<Weights> Weights::OpenSharded(const std::filesystem::path& index_file) {
-  const absl::StatusOr<MappedFile> mapped = MapFile(index_file);
+absl::StatusOr<Weights> Weights::OpenSharded(const std::filesystem::path& directory,
+                                             std::string_view name) {
+  const absl::StatusOr<MappedFile> mapped = MapFile(directory, name);
   if (!mapped.ok()) return mapped.status();
-  const auto shard_of = ParseIndex(mapped->text(), index_file.string());
+  const auto shard_of = ParseIndex(mapped->text(), name);
   if (!shard_of.ok()) return shard_of.status();
 
   TensorMap merged;
   std::map<std::string, Weights> shards;
   Weights weights;
-  for (const auto& [name, file] : *shard_of) {
+  weights.origin_ = name;
+  for (const auto& [tensor_name, file] : *shard_of) {
     auto found = shards.find(file);
     if (found == shards.end()) {
-      absl::StatusOr<Weights> shard = Open(index_file.parent_path() / file);
-      if (!shard.ok()) return shard.status();
+      absl::StatusOr<Weights> shard = Open(directory, file);
+      if (!shard.ok()) {
+        return Annotate(shard.status(), absl::StrCat(weights.origin_, ": weight_map"));
+      }
       for (const auto& [shard_name, tensor] : shard->tensors()) {
         if (!merged.emplace(shard_name, tensor).second) {
-          return Corrupt(index_file.string(), absl::StrCat("tensor ", Quoted(shard_name), " is in ",
-                                                           Quoted(file), " and in another shard"));
+          return Corrupt(name, absl::StrCat("tensor ", Quoted(shard_name), " is in ", Quoted(file),
+                                            " and in another shard"));
         }
       }
       weights.owners_.insert(weights.owners_.end(), shard->owners_.begin(), shard->owners_.end());
       found = shards.emplace(file, *std::move(shard)).first;
     }
-    if (found->second.Find(name) == nullptr) {
-      return Corrupt(index_file.string(), absl::StrCat("weight_map: tensor ", Quoted(name),
-                                                       " is not in ", Quoted(file)));
+    if (found->second.Find(tensor_name) == nullptr) {
+      return Corrupt(name, absl::StrCat("weight_map: tensor ", Quoted(tensor_name), " is not in ",
+                                        Quoted(file)));
     }
   }
   weights.tensors_ = std::make_shared<const TensorMap>(std::move(merged));

@@ -63,8 +63,9 @@ constexpr std::array kReasons = {
                "The deadline passed before the image's turn came."},
     ReasonInfo{Reason::kCancelled, "CANCELLED", StatusCode::kCancelled,
                "The caller cancelled before the image's turn came."},
-    ReasonInfo{Reason::kCheckpointMissing, "CHECKPOINT_MISSING", StatusCode::kNotFound,
-               "The model directory, or a file that it must hold, does not exist."},
+    ReasonInfo{
+        Reason::kCheckpointMissing, "CHECKPOINT_MISSING", StatusCode::kNotFound,
+        "The model directory, or a file that it must hold, does not exist or cannot be read."},
     ReasonInfo{Reason::kCheckpointCorrupt, "CHECKPOINT_CORRUPT", StatusCode::kInvalidArgument,
                "A file of the model directory is malformed."},
     ReasonInfo{Reason::kTensorMissing, "TENSOR_MISSING", StatusCode::kInvalidArgument,

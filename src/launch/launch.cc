@@ -3,9 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,6 +33,11 @@ void LogChoice(const LaunchConfig& config, const std::vector<Device>& devices, c
   const auto cuda = CudaDevices();
   if (cuda.ok()) return;
   log(LogLevel::kInfo, absl::StrCat("--device=auto is the CPU: ", cuda.status().message()));
+}
+
+// How errors name it: the only place that says where it lies (OpenCheckpoint).
+std::string NameOf(const ModelSource& source) {
+  return absl::StrCat(source.name, " from ", source.directory.string());
 }
 
 void LogModel(const ModelSource& source, const Model& model, double seconds, const Log& log) {
@@ -106,36 +109,6 @@ absl::Status CompareWithGolden(const ModelSource& source, const Model& model,
   return absl::OkStatus();
 }
 
-// `text` without `directory` where it stands alone or begins a path: whoever tells it has named it.
-std::string WithoutDirectory(std::string text, std::string directory) {
-  while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
-  for (std::size_t at = text.find(directory); at != std::string::npos;
-       at = text.find(directory, at)) {
-    const std::size_t end = at + directory.size();
-    const std::string_view rest = std::string_view(text).substr(end);
-    const bool begins = at == 0 || text[at - 1] == ' ';
-    if (begins && rest.starts_with("/")) {
-      text.erase(at, directory.size() + 1);
-    } else if (begins && rest.starts_with(": ")) {
-      text.erase(at, directory.size() + 2);
-    } else if (begins && rest.starts_with(" ")) {
-      text.replace(at, directory.size() + 1, at == 0 ? "it " : "");
-    } else {
-      at = end;
-    }
-  }
-  return text;
-}
-
-absl::Status CannotLoad(const ModelSource& source, const absl::Status& status) {
-  const std::string directory = source.directory.string();
-  const std::string text =
-      absl::StrCat("cannot load model ", source.name, " from ", directory, ": ",
-                   WithoutDirectory(std::string(status.message()), directory));
-  const std::optional<Reason> reason = ReasonOf(status);
-  return reason.has_value() ? MakeError(*reason, text) : absl::Status(status.code(), text);
-}
-
 }  // namespace
 
 absl::StatusOr<ModelOptions> ReadModelOptions(const LaunchConfig& config, const Log& log) {
@@ -156,7 +129,9 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadSource(const ModelSource& sourc
                                                         const Log& log) {
   const Clock::time_point start = Clock::now();
   auto model = LoadModel(source.directory, options);
-  if (!model.ok()) return CannotLoad(source, model.status());
+  if (!model.ok()) {
+    return Annotate(model.status(), absl::StrCat("cannot load model ", NameOf(source)));
+  }
   LogModel(source, **model, SecondsSince(start), log);
   return model;
 }
@@ -172,7 +147,7 @@ absl::Status VerifySource(const LaunchConfig& config, const ModelSource& source,
   absl::Status status = CompareWithGolden(source, model, config.engine.limits, threads, log);
   if (status.ok()) return status;
   if (config.verify != VerifyMode::kWarn) {
-    return Annotate(status, absl::StrCat("model ", source.name, " is not verified"));
+    return Annotate(status, absl::StrCat("model ", NameOf(source), " is not verified"));
   }
   log(LogLevel::kWarning,
       absl::StrCat("model ", source.name,

@@ -70,7 +70,8 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadSource(const ModelSource& sourc
                                                         const Log& log);
 
 // What config.verify asks for. `threads`: as Runner::Embed.
-// Errors: the model may not be served: those of OpenGoldenFile and Verify, and GOLDEN_MISMATCH.
+// Errors: the model may not be served: those of OpenGoldenFile and Verify, and GOLDEN_MISMATCH,
+// with the model's name and directory before the text.
 absl::Status VerifySource(const LaunchConfig& config, const ModelSource& source, const Model& model,
                           int threads, const Log& log);
 

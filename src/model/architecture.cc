@@ -86,10 +86,10 @@ Activation ConfigReader::HiddenAct(std::string_view fallback) {
   }
   const std::optional<Activation> activation = ActivationByName(*name);
   if (!activation.has_value()) {
-    Fail(MakeError(Reason::kUnsupportedModel,
-                   absl::StrCat(config_.origin(), ": hidden_act \"", *name,
-                                "\" is not implemented; gelu, gelu_pytorch_tanh, quick_gelu, relu "
-                                "and silu are")));
+    Refuse(Reason::kUnsupportedModel,
+           absl::StrCat("hidden_act \"", *name,
+                        "\" is not implemented; gelu, gelu_pytorch_tanh, quick_gelu, relu "
+                        "and silu are"));
   }
   return activation.value_or(Activation::kGelu);
 }
@@ -97,9 +97,13 @@ Activation ConfigReader::HiddenAct(std::string_view fallback) {
 void ConfigReader::RequireThreeChannels() {
   const std::int64_t channels = Int("num_channels", 3, 1, 1'024);
   if (channels != 3) {
-    Fail(MakeError(Reason::kUnsupportedModel, absl::StrCat(config_.origin(), ": num_channels is ",
-                                                           channels, "; images have 3")));
+    Refuse(Reason::kUnsupportedModel,
+           absl::StrCat("num_channels is ", channels, "; images have 3"));
   }
+}
+
+void ConfigReader::Refuse(Reason reason, std::string_view what) {
+  Fail(MakeError(reason, absl::StrCat(config_.origin(), ": ", std::string(what))));
 }
 
 Architecture ReadArchitecture(ConfigReader& config, const ArchitectureDefaults& defaults) {
@@ -110,20 +114,18 @@ Architecture ReadArchitecture(ConfigReader& config, const ArchitectureDefaults& 
   architecture.heads = config.Int("num_attention_heads", defaults.heads, 1, kMaxHeads);
   architecture.head_dim = architecture.width / architecture.heads;
   if (architecture.head_dim * architecture.heads != architecture.width) {
-    config.Fail(
-        MakeError(Reason::kUnsupportedModel,
+    config.Refuse(Reason::kUnsupportedModel,
                   absl::StrCat("hidden_size ", architecture.width,
-                               " is not a multiple of num_attention_heads ", architecture.heads)));
+                               " is not a multiple of num_attention_heads ", architecture.heads));
   }
   architecture.image = config.SquareOrPair("image_size", defaults.image, kMaxImageSide);
   architecture.patch = config.SquareOrPair("patch_size", defaults.patch, kMaxPatchSide);
   architecture.epsilon = config.Double("layer_norm_eps", defaults.epsilon, 0.0, 1.0);
   architecture.activation = config.HiddenAct(defaults.activation);
   if (Count(Grid(architecture.image, architecture.patch)) == 0) {
-    config.Fail(
-        MakeError(Reason::kUnsupportedModel,
+    config.Refuse(Reason::kUnsupportedModel,
                   absl::StrCat("image_size ", SizeText(architecture.image),
-                               " is smaller than patch_size ", SizeText(architecture.patch))));
+                               " is smaller than patch_size ", SizeText(architecture.patch)));
   }
   return architecture;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "src/checkpoint/checkpoint.h"
+#include "src/error/error.h"
 #include "src/image/image.h"
 #include "src/model/activation.h"
 #include "src/model/weights.h"
@@ -33,6 +34,9 @@ class ConfigReader {
   Activation HiddenAct(std::string_view fallback);
   // UNSUPPORTED_MODEL unless "num_channels" is 3.
   void RequireThreeChannels();
+
+  // `what` is wrong with the file, which the text names.
+  void Refuse(Reason reason, std::string_view what);
 
   void Fail(absl::Status status) { errors_.Fail(std::move(status)); }
 

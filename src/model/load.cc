@@ -179,7 +179,7 @@ absl::StatusOr<Size> InputSize(const Processor& processor) {
 // Where the model is read from.
 struct Source {
   ModelFormat format = ModelFormat::kSafetensors;  // never kAuto
-  std::filesystem::path program;                   // its file; empty for safetensors
+  const char* program = "";                        // the name of its file; "" for safetensors
 };
 
 // What computes, for the log. A program brings its own products.
@@ -231,11 +231,11 @@ absl::StatusOr<Source> ChooseSource(const std::filesystem::path& directory,
                                     const ModelOptions& options) {
   const ProgramRow* const program = ChooseProgram(directory, options.format);
   if (program == nullptr) return Source{};
-  Source source{.format = program->format, .program = directory / program->file};
+  const Source source{.format = program->format, .program = program->file};
   if (options.trust_model_code) return source;
   return MakeError(
       Reason::kUntrustedCode,
-      absl::StrCat(source.program.string(), " is a program (", std::string(program->name),
+      absl::StrCat(source.program, " is a program (", std::string(program->name),
                    "): loading it runs what its author wrote, with all rights of this process. "
                    "Give --trust_model_code if you trust the author, or serve safetensors"));
 }
@@ -318,14 +318,14 @@ absl::StatusOr<BuiltNetwork> BuildFromProgram(const Source& source, const Mapped
   absl::StatusOr<LoadedProgram> program = source.format == ModelFormat::kTorchScript
                                               ? LoadTorchScript(file, ToTorch(device))
                                               : LoadAotInductor(file, input, ToTorch(device));
-  if (!program.ok()) return Annotate(program.status(), source.program.string());
+  if (!program.ok()) return Annotate(program.status(), source.program);
   BuiltNetwork built{.network = nullptr,
                      .weights_digest = first ? DigestProgram(file.bytes) : "",
                      .parameters = program->parameters,
                      .program = absl::StrCat(", ", program->kind)};
   absl::StatusOr<std::unique_ptr<const Network>> network =
       ProbeProgram(*std::move(program), input, ToTorch(device));
-  if (!network.ok()) return Annotate(network.status(), source.program.string());
+  if (!network.ok()) return Annotate(network.status(), source.program);
   built.network = *std::move(network);
   return built;
 }
@@ -413,7 +413,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
                        absl::StrCat("a program takes images [N, 3, H, W] of one size; ",
                                     checkpoint.processor.type, " makes patches of images of many"));
     }
-    absl::StatusOr<MappedFile> file = MapFile(source.program);
+    absl::StatusOr<MappedFile> file = MapFile(checkpoint.directory, source.program);
     if (!file.ok()) return file.status();
     program = *std::move(file);
   }
@@ -504,10 +504,7 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::pa
       directory,
       {.backend = options.backend, .read_weights = source->format == ModelFormat::kSafetensors});
   if (!checkpoint.ok()) return checkpoint.status();
-  absl::StatusOr<std::shared_ptr<const Model>> model =
-      Guarded([&] { return BuildAsAsked(*checkpoint, *source, options); });
-  if (!model.ok()) return Annotate(model.status(), directory.string());
-  return model;
+  return Guarded([&] { return BuildAsAsked(*checkpoint, *source, options); });
 }
 
 }  // namespace pixembed

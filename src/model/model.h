@@ -231,7 +231,7 @@ struct ModelOptions {
 // UNSUPPORTED_PROCESSOR; UNTRUSTED_CODE (a program without trust_model_code), INCOMPATIBLE_PROGRAM
 // (a compiled one for another instruction set, device or version of torch); UNSUPPORTED_PRECISION
 // (a device does not multiply it, or the model is a program), PRECISION_LOSS; DEVICE_FAILURE,
-// OUT_OF_MEMORY.
+// OUT_OF_MEMORY. As with OpenCheckpoint, the text leaves it to the caller to name the directory.
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::path& directory,
                                                        const ModelOptions& options);
 

@@ -28,6 +28,8 @@
 namespace pixembed {
 namespace {
 
+constexpr char kOfOneModel[] = "; the two must be of one model";
+
 absl::string_view Text(std::string_view text) { return {text.data(), text.size()}; }
 
 std::optional<at::ScalarType> FloatType(TensorType type) {
@@ -71,20 +73,23 @@ const Tensor* WeightReader::Find(std::string_view key, std::string_view path,
   if (!ok()) return nullptr;
   const Tensor* tensor = weights_.Find(key);
   if (tensor == nullptr) {
-    Fail(MakeError(Reason::kTensorMissing, absl::StrCat("the weights lack the tensor ", Text(key),
-                                                        " of shape ", ShapeText(shape))));
+    Fail(MakeError(Reason::kTensorMissing,
+                   absl::StrCat(weights_.origin(), " lacks the tensor ", Text(key), " of shape ",
+                                ShapeText(shape), ", which config.json asks for", kOfOneModel)));
     return nullptr;
   }
   if (!std::equal(shape.begin(), shape.end(), tensor->shape.begin(), tensor->shape.end())) {
     Fail(MakeError(Reason::kTensorShape,
-                   absl::StrCat("the tensor ", Text(key), " has shape ", ShapeText(tensor->shape),
-                                ", config.json asks for ", ShapeText(shape))));
+                   absl::StrCat(weights_.origin(), ": the tensor ", Text(key), " has shape ",
+                                ShapeText(tensor->shape), ", config.json asks for ",
+                                ShapeText(shape), kOfOneModel)));
     return nullptr;
   }
   if (!FloatType(tensor->type).has_value()) {
-    Fail(MakeError(Reason::kUnsupportedModel, absl::StrCat("the tensor ", Text(key), " has type ",
-                                                           Text(TensorTypeName(tensor->type)),
-                                                           "; F32, F16 and BF16 are implemented")));
+    Fail(MakeError(
+        Reason::kUnsupportedModel,
+        absl::StrCat(weights_.origin(), ": the tensor ", Text(key), " has type ",
+                     Text(TensorTypeName(tensor->type)), "; F32, F16 and BF16 are implemented")));
     return nullptr;
   }
   used_.emplace(path, tensor);

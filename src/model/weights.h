@@ -53,8 +53,8 @@ class WeightReader {
   // Remembers the first error: later ones are its consequences.
   void Fail(absl::Status status);
   bool ok() const { return status_.ok(); }
-  // TENSOR_MISSING, TENSOR_SHAPE: the text names the key and both shapes. UNSUPPORTED_MODEL: a
-  // tensor that is not F32, F16 or BF16.
+  // TENSOR_MISSING, TENSOR_SHAPE: the text names the file, the key and both shapes.
+  // UNSUPPORTED_MODEL: a tensor that is not F32, F16 or BF16.
   const absl::Status& status() const { return status_; }
 
   // A copy of the tensor on the reader's device, complete when it returns: a model keeps nothing of

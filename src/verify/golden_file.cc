@@ -152,8 +152,7 @@ absl::StatusOr<GoldenFile> Read(const Weights& file) {
   if (!backend.ok()) return backend.status();
   absl::StatusOr<std::vector<GoldenImage>> images = ReadImages(file);
   if (!images.ok()) return images.status();
-  return GoldenFile{.path = {},
-                    .backend = *backend,
+  return GoldenFile{.backend = *backend,
                     .made_with = MadeWith(file),
                     .images = *std::move(images),
                     .owner = std::make_shared<const Weights>(file)};
@@ -168,12 +167,16 @@ bool HasGoldenFile(const std::filesystem::path& directory) {
 }
 
 absl::StatusOr<GoldenFile> OpenGoldenFile(const std::filesystem::path& directory) {
-  const std::filesystem::path path = directory / kGoldenFileName;
-  const absl::StatusOr<Weights> file = Weights::Open(path);
+  if (!HasGoldenFile(directory)) {
+    return MakeError(Reason::kCheckpointMissing,
+                     absl::StrCat(std::string(kGoldenFileName),
+                                  " does not exist: deploy/make_golden.py writes it, where the "
+                                  "reference runs"));
+  }
+  const absl::StatusOr<Weights> file = Weights::Open(directory, kGoldenFileName);
   if (!file.ok()) return file.status();
   absl::StatusOr<GoldenFile> golden = Read(*file);
-  if (!golden.ok()) return Annotate(golden.status(), path.string());
-  golden->path = path;
+  if (!golden.ok()) return Annotate(golden.status(), kGoldenFileName);
   return golden;
 }
 

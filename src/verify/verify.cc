@@ -43,7 +43,7 @@ absl::Status CheckFits(const Model& model, const GoldenFile& golden) {
   if (golden.backend != info.preprocess.backend) {
     const std::string made(BackendName(golden.backend));
     return MakeError(Reason::kGoldenMismatch,
-                     absl::StrCat(golden.path.string(), " was made with the backend ", made,
+                     absl::StrCat(std::string(kGoldenFileName), " was made with the backend ", made,
                                   ", but the model's processor uses ",
                                   std::string(BackendName(info.preprocess.backend)),
                                   ": serve with --backend=", made, ", or make it again"));
@@ -51,9 +51,10 @@ absl::Status CheckFits(const Model& model, const GoldenFile& golden) {
   for (const GoldenImage& image : golden.images) {
     const auto dimension = static_cast<std::size_t>(info.dimension);
     if (image.vector.size() == dimension) continue;
-    return MakeError(Reason::kGoldenMismatch,
-                     absl::StrCat(golden.path.string(), ": the vector of ", image.name, " has ",
-                                  image.vector.size(), " dimensions, the model gives ", dimension));
+    return MakeError(
+        Reason::kGoldenMismatch,
+        absl::StrCat(std::string(kGoldenFileName), ": the vector of ", image.name, " has ",
+                     image.vector.size(), " dimensions, the model gives ", dimension));
   }
   return absl::OkStatus();
 }

@@ -41,7 +41,6 @@ struct GoldenImage {
 
 // A golden file, read. Copies share the mapping.
 struct GoldenFile {
-  std::filesystem::path path;
   Backend backend = Backend::kTorchvision;
   std::string made_with;            // "transformers 5.23.0, torch 2.11.0, ...", printable
   std::vector<GoldenImage> images;  // not empty; by name
@@ -52,7 +51,8 @@ struct GoldenFile {
 bool HasGoldenFile(const std::filesystem::path& directory);
 
 // Reads the golden file of a model directory. It may be hostile.
-// Errors: CHECKPOINT_MISSING, CHECKPOINT_CORRUPT; the text names the file and what is wrong in it.
+// Errors: CHECKPOINT_MISSING, CHECKPOINT_CORRUPT; the text names the file, but as OpenCheckpoint
+// not the directory, and what is wrong in it.
 absl::StatusOr<GoldenFile> OpenGoldenFile(const std::filesystem::path& directory);
 
 // How far a vector may be from the reference's.

@@ -242,12 +242,14 @@ void MeasureAll(const std::string& directory) {
   InitializeRuntime();
   const Device device = OrExit(ResolveDevices(absl::GetFlag(FLAGS_device))).front();
   const Clock::time_point start = Clock::now();
-  const std::shared_ptr<const Model> model = OrExit(
+  const auto loaded =
       LoadModel(directory, {.trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
                             .devices = {device},
                             .deterministic = absl::GetFlag(FLAGS_deterministic),
                             .precision = PrecisionOf(absl::GetFlag(FLAGS_precision)),
-                            .precision_min_cosine = absl::GetFlag(FLAGS_precision_min_cosine)}));
+                            .precision_min_cosine = absl::GetFlag(FLAGS_precision_min_cosine)});
+  if (!loaded.ok()) Exit(absl::StrCat(directory, ": ", loaded.status().ToString()));
+  const std::shared_ptr<const Model> model = *loaded;
   std::fprintf(stderr, "%s: %lld parameters, %s, cosine %.6f\n", directory.c_str(),
                static_cast<long long>(model->info().parameters), model->info().kernels.c_str(),
                model->info().precision_cosine);

@@ -139,7 +139,8 @@ std::optional<Distance> Measure(const std::filesystem::path& directory, const We
                                             .precision = column.precision,
                                             .precision_min_cosine = -1.0});
   if (ReasonOf(loaded.status()) == Reason::kUnsupportedPrecision) return std::nullopt;
-  const auto model = OrExit(loaded);
+  if (!loaded.ok()) Exit(absl::StrCat(directory.string(), ": ", loaded.status().ToString()));
+  const auto& model = *loaded;
   const std::unique_ptr<Runner> runner = OrExit(model->NewRunner(device));
   const std::vector<Image> images = GoldenImages(file, model->info().preprocess);
   std::vector<const Image*> batch;
@@ -195,7 +196,9 @@ void PrintTable(const std::filesystem::path& golden) {
   }
   std::printf("| model | largest number |%s\n| --- | --- |%s\n", names.c_str(), line.c_str());
   for (const std::filesystem::path& path : cases) {
-    const Weights file = OrExit(Weights::Open(path / "expected.safetensors"));
+    const auto opened = Weights::Open(path, "expected.safetensors");
+    if (!opened.ok()) Exit(absl::StrCat(path.string(), ": ", opened.status().ToString()));
+    const Weights& file = *opened;
     const bool tiny = std::filesystem::exists(path / "config.json");
     const std::filesystem::path directory =
         tiny ? path : std::filesystem::path(ReadText(path / "directory"));

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
@@ -26,7 +27,7 @@ using ::testing::HasSubstr;
 constexpr std::int64_t kMaxInt64 = std::numeric_limits<std::int64_t>::max();
 
 Config Parsed(std::string_view text) {
-  absl::StatusOr<Config> config = Config::Parse(text, "dir/config.json");
+  absl::StatusOr<Config> config = Config::Parse(text, "config.json");
   EXPECT_TRUE(config.ok()) << config.status();
   return *std::move(config);
 }
@@ -44,7 +45,7 @@ TEST(Config, GivesTheValueOfAPresentKey) {
   EXPECT_EQ(*config.SquareOrPair("p", {1, 1}, 1, 9), (Size{2, 3}));
   EXPECT_EQ(*config.SquareOrPair("i", {1, 1}, 1, 9), (Size{7, 7}));
   EXPECT_EQ(*config.Section("o")->Int("i", 1, 0, 10), 8);
-  EXPECT_EQ(config.origin(), "dir/config.json");
+  EXPECT_EQ(config.origin(), "config.json");
 }
 
 TEST(Config, AbsentAndNullKeysGiveTheFallback) {
@@ -84,9 +85,9 @@ TEST(Config, AnOutOfRangeNumberNamesFileKeyValueAndRange) {
   const Config config = Parsed(R"({"hidden_size":-3,"eps":1e300,"big":18446744073709551615,
                                    "image_size":[224,100000],"mean":[0.5,-7]})");
   EXPECT_THAT(config.Int("hidden_size", 768, 1, 65536),
-              IsCorrupt("dir/config.json: hidden_size = -3 must be an integer from 1 to 65536"));
+              IsCorrupt("config.json: hidden_size = -3 must be an integer from 1 to 65536"));
   EXPECT_THAT(config.Double("eps", 1e-6, 0, 1),
-              IsCorrupt("dir/config.json: eps = 1e+300 must be a number from 0 to 1"));
+              IsCorrupt("config.json: eps = 1e+300 must be a number from 0 to 1"));
   EXPECT_THAT(config.Int("big", 1, 0, kMaxInt64),
               IsCorrupt(AllOf(HasSubstr("18446744073709551615"), HasSubstr("at least 0"))));
   EXPECT_THAT(config.SquareOrPair("image_size", {}, 1, 65536),
@@ -127,7 +128,7 @@ TEST(Config, ErrorsInASectionNameTheWholePath) {
   const auto section = config.Section("vision_config");
   ASSERT_TRUE(section.ok()) << section.status();
   EXPECT_THAT(section->Int("hidden_size", 1, 1, 2),
-              IsCorrupt(HasSubstr("dir/config.json: vision_config.hidden_size = 0")));
+              IsCorrupt(HasSubstr("config.json: vision_config.hidden_size = 0")));
   EXPECT_THAT(section->Section("inner")->Int("x", 1, 1, 2),
               IsCorrupt(HasSubstr("vision_config.inner.x")));
 }
@@ -136,12 +137,12 @@ TEST(Config, DescribesAKeyForOthersErrors) {
   const Config config = Parsed(R"({"a":{"s":"x\u0000y","n":null,"l":[1,2],"o":{},"f":0.5}})");
   const auto section = config.Section("a");
   ASSERT_TRUE(section.ok()) << section.status();
-  EXPECT_EQ(section->Describe("s"), R"(dir/config.json: a.s = "x\x00y")");
-  EXPECT_EQ(section->Describe("n"), "dir/config.json: a.n = null");
-  EXPECT_EQ(section->Describe("l"), "dir/config.json: a.l = [2 values]");
-  EXPECT_EQ(section->Describe("o"), "dir/config.json: a.o = {0 keys}");
-  EXPECT_EQ(section->Describe("f"), "dir/config.json: a.f = 0.5");
-  EXPECT_EQ(section->Describe("x"), "dir/config.json: a.x (absent)");
+  EXPECT_EQ(section->Describe("s"), R"(config.json: a.s = "x\x00y")");
+  EXPECT_EQ(section->Describe("n"), "config.json: a.n = null");
+  EXPECT_EQ(section->Describe("l"), "config.json: a.l = [2 values]");
+  EXPECT_EQ(section->Describe("o"), "config.json: a.o = {0 keys}");
+  EXPECT_EQ(section->Describe("f"), "config.json: a.f = 0.5");
+  EXPECT_EQ(section->Describe("x"), "config.json: a.x (absent)");
 }
 
 TEST(Config, NanAndInfinityAreNamedWithTheirKey) {
@@ -162,6 +163,22 @@ TEST(Config, WhatIsNoJsonObjectIsCorrupt) {
         std::string_view("{\"a\":1,}"), std::string_view("{/**/}"), std::string_view("\x89PNG")}) {
     EXPECT_THAT(Config::Parse(text, "config.json"), IsCorrupt(HasSubstr("config.json")))
         << std::string(text);
+  }
+}
+
+TEST(Config, WhereTheTextIsNoJsonIsSaid) {
+  EXPECT_THAT(Config::Parse(R"({"a": "b" "c": 2})", "config.json"),
+              IsCorrupt("config.json: is not JSON: syntax error at byte 12 of 17"));
+  EXPECT_THAT(Config::Parse(R"({"a": 1 2})", "config.json"),
+              IsCorrupt("config.json: is not JSON: syntax error at byte 8 of 10"));
+}
+
+TEST(Config, ATextThatIsCutShortSaysWhatToDo) {
+  const std::string whole = R"({"a": {"b": [1, "two"]}})";
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    EXPECT_THAT(Config::Parse(std::string_view(whole).substr(0, size), "config.json"),
+                IsCorrupt(absl::StrCat("config.json: is not JSON: it ends too early, after ", size,
+                                       " bytes; if the file is cut short, copy it again")));
   }
 }
 

@@ -24,7 +24,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 absl::StatusOr<Processor> Parse(std::string_view text, std::string_view model_type = "vit") {
-  const absl::StatusOr<Config> config = Config::Parse(text, "dir/preprocessor_config.json");
+  const absl::StatusOr<Config> config = Config::Parse(text, "preprocessor_config.json");
   EXPECT_TRUE(config.ok()) << config.status();
   return ParseProcessor(*config, model_type, Backend::kTorchvision);
 }
@@ -100,7 +100,7 @@ TEST(Processor, UnknownClassesAreRefusedByNameAndFile) {
                                  "TimmWrapperImageProcessor", "X", ""}) {
     const std::string base = name.substr(0, name.find("Fast"));
     EXPECT_THAT(Parse(R"({"image_processor_type":")" + name + R"("})"),
-                IsUnsupported(AllOf(HasSubstr("dir/preprocessor_config.json"), HasSubstr(name),
+                IsUnsupported(AllOf(HasSubstr("preprocessor_config.json"), HasSubstr(name),
                                     HasSubstr('"' + base + "\" is not implemented"),
                                     HasSubstr("ViTImageProcessor, DeiTImageProcessor"))));
   }
@@ -144,7 +144,7 @@ TEST(Processor, NullIsOffForAStepAndAnErrorForWhatAStepNeeds) {
        {"size", "resample", "crop_size", "rescale_factor", "image_mean", "image_std"}) {
     EXPECT_THAT(Parse(Clip('"' + key + "\":null")),
                 IsCorrupt(AllOf(HasSubstr(key + " = null must be set where do_"),
-                                HasSubstr("dir/preprocessor_config.json"))));
+                                HasSubstr("preprocessor_config.json"))));
   }
   EXPECT_THAT(Parse(Vit(R"("do_center_crop":true)")),
               IsCorrupt(HasSubstr("crop_size (absent) must be set where do_center_crop is true")));
@@ -217,7 +217,7 @@ TEST(Processor, AClassThatCountsPatchesHasABudgetInsteadOfASize) {
   EXPECT_THAT(Parse(naflex + R"(,"max_num_patches":null})"),
               IsCorrupt(HasSubstr("max_num_patches = null must be set where do_resize is true")));
   EXPECT_THAT(Parse(naflex + R"(,"max_num_patches":4097})"),
-              IsUnsupported(AllOf(HasSubstr("dir/preprocessor_config.json"), HasSubstr("4097"),
+              IsUnsupported(AllOf(HasSubstr("preprocessor_config.json"), HasSubstr("4097"),
                                   HasSubstr("4096"))));
   EXPECT_THAT(Parse(naflex + R"(,"patch_size":100,"max_num_patches":4096})"),
               IsUnsupported(AllOf(HasSubstr("40960000"), HasSubstr("16777216"))));

@@ -157,6 +157,21 @@ TEST(SafetensorsHostile, ATruncatedFileIsCorrupt) {
   }
 }
 
+TEST(SafetensorsHostile, AFileThatIsCutShortSaysWhatToDo) {
+  const std::string bytes = SafetensorsBytes(kTwoTensors, CountingBytes(11));
+  for (const std::size_t size : {std::size_t{8}, std::size_t{20}, bytes.size() - 1}) {
+    EXPECT_THAT(ParseBytes(bytes.substr(0, size)), IsCorrupt(HasSubstr("copy it again"))) << size;
+  }
+}
+
+TEST(SafetensorsHostile, APointerOfGitLfsSaysWhatToDo) {
+  EXPECT_THAT(ParseBytes("version https://git-lfs.github.com/spec/v1\n"
+                         "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e"
+                         "2393\nsize 346293852\n"),
+              IsCorrupt("m.safetensors: is a pointer of Git LFS, not the file itself: run git lfs "
+                        "pull"));
+}
+
 struct BadHeader {
   std::string_view promise;
   std::string_view header;
@@ -329,31 +344,33 @@ TEST(SafetensorsFile, OpensAMappedFile) {
   const TemporaryDirectory directory;
   const auto file = directory.path() / "model.safetensors";
   WriteFile(file, SafetensorsBytes(kTwoTensors, CountingBytes(11)));
-  const auto weights = Weights::Open(file);
+  const auto weights = Weights::Open(directory.path(), "model.safetensors");
   ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(weights->origin(), "model.safetensors");
   std::filesystem::remove(file);  // the mapping stays
   EXPECT_EQ(weights->Find("a")->bytes[1], std::byte{9});
 }
 
 TEST(SafetensorsFile, AMissingFileIsMissing) {
   const TemporaryDirectory directory;
-  EXPECT_THAT(Weights::Open(directory.path() / "none.safetensors"),
-              IsMissing(HasSubstr("none.safetensors does not exist")));
+  EXPECT_THAT(Weights::Open(directory.path(), "none.safetensors"),
+              IsMissing("none.safetensors does not exist"));
 }
 
 TEST(SafetensorsFile, AnEmptyFileIsCorrupt) {
   const TemporaryDirectory directory;
   WriteFile(directory.path() / "model.safetensors", "");
-  EXPECT_THAT(Weights::Open(directory.path() / "model.safetensors"),
+  EXPECT_THAT(Weights::Open(directory.path(), "model.safetensors"),
               IsCorrupt(AllOf(HasSubstr("model.safetensors"), HasSubstr("0 bytes"))));
 }
 
 TEST(SafetensorsFile, ADirectoryOrAPipeIsNoFile) {
   const TemporaryDirectory directory;
-  EXPECT_THAT(Weights::Open(directory.path()), IsCorrupt(HasSubstr("not a regular file")));
+  std::filesystem::create_directory(directory.path() / "folder");
+  EXPECT_THAT(Weights::Open(directory.path(), "folder"), IsCorrupt("folder is not a regular file"));
   const auto pipe = directory.path() / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
-  EXPECT_THAT(Weights::Open(pipe), IsCorrupt(HasSubstr("not a regular file")));
+  EXPECT_THAT(Weights::Open(directory.path(), "pipe"), IsCorrupt("pipe is not a regular file"));
 }
 
 class SafetensorsShards : public ::testing::Test {
@@ -367,7 +384,7 @@ class SafetensorsShards : public ::testing::Test {
   std::filesystem::path Path(std::string_view name) const { return directory_.path() / name; }
   absl::StatusOr<Weights> OpenIndex(std::string_view text) const {
     WriteFile(Path("model.safetensors.index.json"), text);
-    return Weights::OpenSharded(Path("model.safetensors.index.json"));
+    return Weights::OpenSharded(directory_.path(), "model.safetensors.index.json");
   }
   TemporaryDirectory directory_;
 };
@@ -378,11 +395,13 @@ TEST_F(SafetensorsShards, AreReadAsOne) {
   ASSERT_TRUE(weights.ok()) << weights.status();
   EXPECT_THAT(weights->tensors(), SizeIs(2));
   EXPECT_EQ(weights->Find("b")->bytes[0], std::byte{'c'});
+  EXPECT_EQ(weights->origin(), "model.safetensors.index.json");
 }
 
 TEST_F(SafetensorsShards, AMissingShardIsMissing) {
   EXPECT_THAT(OpenIndex(R"({"weight_map":{"a":"three.safetensors"}})"),
-              IsMissing(HasSubstr("three.safetensors does not exist")));
+              IsMissing("model.safetensors.index.json: weight_map: three.safetensors does not "
+                        "exist"));
 }
 
 TEST_F(SafetensorsShards, APromisedTensorThatIsNotThereIsCorrupt) {
@@ -403,7 +422,7 @@ TEST_F(SafetensorsShards, FilesOutsideTheDirectoryAreNeverOpened) {
   for (const std::string name : {"/etc/passwd", "../one.safetensors", "x/../../one.safetensors", "",
                                  "one.safetensors\\u0000x", "..", "sub/"}) {
     EXPECT_THAT(OpenIndex(R"({"weight_map":{"a":")" + name + R"("}})"),
-                IsCorrupt(HasSubstr("is not inside the index's directory")))
+                IsCorrupt(HasSubstr("is not inside the model directory")))
         << name;
   }
 }

@@ -86,8 +86,8 @@ def test_a_model_that_disagrees_is_refused_unless_told_otherwise(
     refused = start_server(f"--model=m={directory}")
     assert refused.wait() == 3
     assert (
-        "model m is not verified: 1 of 14 golden images disagree on cpu; png_alpha"
-        in (refused.log[-1])
+        f"model m from {directory} is not verified: 1 of 14 golden images disagree on cpu; "
+        "png_alpha" in refused.log[-1]
     )
     warned = start_server(f"--model=m={directory}", "--verify=warn")
     assert warned.address

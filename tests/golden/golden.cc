@@ -30,7 +30,7 @@ std::filesystem::path GoldenPath(std::string_view name) {
 }
 
 Weights GoldenTensors(std::string_view name) {
-  absl::StatusOr<Weights> weights = Weights::Open(GoldenPath(name));
+  absl::StatusOr<Weights> weights = Weights::Open(GoldenPath(""), name);
   if (weights.ok()) return *std::move(weights);
   ADD_FAILURE() << weights.status() << kWayOut;
   return Weights();

@@ -55,7 +55,7 @@ TEST(SafetensorsGolden, EveryTypeThatTheLibraryWritesReadsBackEqual) {
 
 TEST(SafetensorsGolden, ShardsThatTransformersWritesReadBackAsOneModel) {
   const auto weights =
-      Weights::OpenSharded(GoldenPath("safetensors/sharded/model.safetensors.index.json"));
+      Weights::OpenSharded(GoldenPath("safetensors/sharded"), "model.safetensors.index.json");
   ASSERT_TRUE(weights.ok()) << weights.status() << ": run tests/golden/make.sh";
   const Config golden = Section(ReadGolden(), "sharded");
   EXPECT_GT(golden.Keys().size(), 30);

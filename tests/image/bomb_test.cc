@@ -370,7 +370,7 @@ TEST(WebpBomb, PrefixCodesForEveryFewPixelsAreCounted) {
   EXPECT_GT(meter.peak(), 100'000'000U) << "it is no bomb";
 }
 
-// ---- JPEG
+// ---- AVIF
 
 std::string BigEndian(std::uint32_t value, int bytes) {
   std::string text;
@@ -464,6 +464,8 @@ TEST(AvifBomb, FramesAreBounded) {
     EXPECT_EQ(ReasonOf(status), Reason::kUnsupportedFormat) << status;
   }
 }
+
+// ---- JPEG
 
 TEST(JpegBomb, TheCoefficientsOfAProgressivePictureAreCounted) {
   const std::string file =

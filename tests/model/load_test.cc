@@ -30,6 +30,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 // What one image may change in another's vector, or another number of threads in the sums.
 constexpr float kNeighbourTolerance = 1e-5F;
@@ -97,17 +98,17 @@ TEST(LoadModel, SaysWhatTheModelIs) {
 TEST(LoadModel, AMissingTensorIsNamedWithItsShape) {
   TinyModel tiny;
   tiny.tensors.erase("encoder.layer.0.attention.attention.key.weight");
-  ExpectRefused(
-      tiny, Reason::kTensorMissing,
-      AllOf(HasSubstr("encoder.layer.0.attention.attention.key.weight"), HasSubstr("[8, 8]")));
+  ExpectRefused(tiny, Reason::kTensorMissing,
+                StartsWith("model.safetensors lacks the tensor "
+                           "encoder.layer.0.attention.attention.key.weight of shape [8, 8]"));
 }
 
 TEST(LoadModel, AMisshapenTensorIsNamedWithBothShapes) {
   TinyModel tiny;
   tiny.tensors["encoder.layer.0.output.dense.weight"] = {16, 8};
   ExpectRefused(tiny, Reason::kTensorShape,
-                AllOf(HasSubstr("encoder.layer.0.output.dense.weight"), HasSubstr("[16, 8]"),
-                      HasSubstr("[8, 16]")));
+                StartsWith("model.safetensors: the tensor encoder.layer.0.output.dense.weight has "
+                           "shape [16, 8], config.json asks for [8, 16]"));
 }
 
 TEST(LoadModel, ASizeThatTheModelRefusesIsFoundAtLoad) {
@@ -320,11 +321,11 @@ TEST(LoadModel, HostileNumbersAreRefusedBeforeAnythingIsAllocated) {
   ExpectRefused(tiny, Reason::kCheckpointCorrupt, HasSubstr("hidden_size"));
 }
 
-TEST(LoadModel, AMissingDirectoryIsNamed) {
+TEST(LoadModel, AMissingDirectoryIsMissing) {
   const auto model = LoadModel("/nonexistent/model", {});
   ASSERT_FALSE(model.ok());
   EXPECT_EQ(ReasonOf(model.status()), Reason::kCheckpointMissing);
-  EXPECT_THAT(std::string(model.status().message()), HasSubstr("/nonexistent/model"));
+  EXPECT_THAT(std::string(model.status().message()), StartsWith("it does not exist"));
 }
 
 TEST(LoadModel, KeysOfAHeadModelGiveTheSameModel) {

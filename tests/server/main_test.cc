@@ -212,7 +212,7 @@ TEST(Main, AModelThatDisagreesIsOneClearLineAndExitCode3) {
   const GoldenModel model(9.001F);
   Process server(Command({model.flag(), "--listen=127.0.0.1:0"}));
   EXPECT_THAT(server.AwaitLine("pixembed-server: "),
-              HasSubstr("model m is not verified: 1 of 1 golden images disagree on cpu; red: "
+              HasSubstr(" is not verified: 1 of 1 golden images disagree on cpu; red: "
                         "pixels equal, max-abs 0.001"));
   EXPECT_EQ(server.Wait(), 3);
 }

@@ -112,12 +112,12 @@ at::Tensor ReadBias(bool exists, const WeightScope& scope, const FamilyInput& in
 void RequireBoundedBias(const FamilyInput& input, const Architecture& architecture) {
   const std::int64_t tokens = 1 + Count(Grid(input.input, architecture.patch));
   if (tokens <= kMaxBiasedTokens) return;
-  input.weights.Fail(
-      MakeError(Reason::kUnsupportedModel,
-                absl::StrCat("images of ", SizeText(input.input), " and patch_size ",
-                             SizeText(architecture.patch), " give ", tokens,
-                             " tokens; with a relative position bias, ", kMaxBiasedTokens,
-                             " are the most that are implemented")));
+  ConfigReader(input.config, input.weights)
+      .Refuse(Reason::kUnsupportedModel,
+              absl::StrCat("images of ", SizeText(input.input), " and patch_size ",
+                           SizeText(architecture.patch), " give ", tokens,
+                           " tokens; with a relative position bias, ", kMaxBiasedTokens,
+                           " are the most that are implemented"));
 }
 
 std::unique_ptr<Network> Build(const FamilyInput& input, std::string_view prefix) {

@@ -26,10 +26,9 @@ Architecture ReadTowerArchitecture(const FamilyInput& input, const ArchitectureD
   architecture.intermediate = ReadIntermediate(config, defaults);
   if (architecture.image.height != architecture.image.width ||
       architecture.patch.height != architecture.patch.width) {
-    config.Fail(
-        MakeError(Reason::kUnsupportedModel,
+    config.Refuse(Reason::kUnsupportedModel,
                   absl::StrCat("image_size ", SizeText(architecture.image), " and patch_size ",
-                               SizeText(architecture.patch), " must be squares in this family")));
+                               SizeText(architecture.patch), " must be squares in this family"));
   }
   return architecture;
 }

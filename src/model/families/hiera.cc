@@ -78,7 +78,7 @@ struct HieraConfig {
 
 void RequireLists(const HieraConfig& config, ConfigReader& reader) {
   const auto fail = [&](const std::string& what) {
-    reader.Fail(MakeError(Reason::kUnsupportedModel, what));
+    reader.Refuse(Reason::kUnsupportedModel, what);
   };
   const auto stages = static_cast<std::int64_t>(config.stages());
   if (stages == 0 || stages > kMaxStages) {
@@ -104,7 +104,7 @@ void RequireLists(const HieraConfig& config, ConfigReader& reader) {
 // What the reference's tensors cannot be reshaped to.
 void RequireSizes(const HieraConfig& config, ConfigReader& reader) {
   const auto fail = [&](const std::string& what) {
-    reader.Fail(MakeError(Reason::kUnsupportedModel, what));
+    reader.Refuse(Reason::kUnsupportedModel, what);
   };
   const Size grid = Grid(config.image, config.stride);
   const auto placed = [&](int image, int patch, int stride, std::int64_t padding) {

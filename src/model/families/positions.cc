@@ -42,23 +42,23 @@ void RequireWholePatch(const FamilyInput& input, const Architecture& architectur
 
 void RequireAxialHeads(const FamilyInput& input, const Architecture& architecture) {
   if (architecture.head_dim % 4 == 0) return;
-  input.weights.Fail(
-      MakeError(Reason::kUnsupportedModel,
-                absl::StrCat("hidden_size ", architecture.width, " over num_attention_heads ",
-                             architecture.heads, " is ", architecture.head_dim,
-                             ", not a multiple of 4, which rotary positions on two axes need")));
+  ConfigReader(input.config, input.weights)
+      .Refuse(Reason::kUnsupportedModel,
+              absl::StrCat("hidden_size ", architecture.width, " over num_attention_heads ",
+                           architecture.heads, " is ", architecture.head_dim,
+                           ", not a multiple of 4, which rotary positions on two axes need"));
 }
 
 void RequireInterpolablePositions(const FamilyInput& input, const Architecture& architecture) {
   const std::int64_t trained = Count(Grid(architecture.image, architecture.patch));
   const std::int64_t side = SquareSide(trained);
   if (PositionsFit(input.input, architecture) || side * side == trained) return;
-  input.weights.Fail(
-      MakeError(Reason::kUnsupportedModel,
-                absl::StrCat("image_size ", SizeText(architecture.image), " and patch_size ",
-                             SizeText(architecture.patch), " give ", trained,
-                             " positions, which are no square and cannot be interpolated to ",
-                             SizeText(Grid(input.input, architecture.patch)))));
+  ConfigReader(input.config, input.weights)
+      .Refuse(Reason::kUnsupportedModel,
+              absl::StrCat("image_size ", SizeText(architecture.image), " and patch_size ",
+                           SizeText(architecture.patch), " give ", trained,
+                           " positions, which are no square and cannot be interpolated to ",
+                           SizeText(Grid(input.input, architecture.patch))));
 }
 
 at::Tensor InterpolatePositions(const at::Tensor& positions, const FamilyInput& input,

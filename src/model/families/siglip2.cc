@@ -32,10 +32,9 @@ std::int64_t ReadPositionSide(const FamilyInput& input) {
   const std::int64_t positions = config.Int("num_patches", 256, 1, kMaxPositions);
   const auto side = static_cast<std::int64_t>(std::sqrt(static_cast<double>(positions)));
   if (side * side != positions) {
-    config.Fail(
-        MakeError(Reason::kUnsupportedModel,
+    config.Refuse(Reason::kUnsupportedModel,
                   absl::StrCat("num_patches ", positions, " is no square: between ", side * side,
-                               " and ", (side + 1) * (side + 1), " there is none")));
+                               " and ", (side + 1) * (side + 1), " there is none"));
   }
   return side;
 }

@@ -74,14 +74,12 @@ void CheckLists(const SwinConfig& config, ConfigReader& reader) {
   const std::size_t stages = config.depths.size();
   const auto check = [&](std::string_view key, std::size_t count) {
     if (count >= stages) return;
-    reader.Fail(
-        MakeError(Reason::kCheckpointCorrupt,
-                  absl::StrCat(std::string(key), " has ", count, " values, depths has ", stages)));
+    reader.Refuse(Reason::kCheckpointCorrupt,
+                  absl::StrCat(std::string(key), " has ", count, " values, depths has ", stages));
   };
   if (stages == 0 || stages > kMaxStages) {
-    reader.Fail(
-        MakeError(Reason::kUnsupportedModel, absl::StrCat("depths has ", stages, " values; 1 to ",
-                                                          kMaxStages, " stages are implemented")));
+    reader.Refuse(Reason::kUnsupportedModel, absl::StrCat("depths has ", stages, " values; 1 to ",
+                                                          kMaxStages, " stages are implemented"));
   }
   check("num_heads", config.heads.size());
   if (config.version == Version::kSwinV2) {
@@ -89,14 +87,14 @@ void CheckLists(const SwinConfig& config, ConfigReader& reader) {
   }
   for (std::size_t i = 0; i < std::min(stages, config.heads.size()); ++i) {
     if (config.stage_width(i) % config.heads[i] == 0) continue;
-    reader.Fail(MakeError(Reason::kUnsupportedModel,
-                          absl::StrCat("stage ", i, ": the width ", config.stage_width(i),
-                                       " is not a multiple of num_heads ", config.heads[i])));
+    reader.Refuse(Reason::kUnsupportedModel,
+                  absl::StrCat("stage ", i, ": the width ", config.stage_width(i),
+                               " is not a multiple of num_heads ", config.heads[i]));
   }
   for (const std::int64_t pretrained : config.pretrained_windows) {
     if (pretrained != 1) continue;
-    reader.Fail(MakeError(Reason::kUnsupportedModel,
-                          "a pretrained_window_sizes of 1 divides by zero in the reference"));
+    reader.Refuse(Reason::kUnsupportedModel,
+                  "a pretrained_window_sizes of 1 divides by zero in the reference");
   }
 }
 
@@ -122,9 +120,9 @@ SwinConfig ReadSwinConfig(const FamilyInput& input, Version version) {
   config.absolute_positions = reader.Bool("use_absolute_embeddings", false);
   CheckLists(config, reader);
   if (config.absolute_positions && version == Version::kSwinV2) {
-    reader.Fail(MakeError(Reason::kUnsupportedModel,
-                          "use_absolute_embeddings is true: the reference has one position more "
-                          "than patches there, and cannot add them"));
+    reader.Refuse(Reason::kUnsupportedModel,
+                  "use_absolute_embeddings is true: the reference has one position more "
+                  "than patches there, and cannot add them");
   }
   return config;
 }
@@ -160,20 +158,21 @@ StageWindows WindowsOfStage(const FamilyInput& input, const SwinConfig& config, 
     const int side = std::min(grid.height, grid.width);
     if (side > config.window) return {config.window, config.window / 2};
     if (side < config.window) {
-      input.weights.Fail(MakeError(
-          Reason::kUnsupportedModel,
-          absl::StrCat("stage ", stage, " has ", SizeText(grid),
-                       " tokens, less than "
-                       "window_size ",
-                       config.window, ": the reference has no position bias for such a window")));
+      ConfigReader(input.config, input.weights)
+          .Refuse(Reason::kUnsupportedModel,
+                  absl::StrCat("stage ", stage, " has ", SizeText(grid),
+                               " tokens, less than "
+                               "window_size ",
+                               config.window,
+                               ": the reference has no position bias for such a window"));
     }
     return {side, 0};
   }
   const int side = Grid(config.image, config.patch).height >> stage;
   if (side == 0) {
-    input.weights.Fail(MakeError(
-        Reason::kUnsupportedModel,
-        absl::StrCat("image_size ", SizeText(config.image), " leaves stage ", stage, " no token")));
+    ConfigReader(input.config, input.weights)
+        .Refuse(Reason::kUnsupportedModel, absl::StrCat("image_size ", SizeText(config.image),
+                                                        " leaves stage ", stage, " no token"));
   }
   const int window = std::clamp(side, 1, config.window);
   return {window, side <= window ? 0 : config.window / 2};

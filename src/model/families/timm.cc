@@ -56,13 +56,14 @@ const TimmArchitecture* FindArchitecture(const FamilyInput& input) {
   }
   const TimmArchitecture* const found = FindTimmArchitecture(*name);
   if (found == nullptr) {
-    input.weights.Fail(MakeError(
-        Reason::kUnsupportedModel,
-        absl::StrCat(
-            input.config.origin(), ": architecture \"", *name,
-            "\" is not implemented. Of timm's, the ", TimmArchitectures().size(),
-            " plain vision transformers are: vit_*, deit_*, deit3_*, flexivit_*, eva_large_* "
-            "with one attention and one Mlp a block, LayerNorm, and images of one size")));
+    ConfigReader(input.config, input.weights)
+        .Refuse(
+            Reason::kUnsupportedModel,
+            absl::StrCat(
+                "architecture \"", *name, "\" is not implemented. Of timm's, the ",
+                TimmArchitectures().size(),
+                " plain vision transformers are: vit_*, deit_*, deit3_*, flexivit_*, eva_large_* "
+                "with one attention and one Mlp a block, LayerNorm, and images of one size"));
   }
   return found;
 }
@@ -105,7 +106,7 @@ Architecture ReadTimmArchitecture(const FamilyInput& input, const TimmArchitectu
 // What the model's code asserts, and what nothing could be computed of.
 void RequireSound(const FamilyInput& input, const Architecture& architecture, bool gated) {
   const auto fail = [&](const std::string& what) {
-    input.weights.Fail(MakeError(Reason::kUnsupportedModel, what));
+    ConfigReader(input.config, input.weights).Refuse(Reason::kUnsupportedModel, what);
   };
   if (architecture.attention_width() != architecture.width) {
     fail(absl::StrCat("embed_dim ", architecture.width, " is not a multiple of num_heads ",

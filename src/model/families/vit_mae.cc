@@ -18,12 +18,12 @@ std::unique_ptr<Network> BuildVitMae(const FamilyInput& input) {
   ConfigReader config(input.config, input.weights);
   const double mask_ratio = config.Double("mask_ratio", 0.75, 0.0, 1.0);
   if (mask_ratio != 0.0) {
-    config.Fail(MakeError(
+    config.Refuse(
         Reason::kUnsupportedModel,
-        absl::StrCat(input.config.origin(), ": mask_ratio is ", mask_ratio,
+        absl::StrCat("mask_ratio is ", mask_ratio,
                      ": the reference drops that part of the patches by chance, others at every "
                      "call, so that there is no vector to agree with; set \"mask_ratio\" to 0 for "
-                     "the vector of all patches")));
+                     "the vector of all patches"));
   }
   constexpr std::array<std::string_view, 1> kTokens = {"cls_token"};
   return BuildVitVariant(input, {.prefix = "vit.", .tokens = kTokens});
