@@ -289,9 +289,14 @@ absl::StatusOr<ClientOptions> ClientOptionsOfFlags() {
   if (!status.ok()) {
     return status;
   }
-  const std::string line = tokens->substr(0, tokens->find('\n'));
+  std::string line = tokens->substr(0, tokens->find('\n'));
+  absl::StripAsciiWhitespace(&line);
+  if (line.empty() && !tokens->empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--token_file=", absl::GetFlag(FLAGS_token_file),
+                                                   " has no token in its first line"));
+  }
   return ClientOptions{.tls = *tls,
-                       .token = std::string(absl::StripAsciiWhitespace(line)),
+                       .token = line,
                        .insecure_token = absl::GetFlag(FLAGS_insecure_token),
                        .timeout = ToMilliseconds(absl::GetFlag(FLAGS_timeout))};
 }
