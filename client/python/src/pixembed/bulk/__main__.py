@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "path a line)",
     )
     add = parser.add_argument
-    add("--output", required=True, type=pathlib.Path, help="folder of the parts")
+    add("--output", required=True, type=_folder, help="folder of the parts")
     add(
         "--format",
         choices=("parquet", "arrow", "npy"),
@@ -63,11 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--extensions",
         default=",".join(EXTENSIONS),
-        help="which files of a folder or a tar shard are images; default: %(default)s",
+        help="which files of a folder or a tar shard are images, * is every file; "
+        "default: %(default)s",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--address", default="localhost:50051", help="the server; default: %(default)s"
+        "--address",
+        default="localhost:50051",
+        help="the server, or several separated by commas; default: %(default)s",
     )
     where.add_argument(
         "--offline",
@@ -114,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--normalize", action="store_true", help="scale each vector to length 1")
     add(
         "--dimensions",
-        type=int,
+        type=_whole,
         default=0,
         help="keep the first so many dimensions, 0 keeps all; default: %(default)s",
     )
@@ -128,28 +131,46 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _folder(text: str) -> pathlib.Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; it is a folder")
+    return pathlib.Path(text)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'"{text}" is no whole number') from error
+
+
 def _positive(text: str) -> int:
-    number = int(text)
+    number = _whole(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not at least 1")
     return number
 
 
 def _integers(text: str) -> list[int]:
-    return [int(word) for word in text.split(",")]
+    return [_whole(word) for word in text.split(",")]
 
 
 def _client(parsed: argparse.Namespace) -> Client | Engine:
     if parsed.offline is None:
-        return Client(parsed.address)
+        for name in ("engine_library", "engine_option"):
+            if getattr(parsed, name):
+                raise ValueError(f"--{name.replace('_', '-')} is for --offline, which is not there")
+        return Client(parsed.address.split(","))
     options: dict[str, Any] = dict(_option(text) for text in parsed.engine_option)
     return Engine(parsed.offline, library=parsed.engine_library, **options)
 
 
 def _option(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
-    if not equals or name in ("model", "library", "timeout"):
+    if not equals or not name:
         raise ValueError(f'--engine-option is "{text}"; wanted is NAME=VALUE')
+    if name in ("model", "library", "timeout"):
+        raise ValueError(f'--engine-option is "{text}"; {name} is not one: see --help')
     return name.removeprefix("--"), value
 
 
