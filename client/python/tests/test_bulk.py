@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pixembed_fixtures import PATIENCE, Server, encode, picture
+from pixembed_fixtures import PATIENCE, Pki, Server, StartServer, encode, picture
 
 from pixembed import Client, Engine, ServiceError
 from pixembed.bulk import Job, JobError, SourceError, run, sources
@@ -363,6 +363,10 @@ def test_the_command_works_offline(
         (["--engine-library=x"], 1, "--engine-library is for --offline"),
         (["--offline=x", "--engine-option=precision"], 1, "wanted is NAME=VALUE"),
         (["--offline=x", "--engine-option=model=x"], 1, "model is not one"),
+        (["--offline=x", "--tls"], 1, "--tls is for a server"),
+        (["--token-file=/dev/null"], 1, "it has no token in its first line"),
+        (["--token-file=/none"], 1, "No such file or directory: '/none'"),
+        (["--tls-ca-file=/dev/null"], 1, "Tls.ca is '/dev/null', and is not PEM"),
         (["--address=localhost:1,localhost"], 1, "the address 'localhost' is not host:port"),
     ],
 )
@@ -382,6 +386,23 @@ def test_a_command_line_that_makes_no_sense_is_told_in_a_line(
         found = error.code
     assert found == status
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_command_reaches_a_server_with_tls_and_tokens(
+    images: pathlib.Path, vit: pathlib.Path, start_server: StartServer, pki: Pki
+) -> None:
+    tokens = images.parent / "tokens"
+    tokens.write_text("secret\n")
+    server = start_server(
+        f"--model={vit}",
+        f"--tls_certificate_file={pki.server_cert}",
+        f"--tls_private_key_file={pki.server_key}",
+        f"--auth_token_file={tokens}",
+    )
+    command = [str(images), f"--output={images.parent}/out", f"--address={server.address}"]
+    command += [f"--tls-ca-file={pki.ca}", "--tls-server-name=embeddings.test"]
+    assert main(command) == 1  # without a token
+    assert main([*command, f"--token-file={tokens}"]) == 0
 
 
 def test_rows_are_the_same_online_and_offline(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from pixembed._connection import Tls
 from pixembed.bulk.job import Job, JobError, Summary, run
 from pixembed.bulk.sources import EXTENSIONS, SourceError, sources
 from pixembed.client import Client
@@ -77,6 +78,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL_DIR",
         help="no server: the engine in this process, with this model",
     )
+    add("--tls", action="store_true", help="speak TLS; any --tls- flag does the same")
+    add(
+        "--tls-ca-file",
+        metavar="FILE",
+        help="authorities, in PEM, that the server's certificate is held against; default: gRPC's "
+        "list",
+    )
+    add(
+        "--tls-server-name",
+        default="",
+        metavar="NAME",
+        help="name in the server's certificate, where it is not that of the address",
+    )
+    add(
+        "--token-file",
+        metavar="FILE",
+        help="file whose first line is the token that the server wants",
+    )
+    add("--insecure-token", action="store_true", help="send the token without TLS")
     add(
         "--engine-library",
         metavar="FILE",
@@ -160,9 +180,27 @@ def _client(parsed: argparse.Namespace) -> Client | Engine:
         for name in ("engine_library", "engine_option"):
             if getattr(parsed, name):
                 raise ValueError(f"--{name.replace('_', '-')} is for --offline, which is not there")
-        return Client(parsed.address.split(","))
+        tls = Tls(ca=parsed.tls_ca_file, server_name=parsed.tls_server_name)
+        return Client(
+            parsed.address.split(","),
+            tls=parsed.tls if tls == Tls() else tls,
+            token=_token(parsed.token_file),
+            insecure_token=parsed.insecure_token,
+        )
+    for name in ("tls", "tls_ca_file", "tls_server_name", "token_file", "insecure_token"):
+        if getattr(parsed, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for a server, which --offline has not")
     options: dict[str, Any] = dict(_option(text) for text in parsed.engine_option)
     return Engine(parsed.offline, library=parsed.engine_library, **options)
+
+
+def _token(path: str | None) -> str | None:
+    if path is None:
+        return None
+    first, *_ = [*pathlib.Path(path).read_text(encoding="utf-8").splitlines(), ""]
+    if not first.strip():
+        raise ValueError(f"--token-file is {path}: it has no token in its first line")
+    return first.strip()
 
 
 def _option(text: str) -> tuple[str, str]:
