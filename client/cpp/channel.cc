@@ -86,22 +86,36 @@ bool IsPort(absl::string_view text) {
          absl::SimpleAtoi(text, &port) && port > 0 && port <= kMaxPort;
 }
 
+bool IsIpv6(absl::string_view text) {
+  return absl::StrContains(text, ':') && std::all_of(text.begin(), text.end(), [](char c) {
+           return absl::ascii_isxdigit(c) || c == ':' || c == '.';
+         });
+}
+
+bool IsHostName(absl::string_view text) {
+  return !text.empty() && std::none_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_iscntrl(c) || absl::StrContains(" :/,[]@?#%\\", c);
+  });
+}
+
 // "host:port" or "[IPv6]:port".
 bool IsHostAndPort(absl::string_view address) {
   const std::size_t colon = address.rfind(':');
   if (colon == absl::string_view::npos || !IsPort(address.substr(colon + 1))) return false;
   absl::string_view host = address.substr(0, colon);
-  if (absl::ConsumePrefix(&host, "[")) return absl::ConsumeSuffix(&host, "]") && !host.empty();
-  return !host.empty() && host.find_first_of(":/ ") == absl::string_view::npos;
+  if (absl::ConsumePrefix(&host, "[")) return absl::ConsumeSuffix(&host, "]") && IsIpv6(host);
+  return IsHostName(host);
 }
 
-// One of gRPC's schemes whose rest is not host:port.
+// One of gRPC's schemes whose rest is not host:port, and only its to judge.
 bool HasOtherScheme(absl::string_view address) {
-  return absl::StartsWith(address, "ipv4:") || absl::StartsWith(address, "ipv6:") ||
-         absl::StartsWith(address, "xds:") || absl::StartsWith(address, "google-c2p:");
+  return (absl::ConsumePrefix(&address, "xds:///") ||
+          absl::ConsumePrefix(&address, "google-c2p:///")) &&
+         !address.empty();
 }
 
 bool IsAddress(absl::string_view address) {
+  if (HasOtherScheme(address)) return true;
   if (absl::ConsumePrefix(&address, "unix:") || absl::ConsumePrefix(&address, "unix-abstract:")) {
     return !address.empty();
   }
@@ -109,7 +123,7 @@ bool IsAddress(absl::string_view address) {
     address.remove_prefix(std::min(address.find('/'), address.size()));  // the name server
     if (!absl::ConsumePrefix(&address, "/")) return false;
   }
-  return HasOtherScheme(address) || IsHostAndPort(address);
+  return IsHostAndPort(address);
 }
 
 }  // namespace

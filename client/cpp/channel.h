@@ -18,8 +18,8 @@ struct NamedChannel {
 };
 
 // Whether each address may be one: host:port with a port from 1 to 65535, unix:PATH,
-// dns:///name:port, or what only gRPC can judge: another of its schemes. gRPC itself takes port 443
-// where there is none, and others for what is no port.
+// dns:///name:port, or one of xds:/// and google-c2p:///, which only gRPC can judge. gRPC itself
+// takes port 443 where there is none, and others for what is no port.
 // Errors: INVALID_ARGUMENT names the address, and what is expected; there is none.
 absl::Status CheckAddresses(const std::vector<std::string>& addresses);
 

@@ -289,9 +289,14 @@ absl::StatusOr<ClientOptions> ClientOptionsOfFlags() {
   if (!status.ok()) {
     return status;
   }
-  const std::string line = tokens->substr(0, tokens->find('\n'));
+  std::string line = tokens->substr(0, tokens->find('\n'));
+  absl::StripAsciiWhitespace(&line);
+  if (line.empty() && !tokens->empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--token_file=", absl::GetFlag(FLAGS_token_file),
+                                                   " has no token in its first line"));
+  }
   return ClientOptions{.tls = *tls,
-                       .token = std::string(absl::StripAsciiWhitespace(line)),
+                       .token = line,
                        .insecure_token = absl::GetFlag(FLAGS_insecure_token),
                        .timeout = ToMilliseconds(absl::GetFlag(FLAGS_timeout))};
 }
@@ -705,6 +710,21 @@ std::string HelpOf(const Command& command) {
   return text;
 }
 
+std::string Expected(const absl::CommandLineFlag& flag) {
+  if (flag.IsOfType<bool>()) return "true or false";
+  if (flag.IsOfType<absl::Duration>()) return "a time with its unit, as 500ms, 30s or 1m";
+  if (flag.IsOfType<double>()) return "a number";
+  return "a whole number in the range of its type";
+}
+
+// Abseil ends the program with 1 where a value cannot be read, and does not say what could.
+absl::Status CheckValue(absl::CommandLineFlag& flag, const std::string& value) {
+  std::string error;
+  if (flag.ParseFrom(value, &error)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", flag.Name(), "=", value, ": expected is ", Expected(flag)));
+}
+
 // Abseil's flags are the program's; this keeps each command to its own.
 absl::Status CheckFlags(const Command& command, const std::vector<std::string>& arguments) {
   for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
@@ -722,10 +742,17 @@ absl::Status CheckFlags(const Command& command, const std::vector<std::string>& 
                                                      parts.first, "; `pixembed ", command.name,
                                                      " --help` lists those there are"));
     }
-    const bool has_value = absl::StrContains(arguments[i], '=');
-    if (!has_value && !absl::FindCommandLineFlag(name)->IsOfType<bool>()) {
-      ++i;  // the next argument is its value
+    absl::CommandLineFlag& flag = *absl::FindCommandLineFlag(name);
+    std::string value = parts.second;
+    if (!absl::StrContains(arguments[i], '=')) {
+      if (flag.IsOfType<bool>()) continue;
+      if (++i == arguments.size()) {  // the next argument is its value
+        return absl::InvalidArgumentError(
+            absl::StrCat(command.name, ": --", name, " has no value"));
+      }
+      value = arguments[i];
     }
+    if (absl::Status status = CheckValue(flag, value); !status.ok()) return status;
   }
   return absl::OkStatus();
 }

@@ -55,13 +55,15 @@ func New(target string, options ...Option) (*Client, error) {
 	return client, nil
 }
 
-// Close ends the connections and every call on them, with CANCELLED.
+// Close ends the connections and every call on them, with CANCELLED. Again it does nothing.
 func (c *Client) Close() error {
-	c.closing.Do(func() { close(c.closed) })
 	var problems []error
-	for _, connection := range c.connections {
-		problems = append(problems, connection.Close())
-	}
+	c.closing.Do(func() {
+		close(c.closed)
+		for _, connection := range c.connections {
+			problems = append(problems, connection.Close())
+		}
+	})
 	return errors.Join(problems...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -90,6 +91,9 @@ type EmbedOptions struct {
 func (o *EmbedOptions) message(ordered bool) (*pixembedv1.EmbedOptions, error) {
 	if o.Dimensions < 0 || o.Dimensions > math.MaxInt32 {
 		return nil, invalid("Dimensions is %d; it goes from 0 to %d", o.Dimensions, math.MaxInt32)
+	}
+	if !utf8.ValidString(o.Model) || !utf8.ValidString(o.ExpectedFingerprint) {
+		return nil, invalid("Model is %q and ExpectedFingerprint %q; both are UTF-8", o.Model, o.ExpectedFingerprint)
 	}
 	layers := make([]int32, len(o.Layers))
 	for i, layer := range o.Layers {

@@ -172,6 +172,9 @@ func imageError(s *rpcstatus.Status) *ImageError {
 	return &ImageError{Code: codes.Code(s.GetCode()), Reason: reasonOf(s), Message: s.GetMessage()}
 }
 
+// noAddresses is what gRPC says of a name that DNS does not know.
+const noAddresses = "no children to pick from"
+
 // serviceError is what a stub returned, which is not nil.
 func serviceError(err error) *ServiceError {
 	s := status.Convert(err).Proto()
@@ -181,6 +184,9 @@ func serviceError(err error) *ServiceError {
 		if detail.MessageIs(&retry) && detail.UnmarshalTo(&retry) == nil {
 			result.Retryable, result.RetryDelay = true, retry.GetRetryDelay().AsDuration()
 		}
+	}
+	if result.Message == noAddresses {
+		result.Message = "the name in the target has no address (gRPC: " + noAddresses + ")"
 	}
 	return result
 }

@@ -27,13 +27,14 @@ func (c *Client) Health(ctx context.Context, service string) (bool, error) {
 func (c *Client) WaitUntilServing(ctx context.Context, service string) error {
 	last := ""
 	for {
-		serving, err := watch(ctx, c.next(), service)
+		connection := c.next()
+		serving, err := watch(ctx, connection, service)
 		if serving {
 			return nil
 		}
 		if ctx.Err() != nil {
 			failure := contextError(ctx)
-			failure.Message = fmt.Sprintf("service %q is not SERVING: %s%s", service, failure.Message, last)
+			failure.Message = fmt.Sprintf("service %q of %s is not SERVING: %s%s", service, connection.Target(), failure.Message, last)
 			return failure
 		}
 		if err.Code != codes.Unavailable {

@@ -105,13 +105,32 @@ func WithClientCertificate(certificateFile, keyFile string) Option {
 
 // WithToken sends "authorization: Bearer TOKEN" with every call; only over TLS.
 func WithToken(token string) Option {
-	return WithTokenSource(func(context.Context) (string, error) { return token, nil })
+	return func(c *config) error {
+		c.token = func(context.Context) (string, error) { return token, nil }
+		return checkToken(token)
+	}
+}
+
+// checkToken refuses what no header may hold; gRPC would drop the end of a line in silence.
+func checkToken(token string) error {
+	if token == "" {
+		return errors.New("the token is empty")
+	}
+	for i, character := range []byte(token) {
+		if character <= ' ' || character > '~' {
+			return fmt.Errorf("byte %d of the token is %q: it has visible ASCII only, and no end of a line", i, character)
+		}
+	}
+	return nil
 }
 
 // WithTokenSource is WithToken for tokens that change: source is asked at every attempt of a call, by
 // several goroutines at once. Its error fails the call with UNAUTHENTICATED.
 func WithTokenSource(source func(context.Context) (string, error)) Option {
 	return func(c *config) error {
+		if source == nil {
+			return errors.New("the source of tokens is nil")
+		}
 		c.token = source
 		return nil
 	}
@@ -216,7 +235,10 @@ func newConfig(options []Option) (*config, error) {
 		reconnectTimeout: defaultReconnectTimeout,
 		channels:         1,
 	}
-	for _, option := range options {
+	for i, option := range options {
+		if option == nil {
+			return nil, fmt.Errorf("pixembed: option %d is nil", i)
+		}
 		if err := option(c); err != nil {
 			return nil, fmt.Errorf("pixembed: %w", err)
 		}
@@ -258,7 +280,7 @@ func (c *config) connect(target string) (*grpc.ClientConn, error) {
 	if c.keepalive != nil {
 		options = append(options, grpc.WithKeepaliveParams(*c.keepalive))
 	}
-	if err := checkTarget(target); err != nil {
+	if err := c.checkTarget(target); err != nil {
 		return nil, err
 	}
 	if isList(target) {
@@ -310,16 +332,16 @@ func isList(target string) bool {
 }
 
 // checkTarget refuses what cannot be meant: gRPC itself takes port 443 where there is none.
-func checkTarget(target string) error {
+func (c *config) checkTarget(target string) error {
 	address := strings.TrimPrefix(target, "dns:")
 	scheme, rest, hasScheme := strings.Cut(target, "://")
 	switch {
-	case isList(target), strings.HasPrefix(target, "unix:") && target != "unix:", strings.HasPrefix(target, "unix-abstract:"):
+	case isList(target), isSocket(target):
 		return nil
 	case hasScheme && scheme == "dns":
 		_, address, _ = strings.Cut(rest, "/") // after the name server
-	case hasScheme && scheme != "http" && scheme != "https":
-		return nil // a resolver's of gRPC, or of WithDialOptions
+	case hasScheme && scheme == strings.ToLower(scheme) && c.resolves(scheme):
+		return nil
 	}
 	if _, ok := hostOf(address); !ok {
 		return fmt.Errorf(`pixembed: the target %q is not "host:port" with a port from 1 to 65535, `+
@@ -328,14 +350,34 @@ func checkTarget(target string) error {
 	return nil
 }
 
+// resolves says whether gRPC may know a scheme: one that is registered, or in WithDialOptions, which
+// nobody can look into.
+func (c *config) resolves(scheme string) bool {
+	return resolver.Get(scheme) != nil || len(c.dialOptions) > 0
+}
+
+func isSocket(target string) bool {
+	scheme, path, _ := strings.Cut(target, ":")
+	return (scheme == "unix" || scheme == "unix-abstract") && path != ""
+}
+
 // hostOf is the host of "host:port"; false: it is something else, or the port is none.
 func hostOf(address string) (string, bool) {
 	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" || strings.ContainsAny(host, "/ ") {
+	if err != nil || host == "" || strings.ContainsFunc(host, neverInHost) {
+		return "", false
+	}
+	// Brackets are for what has colons.
+	if strings.HasPrefix(address, "[") && strings.Trim(host, "0123456789abcdefABCDEF.:") != "" ||
+		strings.HasPrefix(address, "[") != strings.Contains(host, ":") {
 		return "", false
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	return host, err == nil && number > 0
+}
+
+func neverInHost(character rune) bool {
+	return character <= ' ' || character == 0x7f || strings.ContainsRune(`/,[]@?#%\`, character)
 }
 
 // servers resolves to a list that was given.
@@ -367,6 +409,9 @@ type bearer struct {
 
 func (b bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	token, err := b.source(ctx)
+	if err == nil {
+		err = checkToken(token)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("no token: %w", err)
 	}

@@ -117,7 +117,11 @@ func Files(paths ...string) iter.Seq2[Image, error] {
 // source gives a stream its images; the context ends when nobody wants them any more.
 type source func(context.Context) iter.Seq2[Image, error]
 
+// fixed is nil of nil.
 func fixed(images iter.Seq2[Image, error]) source {
+	if images == nil {
+		return nil
+	}
 	return func(context.Context) iter.Seq2[Image, error] { return images }
 }
 
@@ -129,6 +133,9 @@ func (c *Client) results(ctx context.Context, images source, options *StreamOpti
 	if err == nil && (options.MaxInFlightImages < 0 || options.MaxInFlightBytes < 0) {
 		err = invalid("MaxInFlightImages is %d and MaxInFlightBytes %d; neither may be negative",
 			options.MaxInFlightImages, options.MaxInFlightBytes)
+	}
+	if err == nil && images == nil {
+		err = invalid("there are no images to iterate over: the iterator is nil")
 	}
 	if err != nil {
 		return func(yield func(Result, error) bool) { yield(Result{}, err) }

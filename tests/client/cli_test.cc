@@ -90,6 +90,12 @@ TEST_F(Cli, WrongCommandLinesAreOneLineAndExitCodeTwo) {
       {{"health", "a", "b"}, "takes one service"},
       {{"load"}, "no image named"},
       {{"load", "--arrivals=often", "x"}, "poisson, uniform"},
+      {{"embed", "--dimensions=-1", "x"}, "--dimensions=-1: expected is a whole number"},
+      {{"embed", "--dimensions", "x"}, "--dimensions=x: expected is a whole number"},
+      {{"embed", "x", "--dimensions"}, "--dimensions has no value"},
+      {{"embed", "--timeout=5", "x"}, "--timeout=5: expected is a time with its unit, as 500ms"},
+      {{"embed", "--normalize=maybe", "x"}, "--normalize=maybe: expected is true or false"},
+      {{"load", "--rate=fast", "x"}, "--rate=fast: expected is a number"},
   };
   for (const auto& [arguments, text] : cases) {
     const Outcome outcome = Run(arguments);

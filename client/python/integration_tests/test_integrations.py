@@ -17,7 +17,7 @@ from llama_index.core.indices import MultiModalVectorStoreIndex
 from llama_index.core.schema import ImageNode
 from pixembed_fixtures import Server
 
-from pixembed import Client
+from pixembed import AsyncClient, Client
 from pixembed.integrations.datasets import embed_column
 from pixembed.integrations.langchain import PixembedEmbeddings
 from pixembed.integrations.llama_index import PixembedEmbedding
@@ -55,6 +55,50 @@ def test_a_broken_image_of_a_dataset_has_no_vector(client: Client, files: list[s
     assert [vector is None for vector in mapped["embedding"]] == [False, True]
     assert mapped["embedding_error"][0] is None
     assert mapped["embedding_error"][1].startswith("UNSUPPORTED_FORMAT")
+
+
+def test_a_dataset_that_lacks_something_says_what(client: Client, files: list[str]) -> None:
+    images = dataset_of(
+        [
+            {"bytes": None, "path": files[0]},
+            {"bytes": None, "path": "/none/a.png"},
+            None,
+        ],
+        decode=False,
+    )
+    mapped = images.map(embed_column(client, errors="return"), batched=True)
+    reasons = [error and error.partition(":")[0] for error in mapped["embedding_error"]]
+    assert reasons == [None, "UNREADABLE_FILE", "EMPTY_IMAGE"]
+    with pytest.raises(ValueError, match='there is no column "img"; there are image'):
+        images.map(embed_column(client, "img"), batched=True)
+    paths = datasets.Dataset.from_dict({"image": files})
+    with pytest.raises(TypeError, match=r"dataset\.map needs batched=True"):
+        paths.map(embed_column(client))
+
+
+@pytest.mark.parametrize("adapt", [embed_column, PixembedEmbeddings, PixembedEmbedding])
+def test_a_wrong_client_or_option_is_told_at_once(adapt: Any, client: Client) -> None:
+    for wrong in ("localhost:50051", AsyncClient("localhost:50051")):
+        with pytest.raises(TypeError, match="client is a Client or an Engine, not "):
+            adapt(wrong)
+    with pytest.raises(TypeError, match='embed has no option "poolin"'):
+        adapt(client, poolin="cls")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data:image/jpeg;base64,@@@", "is not base64"),
+        ("data:abc", "has no comma"),
+        ("FILE://elsewhere/a.png", "is on the host elsewhere"),
+        ("HTTPS://example.com/a.png", "not fetched"),
+    ],
+)
+def test_a_uri_that_names_no_image_is_told(client: Client, text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        PixembedEmbeddings(client).embed_query(text)
+    with pytest.raises(TypeError, match="put it into a list"):
+        PixembedEmbeddings(client).embed_documents(text)  # type: ignore[arg-type]
 
 
 def test_the_function_is_the_same_in_another_run(server: Server) -> None:

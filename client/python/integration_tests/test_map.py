@@ -403,6 +403,39 @@ def test_the_command_writes_a_page_and_says_what_it_found(
     )
 
 
+def test_a_path_that_makes_no_sense_is_told_before_the_work(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (part,) = write(tmp_path / "v", [[1, 0], [0, 1]]).glob("*.parquet")
+    before = part.read_bytes()
+    for arguments, said in (
+        ([f"--output={tmp_path}"], f"--output is {tmp_path}, a folder; it is a file"),
+        (["--output="], "--output is ., a folder"),
+        ([f"--output={part}"], f"--output is {part}, which is read: it would be lost"),
+        ([f"--output={tmp_path}/m.html", "--root=/none"], "--root is /none: there is no such"),
+    ):
+        assert main([str(part), *arguments]) == 1
+        assert said in capsys.readouterr().err
+    assert main([str(part.parent), f"--output={part}"]) == 1
+    assert part.read_bytes() == before
+    for _ in range(2):  # beside them
+        assert main([str(part.parent), f"--output={part.parent}/map.html"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (pa.array([[1], [2]]), 'the column "id" holds list<.*>, not names'),
+        (pa.array([b"\xff", b"a"]), 'the column "id" holds what is no text'),
+    ],
+)
+def test_ids_that_are_no_names_are_told(tmp_path: pathlib.Path, ids: Any, said: str) -> None:
+    vectors = pa.array([[1.0, 0.0], [0.0, 1.0]])
+    pq.write_table(pa.table({"id": ids, "vector": vectors}), tmp_path / "v.parquet")
+    with pytest.raises(MapError, match=said):
+        read(tmp_path / "v.parquet")
+
+
 @pytest.mark.parametrize(
     "flag",
     [

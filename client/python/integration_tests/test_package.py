@@ -70,6 +70,18 @@ def test_wheel_and_sdist_are_whole(
     (packages / "others.pth").write_text("".join(others))
     run(python, "-m", "pip", "install", "--no-index", "--quiet", wheel, cwd=tmp_path)
     image, vectors = picture_directory / "rgb.png", tmp_path / "vectors.npy"
+    for program in ("bulk", "map"):
+        # What pixembed-map and pixembed-bulk need may be there or not; either way it is a line.
+        done = subprocess.run(
+            [tmp_path / f"venv/bin/pixembed-{program}", "--help"],
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        missing = f"pip install 'pixembed[{program}]' brings it" in done.stderr
+        assert done.returncode == (1 if missing else 0), done.stderr
     run(python, "-c", USE, server.address, image, vectors, cwd=tmp_path)
     with Client(server.address) as client:
         np.testing.assert_allclose(np.load(vectors), client.embed([image]), rtol=0, atol=1e-6)

@@ -35,6 +35,47 @@ def run(server: Server) -> Run[Any]:
     return run_with_client
 
 
+def test_a_closed_client_says_so_and_cancels_nobody(server: Server) -> None:
+    async def main() -> None:
+        (image,) = images_of(1)
+        client = AsyncClient(server.address)
+        stream = client.embed_stream(image for _ in range(10_000))
+        await stream.__anext__()
+        await client.close()
+        calls: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+            stream.__anext__,
+            lambda: client.embed([image]),
+            client.embed_stream([image]).__anext__,
+            client.models,
+            client.health,
+            lambda: client.wait_until_serving(1),
+        ]
+        for call in calls:
+            with pytest.raises(ServiceError, match="CANCELLED: the client is closed"):
+                await call()
+
+    asyncio.run(main())
+
+
+def test_what_was_cancelled_from_outside_stays_so(server: Server) -> None:
+    async def main() -> None:
+        async with AsyncClient(server.address) as client:
+            task = asyncio.create_task(client.embed(images_of(1) * 5_000))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+
+
+def test_another_event_loop_is_told(server: Server) -> None:
+    client = AsyncClient(server.address)
+    assert len(asyncio.run(client.models())) > 0
+    with pytest.raises(RuntimeError, match="the event loop of its first call"):
+        asyncio.run(client.models())
+
+
 def images_of(count: int) -> list[Any]:
     return [encode(picture(30 + i, 20, i), "PNG") for i in range(count)]
 

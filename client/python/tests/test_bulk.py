@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pixembed_fixtures import PATIENCE, Server, encode, picture
+from pixembed_fixtures import PATIENCE, Pki, Server, StartServer, encode, picture
 
 from pixembed import Client, Engine, ServiceError
 from pixembed.bulk import Job, JobError, SourceError, run, sources
@@ -82,6 +82,79 @@ def test_a_tar_shard_gives_its_images(tmp_path: pathlib.Path) -> None:
         names(shard)
 
 
+@pytest.mark.parametrize("kind", ["", "gz", "bz2", "xz"])
+def test_a_shard_that_is_cut_off_ends_the_job_and_says_where(
+    tmp_path: pathlib.Path, kind: str
+) -> None:
+    shard = tmp_path / "0.tar"
+    noise = np.random.default_rng(1).bytes(200_000)
+    mode: Any = f"w:{kind}"
+    with tarfile.open(shard, mode) as archive:
+        for name in ("a.jpg", "b.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = len(noise)
+            archive.addfile(info, io.BytesIO(noise))
+    whole = shard.read_bytes()
+    for size in (len(whole) // 4, len(whole) * 3 // 4):
+        shard.write_bytes(whole[:size])
+        with pytest.raises(SourceError, match=r"0\.tar .*(cut off|broken)"):
+            [source.read() for source in sources([str(shard)])]
+    for data in (b"", b"hello", whole[:100]):
+        shard.write_bytes(data)
+        with pytest.raises(SourceError, match=r"0\.tar is not a tar archive, .*") as raised:
+            names(shard)
+        assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_regular_file_fails_and_hangs_nobody(
+    client: Client, images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    os.mkfifo(images / "fifo.png")
+    summary = run(Job(tmp_path / "out"), client, sources([str(images)]))
+    assert (summary.embedded, summary.failed) == (6, 2)
+    (row,) = [row for row in rows_of(tmp_path / "out") if row["id"].endswith("fifo.png")]
+    assert row["error_reason"] == "UNREADABLE_FILE"
+    assert row["error_message"].endswith("is not a regular file")
+
+
+def test_a_name_that_is_not_utf_8_is_written_with_its_bytes(
+    client: Client, images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    data = (images / "0.png").read_bytes()
+    for name in (b"\xff\xfe.png", "\n\u00fc.png".encode()):
+        pathlib.Path(os.fsdecode(os.fsencode(images) + b"/" + name)).write_bytes(data)
+    for kind in ("parquet", "arrow", "npy"):
+        output = tmp_path / kind
+        for _ in range(2):  # nothing to do the second time
+            summary = run(Job(output, kind), client, sources([str(images)]))
+            assert (summary.embedded, summary.failed) == (8, 1)
+        ids = {row["id"] for row in rows_of(output)}
+        assert {f"{images}/\\xff\\xfe.png", f"{images}/\n\u00fc.png"} <= ids
+
+
+def test_extensions_may_be_every_file_but_not_none(images: pathlib.Path) -> None:
+    assert len(list(sources([str(images)], ["*"]))) == 8
+    for extensions in ([], [""], ["png", ""]):
+        with pytest.raises(SourceError, match="an extension is empty"):
+            list(sources([str(images)], extensions))
+
+
+@pytest.mark.parametrize("text", ["", "@"])
+def test_an_input_without_a_name_is_an_error(text: str) -> None:
+    with pytest.raises(SourceError, match="names no input"):
+        names(text)
+
+
+@pytest.mark.parametrize(("name", "text"), [("m.csv", "path,id\n0.png,a\n"), ("m.txt", "0.png\n")])
+def test_a_byte_order_mark_is_no_part_of_a_manifest(
+    images: pathlib.Path, name: str, text: str
+) -> None:
+    (images / name).write_text(text, encoding="utf-8-sig")
+    (source,) = sources([f"@{images / name}"])
+    assert source.id in ("a", "0.png")
+    assert source.read()
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -104,7 +177,11 @@ def test_a_manifest_names_paths_beside_it(
     ("name", "text", "said"),
     [
         ("list.jsonl", "[]\n", "line 1 is not a JSON object"),
-        ("list.jsonl", '{"path": 3}\n', 'row 1 has no "path"'),
+        ("list.jsonl", '{"path": 3}\n', 'row 1 has the "path" 3, which is no text'),
+        ("list.jsonl", '{"path": "a", "id": 7}\n', 'row 1 has the "id" 7, which is no text'),
+        ("list.jsonl", '{"path": "a", "id": "\\ud800"}\n', "which is no Unicode"),
+        ("list.jsonl", '{"path": "a\\u0000"}\n', "with a NUL"),
+        ("list.csv", "path;id\na.png;1\n", 'row 1 has no "path"; it has "path;id"'),
         ("list.jsonl", "{\n", "line 1 is not JSON"),
         ("list.csv", "id\nx\n", 'row 1 has no "path"'),
         ("list.txt", None, "No such file"),
@@ -193,6 +270,42 @@ def test_a_folder_holds_one_job(
         run(Job(output), client, sources([str(images)]))
 
 
+def test_no_images_are_an_error_and_no_success(client: Client, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "images").mkdir()
+    with pytest.raises(JobError, match="the inputs hold no image"):
+        run(Job(tmp_path / "out"), client, sources([str(tmp_path / "images")]))
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
+def test_an_output_that_cannot_be_is_named(client: Client, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JobError, match=r"file is a file; the output is a folder"):
+        run(Job(tmp_path / "file"), client, sources([]))
+    with pytest.raises(JobError, match=r"the folder .*file/out cannot be made: Not a directory"):
+        run(Job(tmp_path / "file" / "out"), client, sources([]))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "npy"])
+def test_a_full_disk_is_told_with_the_file_and_its_room_given_back(
+    images: pathlib.Path, server: Server, tmp_path: pathlib.Path, kind: str
+) -> None:
+    # A limit on the size of files stands in the place of a small disk.
+    job = (
+        "import resource, sys; from pixembed.bulk.__main__ import main; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600)); sys.exit(main())"
+    )
+    output = tmp_path / "out"
+    command = [sys.executable, "-c", job, str(images), f"--output={output}", f"--format={kind}"]
+    command.append(f"--address={server.address}")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("pixembed-bulk: ")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "cannot be written: File too large" in done.stderr
+    assert f"{output}/part-00000." in done.stderr
+    assert not list(output.glob(".*.unfinished"))
+
+
 def test_another_model_does_not_go_on(
     client: Client, images: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
@@ -237,6 +350,59 @@ def test_the_command_works_offline(
     assert main([*command, f"--offline={vit}"]) == 0
     assert capsys.readouterr().out.startswith("6 images embedded, 1 failed; fingerprint ")
     assert len(rows_of(output)) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--output="], 2, "argument --output: it is empty"),
+        (["--layers=a,b"], 2, 'argument --layers: "a" is no whole number'),
+        (["--part-rows=x"], 2, 'argument --part-rows: "x" is no whole number'),
+        (["--dimensions=x"], 2, 'argument --dimensions: "x" is no whole number'),
+        (["--engine-option=precision=int8"], 1, "--engine-option is for --offline"),
+        (["--engine-library=x"], 1, "--engine-library is for --offline"),
+        (["--offline=x", "--engine-option=precision"], 1, "wanted is NAME=VALUE"),
+        (["--offline=x", "--engine-option=model=x"], 1, "model is not one"),
+        (["--offline=x", "--tls"], 1, "--tls is for a server"),
+        (["--token-file=/dev/null"], 1, "it has no token in its first line"),
+        (["--token-file=/none"], 1, "No such file or directory: '/none'"),
+        (["--tls-ca-file=/dev/null"], 1, "Tls.ca is '/dev/null', and is not PEM"),
+        (["--address=localhost:1,localhost"], 1, "the address 'localhost' is not host:port"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_told_in_a_line(
+    images: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    said: str,
+) -> None:
+    offline = any("--offline" in argument for argument in arguments)
+    command = [str(images), f"--output={images.parent}/out"]
+    command += [] if offline else ["--address=unix:/none/socket"]
+    try:
+        found: object = main([*command, *arguments])
+    except SystemExit as error:
+        found = error.code
+    assert found == status
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_command_reaches_a_server_with_tls_and_tokens(
+    images: pathlib.Path, vit: pathlib.Path, start_server: StartServer, pki: Pki
+) -> None:
+    tokens = images.parent / "tokens"
+    tokens.write_text("secret\n")
+    server = start_server(
+        f"--model={vit}",
+        f"--tls_certificate_file={pki.server_cert}",
+        f"--tls_private_key_file={pki.server_key}",
+        f"--auth_token_file={tokens}",
+    )
+    command = [str(images), f"--output={images.parent}/out", f"--address={server.address}"]
+    command += [f"--tls-ca-file={pki.ca}", "--tls-server-name=embeddings.test"]
+    assert main(command) == 1  # without a token
+    assert main([*command, f"--token-file={tokens}"]) == 0
 
 
 def test_rows_are_the_same_online_and_offline(

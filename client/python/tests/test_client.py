@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import pathlib
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -47,14 +48,48 @@ def test_a_pil_image_travels_with_its_transparent_colour(client: Client, mode: s
     np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-6)
 
 
-def test_what_is_no_image_is_a_type_error(client: Client) -> None:
-    with pytest.raises(TypeError, match="not int"):
-        client.embed([7])  # type: ignore[list-item]
+@pytest.mark.parametrize(
+    ("image", "error", "text"),
+    [
+        (7, TypeError, "image 1: an image is a path, .*, not int"),
+        (None, TypeError, "image 1: .* not NoneType"),
+        ("a\0b", ValueError, "image 1: a path has no NUL"),
+        (
+            np.zeros((3, 4, 5), np.uint8),
+            ValueError,
+            r"image 1: .* not an array of uint8 \[3, 4, 5\]",
+        ),
+        (Image.new("RGB", (0, 5)), ValueError, "image 1: a PIL image of 0 x 5 holds no pixels"),
+    ],
+)
+def test_what_is_no_image_is_an_error_that_says_which(
+    client: Client, image: Any, error: type[Exception], text: str
+) -> None:
+    good = encode(picture(9, 7, 1), "PNG")
+    with pytest.raises(error, match=text):
+        client.embed([good, image])
+    with pytest.raises(error, match=text):
+        list(client.embed_stream([good, image]))
+
+    async def stream(server: str) -> None:
+        async with AsyncClient(server) as asked:
+            with pytest.raises(error, match=text):
+                await asked.embed([good, image])
+            with pytest.raises(error, match=text):
+                async for _ in asked.embed_stream(iter([good, image])):
+                    pass
+
+    asyncio.run(stream(client._targets[0]))
 
 
-def test_a_missing_file_is_an_os_error(client: Client) -> None:
-    with pytest.raises(FileNotFoundError):
-        client.embed(["/none/a.png"])
+def test_a_missing_file_is_an_os_error_or_that_of_its_image(client: Client) -> None:
+    images: list[Any] = [encode(picture(9, 7, 1), "PNG"), "/none/a.png", b""]
+    with pytest.raises(FileNotFoundError, match=r"/none/a\.png"):
+        client.embed(images)
+    embeddings = client.embed(images, errors="return")
+    reasons = {i: error.reason for i, error in embeddings.errors.items()}
+    assert reasons == {1: "UNREADABLE_FILE", 2: "EMPTY_IMAGE"}
+    assert np.isnan(embeddings.vectors).all(axis=1).tolist() == [False, True, True]
 
 
 def test_no_images_give_an_empty_array_of_the_right_width(client: Client) -> None:
@@ -245,7 +280,13 @@ def test_numbers_of_numpy_are_numbers(server: Server) -> None:
     assert vectors.shape == (1, 4)
 
 
-@pytest.mark.parametrize("image", ["a.png", pathlib.Path("a.png"), b"png", Image.new("L", (1, 1))])
+@pytest.mark.parametrize(
+    "image",
+    [
+        *("a.png", pathlib.Path("a.png"), b"png", Image.new("L", (1, 1)), io.BytesIO(b"png")),
+        *(np.zeros((8, 6, 3), np.uint8), np.zeros((8, 6), np.uint8)),
+    ],
+)
 def test_one_image_in_the_place_of_many_is_a_type_error(image: Any) -> None:
     async def ask(asked: AsyncClient) -> None:
         with pytest.raises(TypeError, match="put it into a list"):
@@ -262,13 +303,92 @@ def test_one_image_in_the_place_of_many_is_a_type_error(image: Any) -> None:
     asyncio.run(ask(AsyncClient("localhost:1")))
 
 
+@pytest.mark.parametrize("images", [None, 7, {"a": b"png"}])
+def test_what_are_no_images_is_a_type_error(images: Any) -> None:
+    with Client("localhost:1") as client:
+        for embed in (client.embed, client.embed_stream):
+            with pytest.raises(TypeError, match="images is a list or an iterable"):
+                embed(images)
+
+
+def test_an_asynchronous_iterable_is_for_the_other_client() -> None:
+    async def images() -> AsyncIterator[bytes]:
+        yield b""
+
+    with Client("localhost:1") as client, pytest.raises(TypeError, match="only AsyncClient"):
+        client.embed(images())  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [
+        ("embed", "timeout"),
+        ("embed", "ordered"),
+        ("embed_stream", "errors"),
+        ("explain", "pooling"),
+    ],
+)
+def test_an_option_that_a_method_does_not_have_is_named(method: str, option: str) -> None:
+    async def ask() -> None:
+        async with AsyncClient("localhost:1") as asked:
+            with pytest.raises(TypeError, match=f'{method} has no option "{option}"; there are '):
+                await getattr(asked, method)([b""], **{option: 1})
+
+    with (
+        Client("localhost:1") as client,
+        pytest.raises(TypeError, match=f'{method} has no option "{option}"; there are model, '),
+    ):
+        getattr(client, method)([b""], **{option: 1})
+    asyncio.run(ask())
+
+
+def test_a_closed_client_says_so(server: Server) -> None:
+    image = encode(picture(9, 7, 1), "PNG")
+    client = Client(server.address)
+    stream = client.embed_stream(image for _ in range(10_000))
+    next(stream)
+    client.close()
+    client.close()
+    calls: list[Callable[[], object]] = [
+        lambda: list(stream),
+        lambda: client.embed([image]),
+        lambda: list(client.embed_stream([image])),
+        client.models,
+        client.health,
+        lambda: client.wait_until_serving(1),
+    ]
+    for call in calls:
+        with pytest.raises(ServiceError, match="CANCELLED: the client is closed"):
+            call()
+
+
+def test_a_time_that_is_over_is_told_with_the_clients_own(server: Server) -> None:
+    # Nobody listens, and nobody is told: the call waits for its time.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            Client(address, timeout=0.05, max_attempts=1) as client,
+            pytest.raises(ServiceError, match=r"timeout of the client is 0\.05 s"),
+        ):
+            client.models()
+    with (
+        Client(server.address, max_message_bytes=10) as client,
+        pytest.raises(ServiceError, match="max_message_bytes of the client is 10"),
+    ):
+        client.models()
+
+
 def test_an_unreachable_server_is_unavailable() -> None:
     with Client("unix:/none/socket", max_attempts=1) as client:
         with pytest.raises(ServiceError) as raised:
             client.embed([b"x"])
         assert raised.value.code == "UNAVAILABLE"
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match='service "" at unix:/none/socket was not SERVING'):
             client.wait_until_serving(0.01)
+        with pytest.raises(TypeError, match="timeout is None"):
+            client.wait_until_serving(None)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="service is 3"):
+            client.health(3)  # type: ignore[arg-type]
 
 
 def test_a_call_that_fails_names_its_reason(client: Client) -> None:

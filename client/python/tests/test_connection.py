@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pathlib
 import pickle
 from typing import Any
@@ -18,50 +19,43 @@ from pixembed import AsyncClient, Client, ServiceError, Tls
 IMAGE = encode(picture(40, 30, 1), "PNG")
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "localhost:50051",
-        "127.0.0.1:1",
-        "[::1]:65535",
-        "unix:/run/a.sock",
-        "unix-abstract:name",
-        "dns:///name:50051",
-        "dns://8.8.8.8/name:50051",
-        "ipv4:10.0.0.1:1,10.0.0.2:1",
-    ],
+# The table that the clients in Go and C++ are held to, too.
+ADDRESSES: dict[str, list[str]] = json.loads(
+    (pathlib.Path(__file__).parents[3] / "tests/data/addresses.json").read_text(encoding="utf-8")
 )
+
+
+@pytest.mark.parametrize("address", [*ADDRESSES["taken"], "xds:///name"])
 def test_an_address_that_grpc_reads_as_it_is_written_is_taken(address: str) -> None:
     Client(address).close()
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "",
-        "localhost",
-        "localhost:",
-        ":50051",
-        "localhost:0",
-        "localhost:99999",
-        "localhost:-1",
-        "localhost:http",
-        "localhost: 50051",
-        "::1",
-        "[::1]",
-        "http://localhost:50051",
-        "dns:///localhost",
-        "unix:",
-        "a:1,b:1",
-    ],
-)
+@pytest.mark.parametrize("address", [*ADDRESSES["refused"], "a:1,b:1", "xds:///", "xds:name"])
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_one_that_would_reach_another_port_or_none_is_refused(kind: Any, address: str) -> None:
     with pytest.raises(ValueError, match=r"not host:port with a port from 1 to 65535") as raised:
         kind(["localhost:1", address])
     assert repr(address) in str(raised.value)
-    with pytest.raises(TypeError, match="an address is a str, not int"):
-        kind([50051])
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ([50051], "an address is a str, not int"),
+        (50051, "address is 50051; it is host:port"),
+        (None, "address is None; it is host:port .*, or a list of them"),
+        (b"localhost:1", "address is b'localhost:1'; it is host:port"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_address_of_another_type_is_named(kind: Any, address: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        kind(address)
+
+
+def test_several_addresses_in_one_text_are_told_to_be_a_list() -> None:
+    with pytest.raises(ValueError, match="several addresses are a list"):
+        Client("a:1,b:1")
 
 
 class Counting(Fake):
@@ -146,15 +140,49 @@ def test_a_stream_goes_on_at_another_address(vit: pathlib.Path, start_server: St
         ({"max_attempts": 0}, "max_attempts is 0"),
         ({"max_in_flight_images": 0}, "max_in_flight_images is 0"),
         ({"max_in_flight_bytes": 0}, "max_in_flight_bytes is 0"),
+        ({"max_message_bytes": 0}, "max_message_bytes is 0"),
+        ({"max_message_bytes": 2**31}, "at most 2147483647"),
+        ({"timeout": 0}, "timeout is 0; it is more than 0 seconds"),
+        ({"timeout": -1}, "timeout is -1"),
+        ({"timeout": float("nan")}, "timeout is nan"),
+        ({"timeout": float("inf")}, "timeout is inf; .* None for no limit"),
         ({"token": "secret"}, "insecure_token"),
+        ({"token": "", "tls": True}, "the token is empty"),
+        ({"token": "secret\n", "tls": True}, r"the token has '\\n' at 6"),
+        ({"token": "Bearer secret", "tls": True}, "the token has ' ' at 6"),
+        ({"tls": Tls(ca=b"garbage")}, "Tls.ca has 7 bytes, and is not PEM"),
+        ({"tls": Tls(ca=__file__)}, r"Tls.ca is '.*test_connection.py', and is not PEM"),
+    ],
+)
+def test_an_argument_that_cannot_be_meant_is_refused(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Client(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"channels": "2"}, "channels is '2'; it is a whole number"),
+        ({"channels": 1.5}, "channels is 1.5"),
+        ({"max_attempts": None}, "max_attempts is None"),
+        ({"timeout": "5"}, "timeout is '5'; it is seconds"),
+        ({"tls": "ca.pem"}, r"tls is 'ca.pem'; it is True, False or Tls\(ca=...\)"),
+        ({"token": 3, "tls": True}, "the token is of the type int"),
     ],
 )
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_an_argument_that_cannot_be_meant_is_refused(
+def test_an_argument_of_another_type_is_named(
     kind: Any, arguments: dict[str, Any], text: str
 ) -> None:
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises(TypeError, match=text):
         kind(**arguments)
+
+
+def test_a_token_is_looked_at_whenever_it_is_asked_for() -> None:
+    for token, error in ((None, TypeError), ("secret\n", ValueError)):
+        client = Client("localhost:1", token=lambda: token, insecure_token=True)  # type: ignore[arg-type, return-value]  # noqa: B023
+        with client, pytest.raises(error, match="the token "):
+            client.models()
 
 
 @pytest.fixture
@@ -219,6 +247,16 @@ def test_tls_that_does_not_fit_is_unavailable(wrong: str, secure: str, pki: Pki)
         with pytest.raises(ServiceError) as raised:
             client.embed([IMAGE])
         assert raised.value.code == "UNAVAILABLE"
+        hint = {"authority": "Tls(ca=...)", "name": "Tls(server_name=...)", "no tls": "tls=True"}
+        assert hint.get(wrong, "") in raised.value.message
+
+
+def test_tls_to_a_server_without_says_so(server: Server) -> None:
+    with (
+        Client(server.address, tls=True, max_attempts=1) as client,
+        pytest.raises(ServiceError, match="the server does not speak TLS"),
+    ):
+        client.models()
 
 
 def test_a_token_without_tls_needs_a_word(

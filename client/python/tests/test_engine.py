@@ -188,7 +188,7 @@ def test_refusals_are_the_servers(engine: Engine, vit: pathlib.Path) -> None:
 
 
 def test_images_have_as_long_as_the_engine_says(vit: pathlib.Path) -> None:
-    with Engine(vit, timeout=0) as engine:
+    with Engine(vit, timeout=1e-4) as engine:
         embeddings = engine.embed([encode(picture(9, 9, 1), "PNG")], errors="return")
     assert embeddings.errors[0].reason == "DEADLINE_EXCEEDED"
 

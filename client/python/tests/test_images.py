@@ -86,6 +86,11 @@ def test_progress_is_told_to_a_function(server: Server) -> None:
     assert told == [(1, 2), (2, 2)]
 
 
+def test_progress_is_true_or_a_function(server: Server) -> None:
+    with Client(server.address) as client, pytest.raises(TypeError, match="progress is 'yes'"):
+        client.embed([b"x"], progress="yes")  # type: ignore[call-overload]
+
+
 def test_progress_is_shown_as_a_bar(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     image = encode(picture(30, 20, 1), "PNG")
     with Client(server.address) as client:

@@ -40,12 +40,22 @@ class Tls:
             raise ValueError("a client certificate needs both cert and key")
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Raises OSError where a file cannot be read."""
-        return grpc.ssl_channel_credentials(_pem(self.ca), _pem(self.key), _pem(self.cert))
+        """Raises OSError where a file cannot be read, ValueError where it is not PEM."""
+        return grpc.ssl_channel_credentials(
+            _pem("ca", self.ca, b"CERTIFICATE"),
+            _pem("key", self.key, b"PRIVATE KEY"),
+            _pem("cert", self.cert, b"CERTIFICATE"),
+        )
 
 
-def _pem(pem: Pem | None) -> bytes | None:
-    return pem if pem is None or isinstance(pem, bytes) else pathlib.Path(pem).read_bytes()
+def _pem(name: str, pem: Pem | None, what: bytes) -> bytes | None:
+    if pem is None:
+        return None
+    text = pem if isinstance(pem, bytes) else pathlib.Path(pem).read_bytes()
+    if what not in text:  # what gRPC only finds out, and logs, when it connects
+        where = f"has {len(text)} bytes" if isinstance(pem, bytes) else f"is {os.fspath(pem)!r}"
+        raise ValueError(f'Tls.{name} {where}, and is not PEM: there is no "{what.decode()}-----"')
+    return text
 
 
 class Link:
@@ -100,16 +110,20 @@ class Connection:
             "max_in_flight_images": max_in_flight_images,
             "max_in_flight_bytes": max_in_flight_bytes,
         }
-        addresses = [address] if isinstance(address, str) else list(address)
-        _check_addresses(addresses)
-        for name, value in (
-            ("channels", channels),
-            ("max_attempts", max_attempts),
-            ("max_in_flight_images", max_in_flight_images),
-            ("max_in_flight_bytes", max_in_flight_bytes),
+        addresses = _check_addresses(address)
+        for name, value, most in (
+            ("channels", channels, sys.maxsize),
+            ("max_attempts", max_attempts, sys.maxsize),
+            ("max_message_bytes", max_message_bytes, _LARGEST_MESSAGE),
+            ("max_in_flight_images", max_in_flight_images, sys.maxsize),
+            ("max_in_flight_bytes", max_in_flight_bytes, sys.maxsize),
         ):
-            if value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
+            _check_count(name, value, most)
+        check_timeout(timeout)
+        if not isinstance(tls, bool | Tls):
+            raise TypeError(f"tls is {tls!r}; it is True, False or Tls(ca=...)")
+        if token is not None and not callable(token):
+            _check_token(token)
         if token is not None and not tls and not insecure_token:
             raise ValueError(
                 "a token without TLS can be read by everyone on the way; "
@@ -161,6 +175,7 @@ class Connection:
         if self._token is None:
             return ()
         token = self._token if isinstance(self._token, str) else self._token()
+        _check_token(token)
         return (("authorization", f"Bearer {token}"),)
 
     def _attempts(self) -> Attempts:
@@ -171,6 +186,24 @@ class Connection:
         if error.code in ("UNAVAILABLE", "CANCELLED"):
             self._rotation.failed(channel)
         return attempts.pause(error, self._rotation.has_good())
+
+    def _explained(self, error: ServiceError) -> ServiceError:
+        """With what may be changed about it, where only this client knows."""
+        hint = self._hint(error)
+        if not hint:
+            return error
+        return ServiceError(error.code, error.reason, f"{error.message}; {hint}", error.retry_delay)
+
+    def _hint(self, error: ServiceError) -> str:
+        if error.code == "DEADLINE_EXCEEDED" and not error.reason:
+            return f"timeout of the client is {self._timeout} s"
+        if error.code == "RESOURCE_EXHAUSTED" and not error.reason:
+            return f"max_message_bytes of the client is {self._max_message_bytes}"
+        if error.code != "UNAVAILABLE":
+            return ""
+        if self._tls is None and "Socket closed" in error.message:
+            return "if the server speaks TLS, the client needs tls=True or tls=Tls(...)"
+        return next((hint for said, hint in _TLS_HINTS if said in error.message), "")
 
     def _flight(
         self, info: embedding_pb2.Model, model: str, options: embedding_pb2.EmbedOptions
@@ -204,24 +237,105 @@ class Connection:
         return embedding_pb2.EmbedRequest(model=model, options=options, images=images)
 
 
+_TLS_HINTS = (
+    ("WRONG_VERSION_NUMBER", "the server does not speak TLS: leave tls away"),
+    ("CERTIFICATE_VERIFY_FAILED", "Tls(ca=...) names whom to trust"),
+    ("Hostname Verification", "Tls(server_name=...) says which name the certificate has"),
+)
+"""What BoringSSL and gRPC say, and what to do about it."""
+
+_LARGEST_MESSAGE = 2**31 - 1
+
+
+def _check_count(name: str, value: object, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}; it is a whole number")
+    if value < 1:
+        raise ValueError(f"{name} is {value}; it must be at least 1")
+    if value > most:
+        raise ValueError(f"{name} is {value}; it must be at most {most}")
+
+
+def check_timeout(timeout: object) -> None:
+    """Raises TypeError or ValueError for what is not a time that a call may take."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout is {timeout!r}; it is seconds, or None for no limit")
+    if not 0 < timeout <= _LONGEST_TIMEOUT:  # nor is NaN
+        raise ValueError(
+            f"timeout is {timeout}; it is more than 0 seconds and at most {_LONGEST_TIMEOUT}, or "
+            "None for no limit"
+        )
+
+
+_LONGEST_TIMEOUT = 10**8
+
+
+def check_wait(timeout: object, service: object) -> None:
+    """The arguments of `wait_until_serving`."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout is {timeout!r}; it is seconds")
+    check_service(service)
+
+
+def check_service(service: object) -> None:
+    if not isinstance(service, str):
+        raise TypeError(f"service is {service!r}; it is a str")
+
+
+def _check_token(token: object) -> None:
+    if not isinstance(token, str):
+        raise TypeError(f"the token is of the type {type(token).__name__}; it is a str")
+    if not token:
+        raise ValueError("the token is empty")
+    for i, character in enumerate(token):
+        if not "!" <= character <= "~":
+            raise ValueError(
+                f"the token has {character!r} at {i}; it has visible ASCII only, and no end of a "
+                "line"
+            )
+
+
+def closed_error() -> ServiceError:
+    return ServiceError("CANCELLED", "CANCELLED", "the client is closed", None)
+
+
+def never_served(service: str, target: str, timeout: float) -> str:
+    return f'service "{service}" at {target} was not SERVING within {timeout} s'
+
+
 _EXPECTED_ADDRESS = 'host:port with a port from 1 to 65535, "unix:path" or "dns:///name:port"'
 _UNIX = re.compile(r"unix(-abstract)?:.")
-_OTHER_SCHEME = re.compile(r"(ipv4|ipv6|xds|google-c2p):")  # only gRPC can judge what follows
-_HOST_AND_PORT = re.compile(r"(dns:(//[^/]*/)?)?(\[[^\]]+\]|[^:/,\s\[\]]+):0*(?P<port>[0-9]{1,5})")
+_OTHER_SCHEME = re.compile(r"(xds|google-c2p):///.")  # only gRPC can judge what follows
+_IPV6 = r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]"
+_NAME = r"[^\x00-\x20\x7f:/,\[\]@?#%\\]+"
+_HOST_AND_PORT = re.compile(rf"(dns:(//[^/]*/)?)?({_IPV6}|{_NAME}):0*(?P<port>[0-9]{{1,5}})")
 
 
-def _check_addresses(addresses: Sequence[str]) -> None:
+def _check_addresses(address: object) -> list[str]:
     """gRPC itself takes port 443 where there is none, and others for what is no port."""
+    if isinstance(address, str):
+        addresses: list[object] = [address]
+    elif isinstance(address, Sequence) and not isinstance(address, bytes):
+        addresses = list(address)
+    else:
+        raise TypeError(f"address is {address!r}; it is {_EXPECTED_ADDRESS}, or a list of them")
     if not addresses:
         raise ValueError(f"there is no address; expected is {_EXPECTED_ADDRESS}")
-    for address in addresses:
-        if not isinstance(address, str):
-            raise TypeError(f"an address is a str, not {type(address).__name__}")
-        if _UNIX.match(address) or _OTHER_SCHEME.match(address):
-            continue
-        match = _HOST_AND_PORT.fullmatch(address)
-        if match is None or not 1 <= int(match["port"]) <= 65535:
-            raise ValueError(f"the address {address!r} is not {_EXPECTED_ADDRESS}")
+    return [_checked_address(one) for one in addresses]
+
+
+def _checked_address(address: object) -> str:
+    if not isinstance(address, str):
+        raise TypeError(f"an address is a str, not {type(address).__name__}")
+    match = _HOST_AND_PORT.fullmatch(address)
+    if match is not None and 1 <= int(match["port"]) <= 65535:
+        return address
+    if _UNIX.match(address) or _OTHER_SCHEME.match(address):
+        return address
+    several = "; several addresses are a list" if "," in address else ""
+    raise ValueError(f"the address {address!r} is not {_EXPECTED_ADDRESS}{several}")
 
 
 def _connect(client: type[Connection], arguments: dict[str, Any]) -> Connection:

@@ -6,10 +6,16 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pixembed.errors import ImageError
+
+Unreadable: TypeAlias = Mapping[int, ImageError]
+"""By position in a batch."""
 
 
 class PilImage(Protocol):
@@ -28,23 +34,71 @@ _COLOR_TYPES = {1: 0, 3: 2, 4: 6}
 
 
 def check_images(images: object) -> None:
-    """Raises TypeError for one image in the place of many: the letters of a path, or the numbers of
-    a file's bytes, would be taken for images."""
+    """Raises TypeError for what is not several images: the letters of a path, the lines of a file
+    or the rows of an array would be taken for them."""
     alone = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview)
-    if alone or hasattr(images, "convert"):
+    if alone or hasattr(images, "convert") or hasattr(images, "read"):
         raise TypeError(
             f"images is several images, not one {type(images).__name__}; put it into a list"
         )
+    if isinstance(images, np.ndarray) and (
+        images.ndim < 3 or (images.ndim == 3 and images.shape[2] in (3, 4))
+    ):
+        raise TypeError(f"images is several images, not {_describe(images)}; put it into a list")
+    known = isinstance(images, Iterable | AsyncIterable) or hasattr(images, "__getitem__")
+    if isinstance(images, Mapping) or not known:
+        raise TypeError(f"images is a list or an iterable of images, not {type(images).__name__}")
 
 
-def encoded(image: ImageLike) -> bytes:
+def check_batch(images: object) -> None:
+    """`check_images`, where an asynchronous iterable is of no use either."""
+    check_images(images)
+    if isinstance(images, AsyncIterable):
+        raise TypeError(
+            f"images is an asynchronous iterable ({type(images).__name__}); only "
+            "AsyncClient.embed_stream takes one"
+        )
+
+
+def encoded_batch(images: Iterable[ImageLike], errors: str) -> tuple[list[bytes], Unreadable]:
+    """What travels; with errors="return" empty for files that cannot be read, and why."""
+    data: list[bytes] = []
+    unreadable: dict[int, ImageError] = {}
+    for index, image in enumerate(images):
+        try:
+            data.append(encoded(image, index))
+        except OSError as error:
+            if errors != "return":
+                raise
+            unreadable[index] = unreadable_file(error)
+            data.append(b"")
+    return data, unreadable
+
+
+def unreadable_file(error: OSError) -> ImageError:
+    return ImageError("NOT_FOUND", "UNREADABLE_FILE", str(error))
+
+
+def encoded(image: ImageLike, index: int | None = None) -> bytes:
     """The bytes that travel. Raises OSError where a file cannot be read, TypeError or ValueError
-    for what is no image."""
+    for what is no image; they name the `index` of one among several."""
     if isinstance(image, bytes):
         return image
+    try:
+        return _encoded(image)
+    except (TypeError, ValueError) as error:
+        if index is None:
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"image {index}: {error}") from error
+
+
+def _encoded(image: object) -> bytes:
     if isinstance(image, bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str | os.PathLike):
+        if "\0" in str(image):
+            raise ValueError(f"a path has no NUL, as {str(image)!r} does")
         with open(image, "rb") as file:
             return file.read()
     if isinstance(image, np.ndarray):
@@ -58,6 +112,8 @@ def encoded(image: ImageLike) -> bytes:
 
 def _png_of_pil(image: PilImage) -> bytes:
     rgb = image.convert("RGB")
+    if 0 in rgb.size:
+        raise ValueError(f"a PIL image of {rgb.size[0]} x {rgb.size[1]} holds no pixels")
     transparency = rgb.info.get("transparency")
     if isinstance(transparency, int):  # of modes 1 and I;16; Pillow takes it for a level of red
         transparency = (transparency, 0, 0)
@@ -66,8 +122,12 @@ def _png_of_pil(image: PilImage) -> bytes:
     return png.getvalue()
 
 
+def _describe(pixels: NDArray[Any]) -> str:
+    return f"an array of {pixels.dtype} {list(pixels.shape)}"
+
+
 def _png_of_array(pixels: NDArray[Any]) -> bytes:
-    what = f"an array of {pixels.dtype} {list(pixels.shape)}"
+    what = _describe(pixels)
     if pixels.dtype != np.uint8:
         raise TypeError(f"an array of pixels is uint8, not {what}")
     if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,), (4,)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
@@ -59,6 +59,20 @@ class StreamOptions(EmbedOptions, total=False):
 
     ordered: bool
     """Results in the order of the images; otherwise as soon as they exist."""
+
+
+_NAMES = tuple(
+    name for kind in (ExplainOptions, EmbedOptions, StreamOptions) for name in kind.__annotations__
+)
+
+
+def check_names(method: str, options: Mapping[str, object], kind: Any) -> None:
+    """Raises TypeError for an option that the method does not have: it would have no effect.
+    `kind`: ExplainOptions, EmbedOptions or StreamOptions."""
+    known = [name for name in _NAMES if name in kind.__optional_keys__]
+    for name in options:
+        if name not in known:
+            raise TypeError(f'{method} has no option "{name}"; there are {", ".join(known)}')
 
 
 def encode_options(

@@ -27,6 +27,8 @@ def progress_of(images: object, progress: ProgressLike) -> Iterator[Callable[[in
             progress(done, total)
 
         yield advance
+    elif progress is not True:
+        raise TypeError(f"progress is {progress!r}; it is True, False or a function")
     else:
         with _bar(total) as bar:
             yield bar.update

@@ -38,16 +38,21 @@ class Result:
 class Gathering:
     """Results in any order become one array."""
 
-    def __init__(self, count: int, width: int, errors: Errors) -> None:
+    def __init__(
+        self, count: int, width: int, errors: Errors, unreadable: Mapping[int, ImageError]
+    ) -> None:
+        """`unreadable`: of images in whose place an empty one travels."""
         self._vectors = np.full((count, width), np.nan, dtype=np.float32)
         self._failed: dict[int, ImageError] = {}
         self._fingerprint = ""
         self._errors = errors
+        self._unreadable = unreadable
 
     def add(self, result: Result) -> None:
         self._fingerprint = result.fingerprint or self._fingerprint
-        if result.error is not None:
-            self._failed[result.index] = result.error
+        error = self._unreadable.get(result.index, result.error)
+        if error is not None:
+            self._failed[result.index] = error
         elif result.vector is not None:
             self._vectors[result.index] = result.vector
 

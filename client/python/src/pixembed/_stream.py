@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from pixembed._images import ImageLike, encoded
+from pixembed._images import ImageLike, encoded, unreadable_file
 from pixembed._results import Result, result_of
 from pixembed.errors import ImageError, ServiceError
 from pixembed.v1 import embedding_pb2
@@ -65,12 +65,12 @@ class Flight:
         self.complete = False
         """Nothing more will be added."""
 
-    def encode(self, image: ImageLike) -> bytes | ImageError:
+    def encode(self, index: int, image: ImageLike) -> bytes | ImageError:
         """May read a file; touches no state."""
         try:
-            data = encoded(image)
+            data = encoded(image, index)
         except OSError as error:
-            return ImageError("NOT_FOUND", "UNREADABLE_FILE", str(error))
+            return unreadable_file(error)
         if len(data) + MESSAGE_OVERHEAD <= self._max_message_bytes:
             return data
         return ImageError(

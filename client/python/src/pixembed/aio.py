@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -20,9 +21,24 @@ import grpc
 from grpc_health.v1 import health_pb2
 from typing_extensions import Self, Unpack
 
-from pixembed._connection import Connection, Link, is_serving, raise_unless_away
-from pixembed._images import ImageLike, check_images, encoded
-from pixembed._options import EmbedOptions, ExplainOptions, StreamOptions, encode_options
+from pixembed._connection import (
+    Connection,
+    Link,
+    check_service,
+    check_wait,
+    closed_error,
+    is_serving,
+    never_served,
+    raise_unless_away,
+)
+from pixembed._images import ImageLike, check_batch, check_images, encoded, encoded_batch
+from pixembed._options import (
+    EmbedOptions,
+    ExplainOptions,
+    StreamOptions,
+    check_names,
+    encode_options,
+)
 from pixembed._progress import progress_of
 from pixembed._results import (
     Embeddings,
@@ -49,6 +65,7 @@ class AsyncClient(Connection):
 
     def _start(self) -> None:
         self._closed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @cached_property
     def _links(self) -> list[Link]:
@@ -99,12 +116,14 @@ class AsyncClient(Connection):
     ) -> Vectors | Embeddings:
         """As Client.embed."""
         check_errors(errors)
-        check_images(images)
+        check_batch(images)
+        check_names("embed", options, EmbedOptions)
         encoded_options = encode_options(**options)
-        data = await asyncio.to_thread(lambda: [encoded(image) for image in images])
+        data, unreadable = await asyncio.to_thread(encoded_batch, images, errors)
         model = options.get("model", "")
         info = await self._model(model)
-        gathering = Gathering(len(data), encoded_options.dimensions or info.dimension, errors)
+        width = encoded_options.dimensions or info.dimension
+        gathering = Gathering(len(data), width, errors, unreadable)
         request = self._one_request(data, info, model, encoded_options)
         with progress_of(data, options.get("progress", False)) as advance:
             if not data:
@@ -132,6 +151,7 @@ class AsyncClient(Connection):
         (contextlib.aclosing), or it ends when it is collected.
         """
         check_images(images)
+        check_names("embed_stream", options, StreamOptions)
         encoded_options = encode_options(**options)
         model = options.get("model", "")
         progress = options.get("progress", False)
@@ -158,6 +178,7 @@ class AsyncClient(Connection):
         self, image: ImageLike, **options: Unpack[ExplainOptions]
     ) -> embedding_pb2.ImageExplanation:
         """As Client.explain."""
+        check_names("explain", options, ExplainOptions)
         request = embedding_pb2.ExplainImageRequest(
             model=options.get("model", ""),
             options=encode_options(**options),
@@ -170,21 +191,27 @@ class AsyncClient(Connection):
 
     async def health(self, service: str = "") -> bool:
         """As Client.health."""
+        check_service(service)
         request = health_pb2.HealthCheckRequest(service=service)
         response = await self._unary(lambda link: link.health.Check, request)
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def wait_until_serving(self, timeout: float, service: str = "") -> None:
         """As Client.wait_until_serving."""
+        check_wait(timeout, service)
+        self._check_open()
         deadline = time.monotonic() + timeout
-        for link in self._links[: self._address_count]:
+        for target, link in zip(self._targets[: self._address_count], self._links, strict=False):
             while not await self._watch(link, service, deadline - time.monotonic()):
                 # A server that takes connections and drops them is not asked without a pause.
-                if await self._closed_within(0.05) or time.monotonic() >= deadline:
-                    raise TimeoutError(f'service "{service}" was not SERVING within {timeout} s')
+                if await self._closed_within(0.05):
+                    raise closed_error()
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(never_served(service, target, timeout))
 
     async def _watch(self, link: Link, service: str, timeout: float) -> bool:
         """Until the service is SERVING, the watch breaks or the time is over."""
+        self._check_open()
         request = health_pb2.HealthCheckRequest(service=service)
         watch = link.health.Watch(
             request, timeout=timeout, wait_for_ready=True, metadata=self._metadata()
@@ -193,6 +220,9 @@ class AsyncClient(Connection):
             async for response in watch:
                 if is_serving(response, service):
                     return True
+        except asyncio.CancelledError:
+            self._raise_if_closed()
+            raise
         except grpc.RpcError as error:
             raise_unless_away(error)
         finally:
@@ -208,15 +238,21 @@ class AsyncClient(Connection):
     async def _unary(self, method: Callable[[Link], Callable[..., Any]], request: Any) -> Any:
         attempts = self._attempts()
         while True:
+            self._check_open()
             channel = self._rotation.take()
             call = method(self._links[channel])
             try:
                 response = await call(request, timeout=attempts.left(), metadata=self._metadata())
+            except asyncio.CancelledError:
+                self._raise_if_closed()
+                raise
             except grpc.RpcError as rpc_error:
                 error = service_error(rpc_error)
                 pause = self._pause(channel, error, attempts)
-                if pause is None or await self._closed_within(pause):
-                    raise error from rpc_error
+                if await self._closed_within(pause or 0):
+                    raise closed_error() from rpc_error
+                if pause is None:
+                    raise self._explained(error) from rpc_error
             else:
                 self._rotation.worked(channel)
                 return response
@@ -229,6 +265,7 @@ class AsyncClient(Connection):
         answered = False
         async with _Sender(images, flight) as sender:
             while True:
+                self._check_open()
                 channel = self._rotation.take()
                 call = self._links[channel].embedding.EmbedStream(
                     sender.requests(), metadata=self._metadata()
@@ -241,11 +278,16 @@ class AsyncClient(Connection):
                         yield result
                     sender.finish()
                     return
+                except asyncio.CancelledError:
+                    self._raise_if_closed()
+                    raise
                 except grpc.RpcError as rpc_error:
                     error = _stream_error(rpc_error)
                     pause = self._pause(channel, error, attempts)
-                    if pause is None or await self._closed_within(pause):
-                        raise error from rpc_error
+                    if await self._closed_within(pause or 0):
+                        raise closed_error() from rpc_error
+                    if pause is None:
+                        raise self._explained(error) from rpc_error
                 finally:
                     call.cancel()
                 if sender.is_finished:
@@ -276,7 +318,28 @@ class AsyncClient(Connection):
         finally:
             await _end(*waiting)
 
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise closed_error()
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError(
+                "this AsyncClient belongs to the event loop of its first call; make one for each"
+            )
+
+    def _raise_if_closed(self) -> None:
+        """For what `close` cancelled: to the caller's task it must not look like its own end."""
+        task = asyncio.current_task()
+        # Python 3.10 does not tell whether the task itself was cancelled.
+        cancelling = getattr(task, "cancelling", lambda: 0)()
+        if self._closed.is_set() and not cancelling:
+            raise closed_error()
+
     async def _closed_within(self, seconds: float | None) -> bool:
+        if self._closed.is_set():
+            return True
         try:
             await asyncio.wait_for(self._closed.wait(), seconds)
         except asyncio.TimeoutError:
@@ -373,10 +436,15 @@ class _Sender:
 
 async def _encoded_images(
     images: Iterable[ImageLike] | AsyncIterable[ImageLike],
-    encode: Callable[[ImageLike], bytes | ImageError],
+    encode: Callable[[int, ImageLike], bytes | ImageError],
 ) -> AsyncIterator[bytes | ImageError]:
+    count = itertools.count()
+
     async def encode_aside(image: ImageLike) -> bytes | ImageError:
-        return encode(image) if isinstance(image, bytes) else await asyncio.to_thread(encode, image)
+        index = next(count)
+        if isinstance(image, bytes):
+            return encode(index, image)
+        return await asyncio.to_thread(encode, index, image)
 
     if isinstance(images, AsyncIterable):
         async for image in images:
@@ -389,7 +457,7 @@ async def _encoded_images(
 
         def take() -> Any:
             image: Any = next(iterator, _END)
-            return image if image is _END else encode(image)
+            return image if image is _END else encode(next(count), image)
 
         while (data := await asyncio.to_thread(take)) is not _END:
             yield data

@@ -12,9 +12,24 @@ import grpc
 from grpc_health.v1 import health_pb2
 from typing_extensions import Self, Unpack
 
-from pixembed._connection import Connection, Link, is_serving, raise_unless_away
-from pixembed._images import ImageLike, check_images, encoded
-from pixembed._options import EmbedOptions, ExplainOptions, StreamOptions, encode_options
+from pixembed._connection import (
+    Connection,
+    Link,
+    check_service,
+    check_wait,
+    closed_error,
+    is_serving,
+    never_served,
+    raise_unless_away,
+)
+from pixembed._images import ImageLike, check_batch, encoded, encoded_batch
+from pixembed._options import (
+    EmbedOptions,
+    ExplainOptions,
+    StreamOptions,
+    check_names,
+    encode_options,
+)
 from pixembed._progress import progress_of
 from pixembed._results import (
     Embeddings,
@@ -88,15 +103,18 @@ class Client(Connection):
 
         A batch too large for one request goes through a stream, in the lane "online" unless told
         otherwise. Raises EmbedError when an image failed (errors="return" returns Embeddings
-        instead), ServiceError when the call did, OSError when a file cannot be read.
+        instead), ServiceError when the call did, OSError when a file cannot be read (it is an
+        error of its image with errors="return").
         """
         check_errors(errors)
-        check_images(images)
+        check_batch(images)
+        check_names("embed", options, EmbedOptions)
         encoded_options = encode_options(**options)
-        data = [encoded(image) for image in images]
+        data, unreadable = encoded_batch(images, errors)
         model = options.get("model", "")
         info = self._model(model)
-        gathering = Gathering(len(data), encoded_options.dimensions or info.dimension, errors)
+        width = encoded_options.dimensions or info.dimension
+        gathering = Gathering(len(data), width, errors, unreadable)
         request = self._one_request(data, info, model, encoded_options)
         with progress_of(data, options.get("progress", False)) as advance:
             if not data:
@@ -125,7 +143,8 @@ class Client(Connection):
         Raises ServiceError when the stream as a whole fails, and what the iterable raises, once
         what it gave before is answered. Leaving the loop early cancels what is on its way.
         """
-        check_images(images)
+        check_batch(images)
+        check_names("embed_stream", options, StreamOptions)
         encoded_options = encode_options(**options)
         model = options.get("model", "")
         progress = options.get("progress", False)
@@ -151,6 +170,7 @@ class Client(Connection):
 
         Raises ServiceError with the image's reason where it cannot be used.
         """
+        check_names("explain", options, ExplainOptions)
         request = embedding_pb2.ExplainImageRequest(
             model=options.get("model", ""),
             options=encode_options(**options),
@@ -163,6 +183,7 @@ class Client(Connection):
 
     def health(self, service: str = "") -> bool:
         """Whether the server (or a service, or a model, by its name) is SERVING."""
+        check_service(service)
         request = health_pb2.HealthCheckRequest(service=service)
         response = self._unary(lambda link: link.health.Check, request)
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
@@ -173,15 +194,19 @@ class Client(Connection):
 
         A push from the server ends the wait; nothing polls.
         """
+        check_wait(timeout, service)
         deadline = time.monotonic() + timeout
-        for link in self._links[: self._address_count]:
+        for target, link in zip(self._targets[: self._address_count], self._links, strict=False):
             while not self._watch(link, service, deadline - time.monotonic()):
                 # A server that takes connections and drops them is not asked without a pause.
-                if self._closed.wait(0.05) or time.monotonic() >= deadline:
-                    raise TimeoutError(f'service "{service}" was not SERVING within {timeout} s')
+                if self._closed.wait(0.05):
+                    raise closed_error()
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(never_served(service, target, timeout))
 
     def _watch(self, link: Link, service: str, timeout: float) -> bool:
         """Until the service is SERVING, the watch breaks or the time is over."""
+        self._check_open()
         request = health_pb2.HealthCheckRequest(service=service)
         watch = link.health.Watch(
             request, timeout=timeout, wait_for_ready=True, metadata=self._metadata()
@@ -203,6 +228,7 @@ class Client(Connection):
     def _unary(self, method: Callable[[Link], Callable[..., _T]], request: Any) -> _T:
         attempts = self._attempts()
         while True:
+            self._check_open()
             channel = self._rotation.take()
             call = method(self._links[channel])
             try:
@@ -210,8 +236,10 @@ class Client(Connection):
             except grpc.RpcError as rpc_error:
                 error = service_error(rpc_error)
                 pause = self._pause(channel, error, attempts)
-                if pause is None or self._closed.wait(pause):
-                    raise error from rpc_error
+                if self._closed.wait(pause or 0):
+                    raise closed_error() from rpc_error
+                if pause is None:
+                    raise self._explained(error) from rpc_error
             else:
                 self._rotation.worked(channel)
                 return response
@@ -222,6 +250,7 @@ class Client(Connection):
         answered = False
         with _Sender(images, flight) as sender:
             while True:
+                self._check_open()
                 channel = self._rotation.take()
                 call = self._links[channel].embedding.EmbedStream(
                     sender.requests(), metadata=self._metadata()
@@ -237,8 +266,10 @@ class Client(Connection):
                 except grpc.RpcError as rpc_error:
                     error = service_error(rpc_error)
                     pause = self._pause(channel, error, attempts)
-                    if pause is None or self._closed.wait(pause):
-                        raise error from rpc_error
+                    if self._closed.wait(pause or 0):
+                        raise closed_error() from rpc_error
+                    if pause is None:
+                        raise self._explained(error) from rpc_error
                 finally:
                     call.cancel()
                 if sender.is_finished:
@@ -247,6 +278,10 @@ class Client(Connection):
                 if answered and not self._rotation.has_good():
                     self._wait_until_connected(attempts.left())
                 sender.restart()
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise closed_error()
 
     def _wait_until_connected(self, timeout: float | None) -> None:
         """Until a server answers, the time is over, or `close`."""
@@ -321,8 +356,8 @@ class _Sender:
 
     def _read(self, images: Iterable[ImageLike]) -> None:
         try:
-            for image in images:
-                data = self._flight.encode(image)
+            for index, image in enumerate(images):
+                data = self._flight.encode(index, image)
                 with self._room:
                     self._room.wait_for(lambda: self._stopped or self._flight.has_room(data))  # noqa: B023
                     if self._stopped:

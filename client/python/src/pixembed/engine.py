@@ -12,9 +12,16 @@ from typing import Any, Literal, TypeAlias, TypedDict, overload
 
 from typing_extensions import Self, Unpack
 
-from pixembed._images import ImageLike, check_images, encoded
+from pixembed._connection import check_timeout
+from pixembed._images import ImageLike, check_batch, encoded, encoded_batch, unreadable_file
 from pixembed._library import Library
-from pixembed._options import EmbedOptions, ExplainOptions, StreamOptions, encode_options
+from pixembed._options import (
+    EmbedOptions,
+    ExplainOptions,
+    StreamOptions,
+    check_names,
+    encode_options,
+)
 from pixembed._progress import progress_of
 from pixembed._results import (
     Embeddings,
@@ -83,6 +90,7 @@ class Engine:
         **options: Unpack[EngineOptions],
     ) -> None:
         self._arguments = {"model": model, "library": library, "timeout": timeout, **options}
+        check_timeout(timeout)
         self._timeout = timeout
         self._library = Library(library)
         handle = self._library.open(_flags(model, options), _log)
@@ -138,14 +146,15 @@ class Engine:
     ) -> Vectors | Embeddings:
         """As `Client.embed`."""
         check_errors(errors)
-        check_images(images)
+        check_batch(images)
+        check_names("embed", options, EmbedOptions)
         encoded_options = encode_options(**options)
         encoded_options.lane = encoded_options.lane or embedding_pb2.LANE_ONLINE
-        data = [encoded(image) for image in images]
+        data, unreadable = encoded_batch(images, errors)
         model = options.get("model", "")
         stream = self._open(model, encoded_options)
         width = encoded_options.dimensions or self._model(model).dimension
-        gathering = Gathering(len(data), width, errors)
+        gathering = Gathering(len(data), width, errors, unreadable)
         with progress_of(data, options.get("progress", False)) as advance:
             for result in stream.results(data, self._timeout):
                 gathering.add(result)
@@ -156,7 +165,8 @@ class Engine:
         self, images: Iterable[ImageLike], **options: Unpack[StreamOptions]
     ) -> Generator[Result, None, None]:
         """As `Client.embed_stream`."""
-        check_images(images)
+        check_batch(images)
+        check_names("embed_stream", options, StreamOptions)
         encoded_options = encode_options(**options)
         model = options.get("model", "")
         progress = options.get("progress", False)
@@ -178,6 +188,7 @@ class Engine:
         self, image: ImageLike, **options: Unpack[ExplainOptions]
     ) -> embedding_pb2.ImageExplanation:
         """As `Client.explain`."""
+        check_names("explain", options, ExplainOptions)
         request = embedding_pb2.ExplainImageRequest(
             model=options.get("model", ""), options=encode_options(**options), data=encoded(image)
         )
@@ -244,10 +255,10 @@ class _Stream:
         try:
             for index, image in enumerate(images):
                 try:
-                    data = encoded(image)
+                    data = encoded(image, index)
                 except OSError as error:
                     # An empty image keeps its place; its error is replaced by this.
-                    self._unreadable[index] = ImageError("NOT_FOUND", "UNREADABLE_FILE", str(error))
+                    self._unreadable[index] = unreadable_file(error)
                     data = b""
                 self._library.submit(self._handle, data, timeout_ms)
         except BaseException as error:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from pixembed._connection import Tls
 from pixembed.bulk.job import Job, JobError, Summary, run
 from pixembed.bulk.sources import EXTENSIONS, SourceError, sources
 from pixembed.client import Client
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "path a line)",
     )
     add = parser.add_argument
-    add("--output", required=True, type=pathlib.Path, help="folder of the parts")
+    add("--output", required=True, type=_folder, help="folder of the parts")
     add(
         "--format",
         choices=("parquet", "arrow", "npy"),
@@ -63,17 +64,39 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--extensions",
         default=",".join(EXTENSIONS),
-        help="which files of a folder or a tar shard are images; default: %(default)s",
+        help="which files of a folder or a tar shard are images, * is every file; "
+        "default: %(default)s",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--address", default="localhost:50051", help="the server; default: %(default)s"
+        "--address",
+        default="localhost:50051",
+        help="the server, or several separated by commas; default: %(default)s",
     )
     where.add_argument(
         "--offline",
         metavar="MODEL_DIR",
         help="no server: the engine in this process, with this model",
     )
+    add("--tls", action="store_true", help="speak TLS; any --tls- flag does the same")
+    add(
+        "--tls-ca-file",
+        metavar="FILE",
+        help="authorities, in PEM, that the server's certificate is held against; default: gRPC's "
+        "list",
+    )
+    add(
+        "--tls-server-name",
+        default="",
+        metavar="NAME",
+        help="name in the server's certificate, where it is not that of the address",
+    )
+    add(
+        "--token-file",
+        metavar="FILE",
+        help="file whose first line is the token that the server wants",
+    )
+    add("--insecure-token", action="store_true", help="send the token without TLS")
     add(
         "--engine-library",
         metavar="FILE",
@@ -114,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--normalize", action="store_true", help="scale each vector to length 1")
     add(
         "--dimensions",
-        type=int,
+        type=_whole,
         default=0,
         help="keep the first so many dimensions, 0 keeps all; default: %(default)s",
     )
@@ -128,28 +151,64 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _folder(text: str) -> pathlib.Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; it is a folder")
+    return pathlib.Path(text)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'"{text}" is no whole number') from error
+
+
 def _positive(text: str) -> int:
-    number = int(text)
+    number = _whole(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not at least 1")
     return number
 
 
 def _integers(text: str) -> list[int]:
-    return [int(word) for word in text.split(",")]
+    return [_whole(word) for word in text.split(",")]
 
 
 def _client(parsed: argparse.Namespace) -> Client | Engine:
     if parsed.offline is None:
-        return Client(parsed.address)
+        for name in ("engine_library", "engine_option"):
+            if getattr(parsed, name):
+                raise ValueError(f"--{name.replace('_', '-')} is for --offline, which is not there")
+        tls = Tls(ca=parsed.tls_ca_file, server_name=parsed.tls_server_name)
+        return Client(
+            parsed.address.split(","),
+            tls=parsed.tls if tls == Tls() else tls,
+            token=_token(parsed.token_file),
+            insecure_token=parsed.insecure_token,
+        )
+    for name in ("tls", "tls_ca_file", "tls_server_name", "token_file", "insecure_token"):
+        if getattr(parsed, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for a server, which --offline has not")
     options: dict[str, Any] = dict(_option(text) for text in parsed.engine_option)
     return Engine(parsed.offline, library=parsed.engine_library, **options)
 
 
+def _token(path: str | None) -> str | None:
+    if path is None:
+        return None
+    first, *_ = [*pathlib.Path(path).read_text(encoding="utf-8").splitlines(), ""]
+    if not first.strip():
+        raise ValueError(f"--token-file is {path}: it has no token in its first line")
+    return first.strip()
+
+
 def _option(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
-    if not equals or name in ("model", "library", "timeout"):
+    if not equals or not name:
         raise ValueError(f'--engine-option is "{text}"; wanted is NAME=VALUE')
+    if name in ("model", "library", "timeout"):
+        raise ValueError(f'--engine-option is "{text}"; {name} is not one: see --help')
     return name.removeprefix("--"), value
 
 

@@ -77,7 +77,12 @@ def run(
     `progress` is told how many more images are embedded and failed. Raises JobError, SourceError,
     ServiceError; the parts that are written stay, and the next run goes on from them.
     """
-    job.output.mkdir(parents=True, exist_ok=True)
+    try:
+        job.output.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise JobError(f"{job.output} is a file; the output is a folder") from error
+    except OSError as error:
+        raise JobError(f"the folder {job.output} cannot be made: {error.strerror}") from error
     with _lock(job.output):
         # A part that is there already is not always written again over what is left of it.
         remove_unfinished(job.output)
@@ -120,6 +125,8 @@ class _Run:
     def run(self, images: Iterator[Source]) -> Summary:
         number = self._skip_what_is_done(images)
         first = next(images, None)
+        if first is None and number == 0:
+            raise JobError("the inputs hold no image: look at them, and at the extensions")
         if first is not None:
             self._done_file.unlink(missing_ok=True)
             rest = itertools.chain([first], images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -50,10 +51,17 @@ def remove_unfinished(folder: pathlib.Path) -> None:
 def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
     """The file appears under its name once it is complete and on the disk."""
     unfinished = path.with_name(_unfinished(path.name))
-    write(unfinished)
-    with unfinished.open("rb+") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    try:
+        write(unfinished)
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        # As of a full disk, of which pyarrow names no file. Its room is given back.
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        what = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, f"cannot be written: {what}", str(path)) from error
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

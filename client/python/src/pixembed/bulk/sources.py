@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import glob
 import json
+import lzma
 import os
 import pathlib
+import stat
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -34,6 +37,14 @@ class Source:
     read: Callable[[], bytes]
 
 
+def _suffixes(extensions: Iterable[str]) -> tuple[str, ...]:
+    """What names end in; "*" takes every file."""
+    found = ["" if text == "*" else "." + text.lower().lstrip(".") for text in extensions]
+    if not found or "." in found:
+        raise SourceError("an extension is empty; they are as jpg,png, or * for every file")
+    return tuple(found)
+
+
 def sources(inputs: Sequence[str], extensions: Iterable[str] = EXTENSIONS) -> Iterator[Source]:
     """The images of `inputs`, one after the other, in an order that depends on nothing but them.
 
@@ -41,10 +52,12 @@ def sources(inputs: Sequence[str], extensions: Iterable[str] = EXTENSIONS) -> It
     a manifest (`@FILE`: .jsonl with "path" and perhaps "id", .csv with such columns, or a path a
     line), a glob, or a file. Ids are the paths as they are found, of a tar shard
     "SHARD/MEMBER". Files that are named themselves are taken whatever they are called.
-    Raises SourceError.
+    Bytes of a name that are not UTF-8 are written as \\xff in its id. Raises SourceError.
     """
-    suffixes = tuple("." + extension.lower().lstrip(".") for extension in extensions)
+    suffixes = _suffixes(extensions)
     for text in inputs:
+        if not text.strip("@"):
+            raise SourceError(f'"{text}" names no input')
         if text.startswith("@"):
             yield from _manifest(pathlib.Path(text[1:]))
         elif os.path.isdir(text):
@@ -68,7 +81,19 @@ def _named(path: str, suffixes: tuple[str, ...]) -> Iterator[Source]:
 
 
 def _file(path: str, name: str | None = None) -> Source:
-    return Source(path if name is None else name, lambda: pathlib.Path(path).read_bytes())
+    return Source(_id(path if name is None else name), lambda: _read(path))
+
+
+def _read(path: str) -> bytes:
+    # Not blocking: a FIFO may have nobody who writes into it.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"{path!r} is not a regular file")
+        return file.read()
+
+
+def _id(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _folder(path: str, suffixes: tuple[str, ...]) -> Iterator[Source]:
@@ -91,18 +116,34 @@ def _shard(path: str, suffixes: tuple[str, ...]) -> Iterator[Source]:
         with tarfile.open(path) as shard:
             for member in shard:
                 if member.isfile() and member.name.lower().endswith(suffixes):
-                    yield Source(f"{path}/{member.name}", _member_reader(shard, member))
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise SourceError(f"{path}: {error}") from error
+                    read = _member_reader(path, shard, member)
+                    yield Source(_id(f"{path}/{member.name}"), read)
+    except _UNREADABLE as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise SourceError(f"{path}: {error.strerror}") from error
+        # Of a file that is no archive tarfile lists, line by line, what each kind of it lacks.
+        what = str(error).splitlines()[:1]
+        raise SourceError(f"{path} is not a tar archive, or is cut off: {''.join(what)}") from error
 
 
-def _member_reader(shard: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], bytes]:
+_UNREADABLE = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What tarfile raises for an archive, and for one in gzip, bzip2 or xz, that is broken."""
+
+
+def _member_reader(
+    path: str, shard: tarfile.TarFile, member: tarfile.TarInfo
+) -> Callable[[], bytes]:
     def read() -> bytes:
         file = shard.extractfile(member)
         assert file is not None  # a regular file
-        data = file.read()
+        try:
+            data = file.read()
+        except _UNREADABLE as error:
+            raise SourceError(f"{path} is cut off or broken in {member.name}: {error}") from error
         if len(data) != member.size:
-            raise OSError(f"{member.name}: the shard ends after {len(data)} of {member.size} bytes")
+            raise SourceError(
+                f"{path} is cut off in {member.name}, after {len(data)} of {member.size} bytes"
+            )
         return data
 
     return read
@@ -111,15 +152,33 @@ def _member_reader(shard: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[
 def _manifest(path: pathlib.Path) -> Iterator[Source]:
     """Paths in it are relative to the manifest's folder."""
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
+        # A byte order mark, as of Excel, is no part of the first name.
+        with path.open(encoding="utf-8-sig", newline="") as lines:
             for number, row in enumerate(_rows(path, lines), start=1):
-                image = row.get("path")
-                name = row.get("id") or image
-                if not isinstance(image, str) or not image or not isinstance(name, str):
-                    raise SourceError(f'{path}: row {number} has no "path"')
+                image = _text(path, number, row, "path")
+                name = _text(path, number, row, "id") if row.get("id") else image
                 yield _file(str(path.parent / image), name)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path}: {error}") from error
+        what = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise SourceError(f"{path}: {what}") from error
+
+
+def _text(path: pathlib.Path, number: int, row: dict[str, object], column: str) -> str:
+    value = row.get(column)
+    if not value:
+        columns = ", ".join(f'"{name}"' for name in row)
+        raise SourceError(f'{path}: row {number} has no "{column}"; it has {columns}')
+    if not isinstance(value, str):
+        raise SourceError(f'{path}: row {number} has the "{column}" {value!r}, which is no text')
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(
+            f'{path}: row {number} has the "{column}" {value!r}, which is no Unicode'
+        ) from error
+    if "\0" in value:
+        raise SourceError(f'{path}: row {number} has the "{column}" {value!r}, with a NUL')
+    return value
 
 
 def _rows(path: pathlib.Path, lines: IO[str]) -> Iterator[dict[str, object]]:

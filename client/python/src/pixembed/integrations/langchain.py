@@ -12,17 +12,21 @@ from typing_extensions import Unpack
 from pixembed._images import ImageLike
 from pixembed._options import EmbedOptions
 from pixembed.client import Client
+from pixembed.integrations import check_arguments
 
 
 class PixembedEmbeddings(Embeddings):
     """An image is named by a path, a file: URI, or a data: URI. Nothing is fetched from the net."""
 
     def __init__(self, client: Client, **options: Unpack[EmbedOptions]) -> None:
+        check_arguments(client, options)
         self._client = client
         self._options = options
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each image."""
+        if isinstance(texts, str):
+            raise TypeError("texts is several images, not one str; put it into a list")
         vectors = self._client.embed([_image(text) for text in texts], **self._options)
         return [[float(value) for value in vector] for vector in vectors]
 
@@ -37,15 +41,28 @@ class PixembedEmbeddings(Embeddings):
 
 def _image(text: str) -> ImageLike:
     scheme, colon, rest = text.partition(":")
+    scheme = scheme.lower()
     if colon and scheme == "data":
-        head, _, data = rest.partition(",")
-        return (
-            base64.b64decode(data)
-            if head.endswith(";base64")
-            else urllib.parse.unquote_to_bytes(data)
-        )
+        return _data(rest)
     if colon and scheme == "file":
-        return urllib.request.url2pathname(urllib.parse.urlparse(text).path)
+        parsed = urllib.parse.urlparse(text)
+        if parsed.netloc not in ("", "localhost"):
+            raise ValueError(
+                f'"{text}" is on the host {parsed.netloc}; a file: URI is file:///PATH'
+            )
+        return urllib.request.url2pathname(parsed.path)
     if colon and rest.startswith("//"):
         raise ValueError(f"{scheme}: images are not fetched; give a path, a file: or a data: URI")
     return text
+
+
+def _data(rest: str) -> bytes:
+    head, comma, data = rest.partition(",")
+    if not comma:
+        raise ValueError("a data: URI has no comma; it is data:image/jpeg;base64,...")
+    if not head.endswith(";base64"):
+        return urllib.parse.unquote_to_bytes(data)
+    try:
+        return base64.b64decode(data, validate=True)
+    except ValueError as error:
+        raise ValueError(f"what a data: URI holds is not base64: {error}") from error

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from pixembed._options import EmbedOptions
 from pixembed.client import Client
+from pixembed.integrations import check_arguments
 
 Image: TypeAlias = "str | io.BytesIO"
 """As LlamaIndex has it: a path, or an encoded image."""
@@ -27,6 +28,7 @@ class PixembedEmbedding(MultiModalEmbedding):
     def __init__(
         self, client: Client, *, embed_batch_size: int = 64, **options: Unpack[EmbedOptions]
     ) -> None:
+        check_arguments(client, options)
         super().__init__(
             model_name=options.get("model") or "pixembed", embed_batch_size=embed_batch_size
         )

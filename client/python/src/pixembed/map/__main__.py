@@ -17,8 +17,7 @@ from pixembed.map.thumbnails import rows_to_show
 def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
-        if not parsed.output.parent.is_dir():  # better said now than after the work
-            raise MapError(f"{parsed.output}: there is no such folder")
+        _check_paths(parsed)  # better said now than after the work
         found = _survey(parsed)
         rows = rows_to_show(listed_rows(found), len(found.ids), parsed.thumbnails)
         pictures = thumbnails(found.ids, rows, parsed.root, parsed.thumbnail_size)
@@ -28,6 +27,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(_summary(found, len(pictures), parsed.output))
     return 0
+
+
+def _check_paths(parsed: argparse.Namespace) -> None:
+    output: pathlib.Path = parsed.output
+    if output.is_dir() or not output.name:
+        raise MapError(f"--output is {output}, a folder; it is a file, as map.html")
+    if not output.parent.is_dir():
+        raise MapError(f"{output}: there is no such folder")
+    for read_from in (parsed.file, parsed.against):
+        if read_from is None or not read_from.exists() or not output.exists():
+            continue
+        one_of_them = output.suffix == ".parquet" and output.parent.samefile(read_from)
+        if one_of_them or output.samefile(read_from):
+            raise MapError(f"--output is {output}, which is read: it would be lost")
+    if parsed.root is not None and not parsed.root.is_dir():
+        raise MapError(f"--root is {parsed.root}: there is no such folder")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,7 +121,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _at_least(least: int, text: str, most: int = 2**32 - 1) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'"{text}" is no whole number') from error
     if not least <= number <= most:
         raise argparse.ArgumentTypeError(f"{number} is not between {least} and {most}")
     return number
@@ -130,7 +148,10 @@ def _pixels(text: str) -> int:
 
 def _between(least: float, most: float) -> Callable[[str], float]:
     def number_of(text: str) -> float:
-        number = float(text)
+        try:
+            number = float(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f'"{text}" is no number') from error
         if not least <= number <= most:  # nor is NaN
             raise argparse.ArgumentTypeError(f"{text} is not between {least} and {most}")
         return number

@@ -98,6 +98,7 @@ class _Reader:
                         f'{path} has no column "{column}"; it has {", ".join(schema.names)}'
                     )
             self._check_type(path, schema.field(self._vector_column).type)
+            self._check_ids(path, schema.field(self._id_column).type)
             self._take_fingerprint(path, schema)
             columns = [self._id_column, self._vector_column]
             if _REASON_COLUMN in schema.names:
@@ -128,6 +129,14 @@ class _Reader:
                 return
         raise MapError(f'{path}: the column "{self._vector_column}" holds {kind}, not vectors')
 
+    def _check_ids(self, path: pathlib.Path, kind: pa.DataType) -> None:
+        try:
+            pa.array([], kind).cast(pa.string())
+        except pa.ArrowException as error:
+            raise MapError(
+                f'{path}: the column "{self._id_column}" holds {kind}, not names'
+            ) from error
+
     def _take_fingerprint(self, path: pathlib.Path, schema: pa.Schema) -> None:
         """Of a part in which every image failed, it may be empty."""
         found = (schema.metadata or {}).get(_FINGERPRINT, b"").decode()
@@ -143,7 +152,7 @@ class _Reader:
         present = column.is_valid()
         self._count_failed(batch, present)
         vectors = self._matrix(path, column.filter(present))
-        ids = batch.column(self._id_column).filter(present).cast(pa.string()).fill_null("")
+        ids = self._names(path, batch.column(self._id_column).filter(present))
         finite = np.asarray(np.isfinite(vectors).all(axis=1))
         usable = finite & vectors.any(axis=1)
         for reason, count in ((NOT_FINITE, (~finite).sum()), (ZERO, (finite & ~usable).sum())):
@@ -152,6 +161,14 @@ class _Reader:
         if usable.any():
             self._ids += ids.filter(pa.array(usable)).to_pylist()
             self._blocks.append(vectors[usable])
+
+    def _names(self, path: pathlib.Path, column: pa.Array) -> pa.Array:
+        try:
+            return column.cast(pa.string()).fill_null("")
+        except pa.ArrowException as error:
+            raise MapError(
+                f'{path}: the column "{self._id_column}" holds what is no text: {error}'
+            ) from error
 
     def _count_failed(self, batch: pa.RecordBatch, present: pa.Array) -> None:
         failed = pc.invert(present)
