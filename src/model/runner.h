@@ -25,6 +25,7 @@ struct RunnerParts {
 
 std::unique_ptr<Runner> NewCpuRunner(RunnerParts parts);
 
+// A batch that the device has no memory for runs in smaller ones (splitting_runner.h).
 // Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
 absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ordinal);
 

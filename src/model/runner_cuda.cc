@@ -27,6 +27,7 @@
 #include "src/model/network.h"
 #include "src/model/pixels.h"
 #include "src/model/runner.h"
+#include "src/model/splitting_runner.h"
 
 namespace pixembed {
 namespace {
@@ -141,7 +142,8 @@ absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ord
   const absl::StatusOr<c10::Stream> stream = (*module)->NewStream(ordinal);
   if (!stream.ok()) return stream.status();
   return Guarded([&]() -> absl::StatusOr<std::unique_ptr<Runner>> {
-    return std::make_unique<CudaRunner>(std::move(parts), *stream);
+    return NewSplittingRunner(std::make_unique<CudaRunner>(std::move(parts), *stream),
+                              [module = *module] { module->ReleaseUnusedMemory(); });
   });
 }
 

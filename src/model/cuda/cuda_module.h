@@ -29,6 +29,10 @@ class CudaModule {
 
   // A stream of the pool of device `ordinal`. Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
   virtual absl::StatusOr<c10::Stream> NewStream(int ordinal) const = 0;
+
+  // Gives the memory that LibTorch keeps for later back to the devices, so that other streams and
+  // other programs can have it. Waits for what the devices are doing.
+  virtual void ReleaseUnusedMemory() const = 0;
 };
 
 // The module, loaded on the first call.
