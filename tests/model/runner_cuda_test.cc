@@ -102,10 +102,12 @@ class CudaRunnerTest : public testing::Test {
   }
 
   // The vectors of `count` pictures of noise, of which the first has this seed.
-  std::vector<std::vector<float>> Embed(Runner& runner, std::size_t count, std::uint32_t seed,
+  static std::vector<std::vector<float>> Embed(Runner& runner, std::size_t count, std::uint32_t seed,
                                         const OutputSpec& spec = {}) {
     std::vector<Image> images;
     std::vector<const Image*> pointers;
+    images.reserve(count);
+    pointers.reserve(count);
     for (std::size_t i = 0; i < count; ++i) {
       images.push_back(NoiseImage(kInput, seed + static_cast<std::uint32_t>(i)));
     }
