@@ -18,6 +18,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -134,8 +135,11 @@ int pixembed_engine_open(const char* const* flags, size_t flag_count, pixembed_l
                          void* context, pixembed_engine** engine, pixembed_bytes* error) {
   *engine = nullptr;
   return Guarded(error, [&]() -> absl::StatusOr<int> {
-    const auto write = [log, context](LogLevel level, const std::string& line) {
-      if (log != nullptr) log(context, level == LogLevel::kWarning ? 1 : 0, line.c_str());
+    // `log` is only called on this thread: what an engine's own threads say later is dropped.
+    const auto write = [log, context, opener = std::this_thread::get_id()](
+                           LogLevel level, const std::string& line) {
+      if (log == nullptr || std::this_thread::get_id() != opener) return;
+      log(context, level == LogLevel::kWarning ? 1 : 0, line.c_str());
     };
     const absl::StatusOr<pixembed_engine*> opened = Open({flags, flag_count}, write);
     if (!opened.ok()) return opened.status();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -86,6 +87,19 @@ absl::Status CheckModels(std::span<const std::shared_ptr<const Model>> models,
   return absl::OkStatus();
 }
 
+// The largest first, so that the memory it takes serves the smaller ones. Twice: a runner that
+// records its passes does so the second time.
+std::vector<int> GpuWarmUp(int max_batch_size) {
+  std::vector<int> sizes;
+  if (!std::has_single_bit(static_cast<unsigned>(max_batch_size)))
+    sizes = {max_batch_size, max_batch_size};
+  for (auto size = static_cast<int>(std::bit_floor(static_cast<unsigned>(max_batch_size)));
+       size > 0; size /= 2) {
+    sizes.insert(sizes.end(), {size, size});
+  }
+  return sizes;
+}
+
 }  // namespace
 
 absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Model>> models,
@@ -124,10 +138,7 @@ absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Mo
     chosen.max_batch_size = alone ? 1 : gpu ? kGpuBatch : kCpuBatch;
   }
   if (chosen.warm_up_batch_sizes.empty()) {
-    chosen.warm_up_batch_sizes = {1};
-    if (gpu && chosen.max_batch_size > 1) {
-      chosen.warm_up_batch_sizes.push_back(chosen.max_batch_size);
-    }
+    chosen.warm_up_batch_sizes = gpu ? GpuWarmUp(chosen.max_batch_size) : std::vector<int>{1};
   }
   for (const int size : chosen.warm_up_batch_sizes) {
     status = CheckRange({"warm_up_batch_sizes", size, 1, chosen.max_batch_size});

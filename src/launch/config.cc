@@ -57,6 +57,9 @@ ABSL_FLAG(std::string, precision, "float32",
 ABSL_FLAG(double, precision_min_cosine, 0.999,
           "The smallest cosine with float32 that vectors in another --precision may have; measured "
           "at start on built-in pictures, and against the golden file where there is one");
+ABSL_FLAG(bool, cuda_graphs, true,
+          "Replays the passes of small batches on a GPU as CUDA graphs; where recording one fails, "
+          "a worker goes on without. Not for programs, nor with --deterministic");
 ABSL_FLAG(int, cores, 0,
           "Cores that the engine may use. 0: what the cgroup's quota and the affinity allow");
 ABSL_FLAG(int, decode_threads, 0, "Threads that decode and resize. 0: as many as cores");
@@ -83,7 +86,7 @@ namespace pixembed {
 namespace {
 
 // In the order of the documentation.
-constexpr std::array<std::string_view, 20> kFlags = {
+constexpr std::array<std::string_view, 21> kFlags = {
     "model",
     "device",
     "backend",
@@ -93,6 +96,7 @@ constexpr std::array<std::string_view, 20> kFlags = {
     "trust_model_code",
     "precision",
     "precision_min_cosine",
+    "cuda_graphs",
     "cores",
     "decode_threads",
     "workers_per_device",
@@ -258,6 +262,7 @@ absl::StatusOr<LaunchConfig> ReadLaunchFlags() {
       .trust_model_code = absl::GetFlag(FLAGS_trust_model_code),
       .precision = *precision,
       .precision_min_cosine = absl::GetFlag(FLAGS_precision_min_cosine),
+      .cuda_graphs = absl::GetFlag(FLAGS_cuda_graphs),
       .engine = ReadEngineOptions(),
   };
 }

@@ -121,14 +121,19 @@ absl::StatusOr<ModelOptions> ReadModelOptions(const LaunchConfig& config, const 
                       .devices = *std::move(devices),
                       .deterministic = config.deterministic,
                       .precision = config.precision,
-                      .precision_min_cosine = config.precision_min_cosine};
+                      .precision_min_cosine = config.precision_min_cosine,
+                      .cuda_graphs = config.cuda_graphs};
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadSource(const ModelSource& source,
                                                         const ModelOptions& options,
                                                         const Log& log) {
   const Clock::time_point start = Clock::now();
-  auto model = LoadModel(source.directory, options);
+  ModelOptions own = options;
+  own.warn = [log, name = source.name](const std::string& line) {
+    log(LogLevel::kWarning, absl::StrCat("model ", name, ": ", line));
+  };
+  auto model = LoadModel(source.directory, own);
   if (!model.ok()) {
     return Annotate(model.status(), absl::StrCat("cannot load model ", NameOf(source)));
   }

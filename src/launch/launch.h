@@ -46,6 +46,7 @@ struct LaunchConfig {
   bool trust_model_code = false;
   Precision precision = Precision::kFloat32;
   double precision_min_cosine = 0.999;
+  bool cuda_graphs = true;
   EngineOptions engine;
 };
 
@@ -64,6 +65,7 @@ using Log = std::function<void(LogLevel level, const std::string& line)>;
 // Errors: those of ResolveDevices.
 absl::StatusOr<ModelOptions> ReadModelOptions(const LaunchConfig& config, const Log& log);
 
+// `log` is kept by the model, for what its runners have to say later, on their threads.
 // Errors: those of LoadModel, with the model's name and directory before the text.
 absl::StatusOr<std::shared_ptr<const Model>> LoadSource(const ModelSource& source,
                                                         const ModelOptions& options,

@@ -31,6 +31,7 @@
 #include "src/model/activation_cache.h"
 #include "src/model/architecture.h"
 #include "src/model/attention.h"
+#include "src/model/cuda/cuda_module.h"
 #include "src/model/families.h"
 #include "src/model/fingerprint.h"
 #include "src/model/float_kernel.h"
@@ -61,17 +62,22 @@ struct Replica {
   std::shared_ptr<const Network> network;
 };
 
-absl::StatusOr<std::unique_ptr<Runner>> NewRunnerOn(const Device& device, RunnerParts parts) {
+absl::StatusOr<std::unique_ptr<Runner>> NewRunnerOn(const Device& device, RunnerParts parts,
+                                                    const GraphOptions& graphs = {}) {
   if (device.kind == Device::Kind::kCpu) return NewCpuRunner(std::move(parts));
-  return NewCudaRunner(std::move(parts), device.index);
+  const absl::StatusOr<const CudaModule*> module = LoadCudaModule();
+  if (!module.ok()) return module.status();
+  return NewCudaRunner(**module, std::move(parts), device.index, graphs);
 }
 
 class TorchModel final : public Model {
  public:
-  TorchModel(ModelInfo info, FingerprintParts fingerprint, std::vector<Replica> replicas)
+  TorchModel(ModelInfo info, FingerprintParts fingerprint, std::vector<Replica> replicas,
+             GraphOptions graphs)
       : info_(std::move(info)),
         fingerprint_(std::move(fingerprint)),
         replicas_(std::move(replicas)),
+        graphs_(std::move(graphs)),
         pixels_(std::make_shared<const PixelTable>(info_.preprocess)) {
     for (const Replica& replica : replicas_) devices_.push_back(replica.device);
   }
@@ -115,7 +121,7 @@ class TorchModel final : public Model {
                        absl::StrCat("the model was not loaded on ", DeviceName(device)));
     }
     absl::StatusOr<std::unique_ptr<Runner>> runner =
-        NewRunnerOn(device, {replica->network, pixels_});
+        NewRunnerOn(device, {replica->network, pixels_}, graphs_);
     if (!runner.ok() || !info_.one_by_one) return runner;
     return NewDeterministicRunner(*std::move(runner));
   }
@@ -159,6 +165,7 @@ class TorchModel final : public Model {
   ModelInfo info_;
   FingerprintParts fingerprint_;
   std::vector<Replica> replicas_;
+  GraphOptions graphs_;
   std::vector<Device> devices_;
   std::shared_ptr<const PixelTable> pixels_;
 };
@@ -418,6 +425,9 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
     program = *std::move(file);
   }
 
+  // What a program does on a device is its own: it may well decide by what it reads there.
+  const bool graphs =
+      options.cuda_graphs && !options.deterministic && source.format == ModelFormat::kSafetensors;
   std::vector<Replica> replicas;
   std::vector<std::string> kernels;
   FingerprintParts fingerprint;
@@ -439,7 +449,9 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
       fingerprint.precision = PlanText(built->plan);
       cosine = built->cosine;
     }
-    kernels.push_back(absl::StrCat(*kernel, built->program, built->products));
+    const bool replays = graphs && device.kind == Device::Kind::kCuda;
+    kernels.push_back(
+        absl::StrCat(*kernel, replays ? ", graphs" : "", built->program, built->products));
     replicas.push_back({device, std::move(built->network)});
   }
 
@@ -473,7 +485,8 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
     if (!status.ok()) return status;
   }
   return std::make_shared<const TorchModel>(std::move(info), std::move(fingerprint),
-                                            std::move(replicas));
+                                            std::move(replicas),
+                                            GraphOptions{.allowed = graphs, .warn = options.warn});
 }
 
 // As Build, in the precision that `options` asks for.

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -221,6 +222,12 @@ struct ModelOptions {
   // Less than float32 is checked at load: see ModelInfo::precision_cosine.
   Precision precision = Precision::kFloat32;
   double precision_min_cosine = 0.999;
+  // Whether runners on CUDA devices replay passes as CUDA graphs: batches of uint8 images of one
+  // size, of which only last_hidden_state is asked. Not of programs, nor where `deterministic`.
+  bool cuda_graphs = true;
+  // Takes a line for the log, about what a runner does without. Thread-safe; called on the runners'
+  // threads; may be empty.
+  std::function<void(const std::string&)> warn = nullptr;
 };
 
 // Reads the directory and builds its network. Everything that can be wrong with a directory is

@@ -100,7 +100,11 @@ std::int64_t PatchesOf(const Network& network, std::span<const Size> grids) {
 std::vector<Embedding> RunNetwork(const Network& network, const PatchBatch& batch,
                                   std::span<const OutputSpec> specs) {
   const std::vector<int> layers = LayersOf(specs);
-  const HiddenStates states = network.Forward(batch, layers);
+  return PoolStates(network.Forward(batch, layers), layers, specs);
+}
+
+std::vector<Embedding> PoolStates(const HiddenStates& states, std::span<const int> layers,
+                                  std::span<const OutputSpec> specs) {
   // [N, D] on the CPU, made for what is asked for.
   std::map<std::tuple<Pooling, std::vector<int>>, at::Tensor> pooled;
   std::vector<Embedding> embeddings;

@@ -5,12 +5,15 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "src/image/image.h"
+#include "src/model/cuda/cuda_module.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
 #include "src/model/pixels.h"
@@ -25,8 +28,17 @@ struct RunnerParts {
 
 std::unique_ptr<Runner> NewCpuRunner(RunnerParts parts);
 
-// Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
-absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ordinal);
+// Whether passes may be recorded and replayed (bucket_graphs.h), and who is told that they are not.
+struct GraphOptions {
+  bool allowed = false;
+  std::function<void(const std::string&)> warn = nullptr;  // thread-safe; may be empty
+};
+
+// A batch that the device has no memory for runs in smaller ones (splitting_runner.h). With graphs,
+// batches of uint8 images of one size do of which only last_hidden_state is asked. `module`
+// outlives the runner. Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
+absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(const CudaModule& module, RunnerParts parts,
+                                                      int ordinal, GraphOptions graphs);
 
 // Gives `runner` one image at a time and one thread. That makes a vector the same bits whatever the
 // batch, the runner and the number of threads: each call then has the same shapes, and every one of
@@ -39,6 +51,10 @@ std::unique_ptr<Runner> NewDeterministicRunner(std::unique_ptr<Runner> runner);
 // Runs `network` on the patches of a batch, pools the hidden states that each spec asks for and
 // finishes its vector. REQUIRES: specs.size() == batch.patches.size(0).
 std::vector<Embedding> RunNetwork(const Network& network, const PatchBatch& batch,
+                                  std::span<const OutputSpec> specs);
+
+// What RunNetwork does after the pass, which gave `states`. `layers`: those of states.layers.
+std::vector<Embedding> PoolStates(const HiddenStates& states, std::span<const int> layers,
                                   std::span<const OutputSpec> specs);
 
 // PatchBatch::grids of these images, and P for them.

@@ -9,24 +9,29 @@
 #include <c10/core/Stream.h>
 #include <c10/core/StreamGuard.h>
 
+#include <algorithm>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "src/image/image.h"
 #include "src/model/architecture.h"
+#include "src/model/bucket_graphs.h"
 #include "src/model/cuda/cuda_module.h"
 #include "src/model/guard.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
 #include "src/model/pixels.h"
 #include "src/model/runner.h"
+#include "src/model/splitting_runner.h"
 
 namespace pixembed {
 namespace {
@@ -35,14 +40,24 @@ namespace {
 // device, on a stream of its own, so that two runners of a device overlap copies and kernels.
 class CudaRunner final : public Runner {
  public:
-  CudaRunner(RunnerParts parts, c10::Stream stream) : parts_(std::move(parts)), stream_(stream) {
+  // `recorder`: null where every pass is eager.
+  CudaRunner(RunnerParts parts, c10::Stream stream, std::unique_ptr<GraphRecorder> recorder,
+             std::function<void(const std::string&)> warn)
+      : parts_(std::move(parts)), stream_(stream) {
     const c10::InferenceMode inference;
     const c10::StreamGuard guard(stream_);
     const std::span<const float> values = parts_.pixels->values();
     table_ = at::from_blob(const_cast<float*>(values.data()),
                            {static_cast<std::int64_t>(values.size())}, at::kFloat)
                  .to(stream_.device());
+    if (recorder == nullptr) return;
+    graphs_ = std::make_unique<BucketGraphs>(
+        std::move(recorder), stream_.device(),
+        [this](const at::Tensor& pixels) { return LastHiddenState(pixels); }, std::move(warn));
   }
+  CudaRunner(const CudaRunner&) = delete;
+  CudaRunner& operator=(const CudaRunner&) = delete;
+  ~CudaRunner() override = default;
 
   absl::StatusOr<std::vector<Embedding>> Embed(std::span<const Image* const> images,
                                                std::span<const OutputSpec> specs,
@@ -51,22 +66,45 @@ class CudaRunner final : public Runner {
     return Guarded([&]() -> absl::StatusOr<std::vector<Embedding>> {
       const c10::InferenceMode inference;
       const c10::StreamGuard guard(stream_);
-      // Copies the vectors, and so waits for the stream: the staging memory is free again after it.
-      return RunNetwork(*parts_.network, Cut(images), specs);
+      const at::Tensor staged = Stage(images);
+      // Pooling copies the vectors, and so waits for the stream: the staging memory is free again
+      // after it.
+      if (graphs_ != nullptr && HaveGraphs(images, specs)) {
+        const at::Tensor last = graphs_->Run(SameSize(staged, images));
+        if (last.defined()) return PoolStates({.last = last}, {}, specs);
+      }
+      return RunNetwork(*parts_.network, Cut(images, staged), specs);
     });
   }
 
  private:
-  PatchBatch Cut(std::span<const Image* const> images) {
+  bool HaveGraphs(std::span<const Image* const> images, std::span<const OutputSpec> specs) const {
+    return parts_.network->info().max_patches == 0 && images.front()->sample() == Sample::kUint8 &&
+           std::ranges::all_of(specs, [](const OutputSpec& spec) { return spec.layers.empty(); });
+  }
+
+  // `samples` of images of one size, as [N, H, W, 3].
+  static at::Tensor SameSize(const at::Tensor& samples, std::span<const Image* const> images) {
+    const Image& any = *images.front();
+    return samples.view({static_cast<std::int64_t>(images.size()), any.height(), any.width(), 3});
+  }
+
+  // `pixels`: [N, H, W, 3] uint8 on the device.
+  at::Tensor LastHiddenState(const at::Tensor& pixels) const {
+    const Size patch = parts_.network->info().patch;
+    const Size size = {.height = static_cast<int>(pixels.size(1)),
+                       .width = static_cast<int>(pixels.size(2))};
+    const std::vector<Size> grids(static_cast<std::size_t>(pixels.size(0)), Grid(size, patch));
+    return parts_.network->Forward({GatherPatches(pixels, table_, patch), grids}, {}).last;
+  }
+
+  PatchBatch Cut(std::span<const Image* const> images, const at::Tensor& staged) const {
     std::vector<Size> grids = GridsOf(*parts_.network, images);
     const std::int64_t count = PatchesOf(*parts_.network, grids);
     const Size patch = parts_.network->info().patch;
-    const auto batch = static_cast<std::int64_t>(images.size());
-    const at::Tensor samples = Upload(images);
+    const at::Tensor samples = staged.to(stream_.device(), /*non_blocking=*/true);
     if (parts_.network->info().max_patches == 0) {
-      const Image& any = *images.front();
-      return {GatherPatches(samples.view({batch, any.height(), any.width(), 3}), table_, patch),
-              std::move(grids)};
+      return {GatherPatches(SameSize(samples, images), table_, patch), std::move(grids)};
     }
     std::vector<Size> sizes;
     sizes.reserve(images.size());
@@ -74,15 +112,16 @@ class CudaRunner final : public Runner {
     return {GatherPaddedPatches(samples, sizes, table_, patch, count), std::move(grids)};
   }
 
-  // The samples of all images, one after the other.
-  at::Tensor Upload(std::span<const Image* const> images) {
+  // The samples of all images, one after the other, where the device can fetch them.
+  at::Tensor Stage(std::span<const Image* const> images) {
     // One model's images are of one kind: its processor decides.
     const Sample sample = images.front()->sample();
     const at::ScalarType type = sample == Sample::kFloat32 ? at::kFloat : at::kByte;
     std::int64_t samples = 0;
     for (const Image* image : images) samples += static_cast<std::int64_t>(image->samples());
     if (!staging_.defined() || staging_.size(0) < samples || staging_.scalar_type() != type) {
-      staging_ = at::empty({samples}, at::TensorOptions().dtype(type).pinned_memory(true));
+      staging_ = at::empty({samples}, at::TensorOptions().dtype(type).pinned_memory(
+                                          stream_.device_type() == c10::kCUDA));
     }
     auto* next = static_cast<std::byte*>(staging_.mutable_data_ptr());
     for (const Image* image : images) {
@@ -90,13 +129,14 @@ class CudaRunner final : public Runner {
       std::memcpy(next, image->data().data(), image->size_bytes());
       next += image->size_bytes();
     }
-    return staging_.narrow(0, 0, samples).to(stream_.device(), /*non_blocking=*/true);
+    return staging_.narrow(0, 0, samples);
   }
 
   RunnerParts parts_;
   c10::Stream stream_;
   at::Tensor table_;    // [3 * 256] on the device
   at::Tensor staging_;  // [samples of the largest batch so far], pinned host memory
+  std::unique_ptr<BucketGraphs> graphs_;  // null: every pass is eager. Last: it uses the others
 };
 
 }  // namespace
@@ -135,13 +175,21 @@ at::Tensor GatherPaddedPatches(const at::Tensor& samples, std::span<const Size> 
   return patches;
 }
 
-absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(RunnerParts parts, int ordinal) {
-  const absl::StatusOr<const CudaModule*> module = LoadCudaModule();
-  if (!module.ok()) return module.status();
-  const absl::StatusOr<c10::Stream> stream = (*module)->NewStream(ordinal);
+absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(const CudaModule& module, RunnerParts parts,
+                                                      int ordinal, GraphOptions graphs) {
+  const absl::StatusOr<c10::Stream> stream = module.NewStream(ordinal);
   if (!stream.ok()) return stream.status();
+  std::unique_ptr<GraphRecorder> recorder;
+  if (graphs.allowed) {
+    absl::StatusOr<std::unique_ptr<GraphRecorder>> made = module.NewGraphRecorder();
+    if (!made.ok()) return made.status();
+    recorder = *std::move(made);
+  }
   return Guarded([&]() -> absl::StatusOr<std::unique_ptr<Runner>> {
-    return std::make_unique<CudaRunner>(std::move(parts), *stream);
+    return NewSplittingRunner(
+        std::make_unique<CudaRunner>(std::move(parts), *stream, std::move(recorder),
+                                     std::move(graphs.warn)),
+        [&module] { module.ReleaseUnusedMemory(); });
   });
 }
 

@@ -44,6 +44,7 @@ ABSL_FLAG(std::string, precision, "float32", "As the server's flag");
 ABSL_FLAG(double, precision_min_cosine, 0.999, "As the server's flag");
 ABSL_FLAG(std::string, photos, "", "A folder of images to compare the vectors of float32 on");
 ABSL_FLAG(std::string, device, "cpu", "As the server's --device; the first one is measured");
+ABSL_FLAG(bool, cuda_graphs, true, "As the server's flag");
 ABSL_FLAG(bool, trust_model_code, false, "As the server's, for model.pt and model.pt2");
 
 namespace pixembed {
@@ -247,7 +248,11 @@ void MeasureAll(const std::string& directory) {
                             .devices = {device},
                             .deterministic = absl::GetFlag(FLAGS_deterministic),
                             .precision = PrecisionOf(absl::GetFlag(FLAGS_precision)),
-                            .precision_min_cosine = absl::GetFlag(FLAGS_precision_min_cosine)});
+                            .precision_min_cosine = absl::GetFlag(FLAGS_precision_min_cosine),
+                            .cuda_graphs = absl::GetFlag(FLAGS_cuda_graphs),
+                            .warn = [](const std::string& line) {
+                              std::fprintf(stderr, "forward_benchmark: %s\n", line.c_str());
+                            }});
   if (!loaded.ok()) Exit(absl::StrCat(directory, ": ", loaded.status().ToString()));
   const std::shared_ptr<const Model> model = *loaded;
   std::fprintf(stderr, "%s: %lld parameters, %s, cosine %.6f\n", directory.c_str(),

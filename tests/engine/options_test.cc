@@ -49,10 +49,19 @@ TEST(ShapeEngine, OnGpusTwoWorkersEachAndLargeBatches) {
   ASSERT_TRUE(shape.ok()) << shape.status();
   EXPECT_EQ(shape->options.workers_per_device, 2);
   EXPECT_EQ(shape->options.max_batch_size, 32);
-  EXPECT_THAT(shape->options.warm_up_batch_sizes, ElementsAre(1, 32));
+  EXPECT_THAT(shape->options.warm_up_batch_sizes,
+              ElementsAre(32, 32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1));
   EXPECT_EQ(shape->workers, 4);
   EXPECT_FALSE(shape->count_cores);
   EXPECT_EQ(shape->cost, BatchCost::kPerBatch);
+}
+
+TEST(ShapeEngine, OnGpusAMaximumThatIsNoPowerOfTwoIsWarmedUpAsWell) {
+  EngineOptions options;
+  options.max_batch_size = 6;
+  const absl::StatusOr<EngineShape> shape = ShapeEngine(On({kGpu0}), options, 6);
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_THAT(shape->options.warm_up_batch_sizes, ElementsAre(6, 6, 4, 4, 2, 2, 1, 1));
 }
 
 TEST(ShapeEngine, WhereBatchesSaveNothingImagesRunOneByOneOnAnyNumberOfCores) {

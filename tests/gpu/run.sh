@@ -1,19 +1,28 @@
 #!/usr/bin/env bash
-# The model and golden tests on a machine with a GPU that has neither our sources' libraries nor a
-# compiler, only a Python with torch 2.11.0 (whose wheel and nvidia-* wheels are LibTorch).
+# The model and golden tests, and measurements, on a machine with a GPU that has neither our sources'
+# libraries nor a compiler, only a Python with torch 2.11.0 (whose wheel and nvidia-* wheels are
+# LibTorch).
 #
-# usage: tests/gpu/run.sh bundle DIR [PRESET]   here: collects into DIR what the tests need:
-#                                               programs, Debian's shared libraries, golden files
-#        DIR/run.sh test [DIR]                  there: runs them on cuda:0, then on the CPU
+# usage: tests/gpu/run.sh bundle DIR [PRESET]   here: collects into DIR what both need: programs,
+#                                               Debian's shared libraries, golden files, pictures
+#                                               (106 MB), and packs it into DIR.tar.xz (39 MB)
+#        DIR/run.sh test [DIR]                  there: runs the tests on cuda:0, then on the CPU
+#        DIR/run.sh measure OUT.json [FLAGS]    there: the tests, then what the device gives, in at
+#                                               most 12 minutes; measure.py has steps and flags
 #
-# PRESET is release by default, and built. PYTHON names the Python there (python3); PIXEMBED_LIBTORCH
-# the folder with torch/ and nvidia/ where there is no Python. PIXEMBED_BUNDLE_MODEL=1 takes the real
-# model along (88 MB); without it the one test that needs it is left out, and the script says so.
+# PRESET is release by default, and built. PYTHON names the Python there (python3; measure makes its
+# models with it, for which it needs numpy and safetensors); PIXEMBED_LIBTORCH the folder with torch/
+# and nvidia/ where that Python has none. PIXEMBED_TEST_DEVICES: others than "cuda:0 cpu".
+# PIXEMBED_BUNDLE_MODEL=1 takes the real model along, three times (88 MB each); without it the tests
+# that need it are left out, and the script says so.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 TESTS=(activation_cache_test device_test fingerprint_test layers_test load_test pixels_test
   pooling_test weights_test output_test embeddings_golden_test)
+
+# Below the preset's build folder.
+PROGRAMS=(bench/forward_benchmark bin/pixembed bin/pixembed-server)
 
 # The shared libraries of a program or module that are neither LibTorch's nor every Linux's.
 debian_libraries() {
@@ -23,28 +32,42 @@ debian_libraries() {
 }
 
 bundle() {
-  local out=$1 preset=${2:-release} test
+  local out=$1 preset=${2:-release} test program
   cd "$here/../.."
   source deploy/environment.sh
   cmake --preset "$preset" > /dev/null
-  cmake --build --preset "$preset" --target "${TESTS[@]}" forward_benchmark pixembed_cuda
+  cmake --build --preset "$preset" --target "${TESTS[@]}" "${PROGRAMS[@]##*/}" pixembed_cuda
   tests/golden/make.sh embeddings transparency
 
   rm -rf "$out"
-  mkdir -p "$out/tests" "$out/lib" "$out/golden"
+  mkdir -p "$out/tests" "$out/bin" "$out/lib" "$out/golden" "$out/make"
   for test in "${TESTS[@]}"; do
     strip -o "$out/tests/$test" "build/$preset/tests/$test"
   done
-  strip -o "$out/tests/forward_benchmark" "build/$preset/bench/forward_benchmark"
+  for program in "${PROGRAMS[@]}"; do
+    strip -o "$out/bin/${program##*/}" "build/$preset/$program"
+  done
   strip -o "$out/lib/libpixembed_cuda.so" "build/$preset/lib/libpixembed_cuda.so"
   # shellcheck disable=SC2046
-  cp -L $(debian_libraries build/"$preset"/tests/*_test build/"$preset"/bench/forward_benchmark) "$out/lib"
+  cp -L $(debian_libraries build/"$preset"/tests/*_test "${PROGRAMS[@]/#/build/$preset/}") "$out/lib"
   cp -r build/golden/embeddings "$out/golden/embeddings"
   if [ "${PIXEMBED_BUNDLE_MODEL:-0}" = 1 ]; then
     cp -r "$PIXEMBED_MODEL" "$out/model"
+  else
+    rm -r "$out"/golden/embeddings/dinov2-s14*  # its programs hold the weights, too
   fi
-  cp "${BASH_SOURCE[0]}" "$out/run.sh"
-  du -sh "$out"
+  # The models are made there: the same seed gives the same bytes, and random weights do not pack.
+  cp deploy/make_random_model.py deploy/model_directory.py deploy/replace_directory.py "$out/make"
+  # 1280x960 and 640x480, and the second brought to the model's size.
+  "$PIXEMBED_REFERENCE_PYTHON" tests/bench/make_pictures.py "$out/pictures/jpeg"
+  mkdir -p "$out/pictures/bmp"
+  "$PIXEMBED_REFERENCE_PYTHON" -c 'import sys, PIL.Image
+PIL.Image.open(sys.argv[1]).resize((224, 224)).save(sys.argv[2])' \
+    "$out/pictures/jpeg/640x480.jpg" "$out/pictures/bmp/224x224.bmp"
+  git describe --always --dirty --abbrev=40 --exclude='*' > "$out/commit"
+  cp tests/gpu/run.sh tests/gpu/measure.py "$out"
+  XZ_OPT=-3 tar -C "$out" -cJf "$out.tar.xz" .
+  du -sh "$out" "$out.tar.xz"
 }
 
 libtorch() {  # the folder that holds torch/ and nvidia/
@@ -58,19 +81,23 @@ print(pathlib.Path(torch.__file__).parent.parent)
 PYTHON
 }
 
+libraries() {  # of the bundle $1 and the folder $2 with torch/ and nvidia/
+  export LD_LIBRARY_PATH="$1/lib:$2/torch/lib:$2/nvidia/cu13/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+}
+
 test_bundle() {
   local out torch device test failed=() filter='*'
   out=$(cd "${1:-$here}" && pwd)
   torch=$(libtorch)
-  export LD_LIBRARY_PATH="$out/lib:$torch/torch/lib:$torch/nvidia/cu13/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+  libraries "$out" "$torch"
   export PIXEMBED_GOLDEN_DIRECTORY="$out/golden"
   if [ -d "$out/model" ]; then
     printf '%s' "$out/model" > "$out/golden/embeddings/dinov2-s14/directory"
   else
-    echo "gpu: the real model is not in the bundle: RealModelGolden is left out" >&2
-    filter='-RealModelGolden.*'
+    echo "gpu: the real model is not in the bundle: its tests are left out" >&2
+    filter='-*RealModel*'
   fi
-  for device in cuda:0 cpu; do
+  for device in ${PIXEMBED_TEST_DEVICES:-cuda:0 cpu}; do
     for test in "${TESTS[@]}"; do
       echo "== $test on $device"
       PIXEMBED_TEST_DEVICE=$device "$out/tests/$test" --gtest_brief=1 --gtest_filter="$filter" ||
@@ -81,9 +108,17 @@ test_bundle() {
   echo "all passed"
 }
 
+measure() {
+  PIXEMBED_LIBTORCH=$(libtorch)
+  export PIXEMBED_LIBTORCH
+  libraries "$here" "$PIXEMBED_LIBTORCH"
+  "${PYTHON:-python3}" "$here/measure.py" "$here" "$@"
+}
+
 case "${1:-}" in
   bundle) [ $# -ge 2 ] && { bundle "$2" "${3:-release}"; exit; } ;;
   test) test_bundle "${2:-$here}"; exit ;;
+  measure) [ $# -ge 2 ] && { shift; measure "$@"; exit; } ;;
 esac
-sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+sed -n '2,20s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
 exit 2

@@ -2,6 +2,7 @@
 // resolves, and no device answers.
 #include "src/model/cuda/cuda_module.h"
 
+#include <ATen/core/Tensor.h>
 #include <gtest/gtest.h>
 
 #include "src/error/error.h"
@@ -15,6 +16,18 @@ TEST(CudaModule, LoadsWhereItsLibrariesAre) {
   const auto devices = (*module)->Devices();
   ASSERT_FALSE(devices.ok());
   EXPECT_EQ(ReasonOf(devices.status()), Reason::kDeviceFailure);
+}
+
+TEST(CudaModule, WithoutADeviceMemoryIsGivenBackAndNothingIsRecorded) {
+  const auto module = LoadCudaModule();
+  ASSERT_TRUE(module.ok()) << module.status();
+  (*module)->ReleaseUnusedMemory();
+  const auto recorder = (*module)->NewGraphRecorder();
+  ASSERT_TRUE(recorder.ok()) << recorder.status();
+  const auto graph = (*recorder)->Record([] { return at::Tensor(); });
+  ASSERT_FALSE(graph.ok());
+  EXPECT_EQ(ReasonOf(graph.status()), Reason::kDeviceFailure) << graph.status();
+  (*module)->ReleaseUnusedMemory();
 }
 
 }  // namespace

@@ -3,14 +3,52 @@
 #ifndef PIXEMBED_SRC_MODEL_CUDA_CUDA_MODULE_H_
 #define PIXEMBED_SRC_MODEL_CUDA_CUDA_MODULE_H_
 
+#include <ATen/core/Tensor.h>
 #include <c10/core/Stream.h>
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace pixembed {
+
+// Work of a device that was recorded once and is started again with one call. One thread at a time.
+class DeviceGraph {
+ public:
+  DeviceGraph() = default;
+  DeviceGraph(const DeviceGraph&) = delete;
+  DeviceGraph& operator=(const DeviceGraph&) = delete;
+  virtual ~DeviceGraph() = default;
+
+  // What the work gave: memory that each Replay fills anew, and nothing before the first.
+  virtual const at::Tensor& output() const = 0;
+
+  // Starts the work on the current stream. It reads and writes the memory that it was recorded
+  // with. Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
+  virtual absl::Status Replay() = 0;
+};
+
+// Records graphs whose memory comes out of one pool: none may run while another one of the same
+// recorder does. One thread at a time; graphs may outlive it.
+class GraphRecorder {
+ public:
+  GraphRecorder() = default;
+  GraphRecorder(const GraphRecorder&) = delete;
+  GraphRecorder& operator=(const GraphRecorder&) = delete;
+  virtual ~GraphRecorder() = default;
+
+  // Records what `work` puts on the current stream, which must not be its device's default one;
+  // nothing of it runs. Other threads may use the device meanwhile. What `work` reads and writes
+  // but does not make must outlive the graph. Errors, of what `work` throws as well: DEVICE_FAILURE
+  // (the work waits for the device, or has it allocate by itself), OUT_OF_MEMORY. The stream is
+  // usable again after one.
+  virtual absl::StatusOr<std::unique_ptr<DeviceGraph>> Record(
+      const std::function<at::Tensor()>& work) = 0;
+};
 
 // What the module offers; made in cuda/cuda_module.cc. Thread-safe. Once it is loaded, ATen's
 // functions take tensors on CUDA devices.
@@ -29,6 +67,13 @@ class CudaModule {
 
   // A stream of the pool of device `ordinal`. Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
   virtual absl::StatusOr<c10::Stream> NewStream(int ordinal) const = 0;
+
+  // Gives the memory that LibTorch keeps for later back to the devices, so that other streams and
+  // other programs can have it. Waits for what the devices are doing.
+  virtual void ReleaseUnusedMemory() const = 0;
+
+  // With a pool of its own. Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
+  virtual absl::StatusOr<std::unique_ptr<GraphRecorder>> NewGraphRecorder() const = 0;
 };
 
 // The module, loaded on the first call.

@@ -53,6 +53,7 @@ class EngineOptions(TypedDict, total=False):
     trust_model_code: bool
     precision: Literal["float32", "bfloat16", "int8", "auto"]
     precision_min_cosine: float
+    cuda_graphs: bool
     cores: int
     decode_threads: int
     workers_per_device: int
