@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <c10/core/ScalarType.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -112,7 +113,8 @@ bool AttendsByOwnKernel(std::int64_t tokens) { return Kernel() != nullptr && tok
 at::Tensor ScaledDotProductAttention(const at::Tensor& query, const at::Tensor& key,
                                      const at::Tensor& value, const at::Tensor& added,
                                      double scale) {
-  if (!query.is_cpu() || !AttendsByOwnKernel(key.size(2))) {
+  const bool own = query.is_cpu() && query.scalar_type() == at::kFloat;
+  if (!own || !AttendsByOwnKernel(key.size(2))) {
     return ByLibTorch(query, key, value, added, scale);
   }
   return OnCpu(*Kernel(), WithRows(query), WithRows(key), WithRows(value), added, scale);

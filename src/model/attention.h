@@ -11,10 +11,10 @@ namespace pixembed {
 // softmax(scale * query key^T + added) value, head by head.
 //
 // query [N, heads, Q, head_dim], key and value [N, heads, T, head_dim] -> [N, Q, heads * head_dim],
-// all float32 on one device; on a CPU views of any strides whose last is 1 are read where they lie.
-// `added`: undefined, or [A, heads or 1, Q or 1, T] with N a multiple of A: image n of the batch
-// gets added[n % A]. Deterministic: what an image gets depends neither on its neighbours nor on the
-// number of threads, where AttendsByOwnKernel.
+// all of one type on one device, float32 or bfloat16; on a CPU float32 views of any strides whose
+// last is 1 are read where they lie. `added`: undefined, or [A, heads or 1, Q or 1, T] with N a
+// multiple of A: image n of the batch gets added[n % A]. Deterministic: what an image gets depends
+// neither on its neighbours nor on the number of threads, where AttendsByOwnKernel.
 at::Tensor ScaledDotProductAttention(const at::Tensor& query, const at::Tensor& key,
                                      const at::Tensor& value, const at::Tensor& added,
                                      double scale);

@@ -56,11 +56,12 @@ at::Tensor Attention::Mix(const at::Tensor& x, const at::Tensor& mask) const {
   const std::int64_t tokens = x.size(1);
   // [3, N, heads, T, head_dim], a view.
   const at::Tensor parts =
-      qkv.Forward(x).view({batch, tokens, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});
+      qkv.ForwardWithin(x).view({batch, tokens, 3, heads, head_dim}).permute({2, 0, 3, 1, 4});
   rotary.Apply(parts.narrow(0, 0, 2));
   const at::Tensor added =
       bias.defined() && mask.defined() ? at::add(bias, mask) : (mask.defined() ? mask : bias);
-  return ScaledDotProductAttention(parts[0], parts[1], parts[2], added,
+  return ScaledDotProductAttention(parts[0], parts[1], parts[2],
+                                   added.defined() ? added.to(parts.scalar_type()) : added,
                                    /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim)));
 }
 
@@ -79,8 +80,8 @@ bool Mlp::LeavesGeluToDown() const {
 
 at::Tensor Mlp::Hidden(const at::Tensor& x) const {
   if (LeavesGeluToDown()) return up.Forward(x);
-  if (!gated) return up.Forward(x, activation);
-  const at::Tensor both = up.Forward(x);
+  if (!gated) return up.ForwardWithin(x, activation);
+  const at::Tensor both = up.ForwardWithin(x);
   const std::int64_t width = both.size(-1) / 2;
   at::Tensor gate = both.narrow(-1, 0, width);
   Activate(activation, gate);

@@ -1,7 +1,8 @@
 // The layers of a vision transformer, as plain structs of weights. Internal to the room.
 //
-// All tensors are float32 and contiguous on one device. Forward functions are const and
-// thread-safe; they run under the caller's InferenceMode.
+// All tensors are float32 and contiguous on one device, but for what lies inside a branch
+// (BranchType of linear.h). Forward functions are const and thread-safe; they run under the
+// caller's InferenceMode.
 #ifndef PIXEMBED_SRC_MODEL_LAYERS_H_
 #define PIXEMBED_SRC_MODEL_LAYERS_H_
 

@@ -146,7 +146,7 @@ std::string FloatProducts() {
   return at::hasMKLDNN() ? "oneDNN" : "LibTorch";
 }
 
-Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision)
+Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision, BranchType branch)
     : weight_(std::move(weight)), bias_(std::move(bias)) {
   if (!weight_.defined()) return;
   out_ = weight_.size(0);
@@ -163,6 +163,7 @@ Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision)
     return;
   }
   if (precision == Precision::kBFloat16) type_ = at::kBFloat16;
+  if (weight_.is_cuda() || branch == BranchType::kAsProducts) within_ = type_;
   weight_ = weight_.to(type_);
   if (bias_.defined()) bias_ = bias_.to(type_);
   if (weight_.is_cpu() && at::hasMKLDNN()) weight_ = Pack(weight_);
@@ -181,12 +182,21 @@ at::Tensor Linear::Forward(const at::Tensor& x, Activation f) const {
   if (int8_ != nullptr) {
     y = ForwardInt8(x, /*gelu=*/false);
   } else {
-    const at::Tensor operand = x.to(type_);
-    y = weight_.is_mkldnn()
-            ? PackedProduct(operand.contiguous(), weight_, bias_)
-            : at::linear(operand, weight_, bias_.defined() ? std::optional(bias_) : std::nullopt);
-    y = y.to(at::kFloat);
+    y = Product(x).to(at::kFloat);
   }
+  Activate(f, y);
+  return y;
+}
+
+at::Tensor Linear::Product(const at::Tensor& x) const {
+  const at::Tensor operand = x.to(type_);
+  if (weight_.is_mkldnn()) return PackedProduct(operand.contiguous(), weight_, bias_);
+  return at::linear(operand, weight_, bias_.defined() ? std::optional(bias_) : std::nullopt);
+}
+
+at::Tensor Linear::ForwardWithin(const at::Tensor& x, Activation f) const {
+  if (IsAnother() || within_ == at::kFloat) return Forward(x, f);
+  at::Tensor y = Product(x);
   Activate(f, y);
   return y;
 }

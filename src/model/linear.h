@@ -20,6 +20,16 @@
 
 namespace pixembed {
 
+// What the numbers inside a branch of a block are kept in, from its first product to its last:
+// queries, keys and values, what attention mixes, the hidden layer of an MLP. The residual stream,
+// norms and pooling are float32 always.
+enum class BranchType {
+  // bfloat16 on a CUDA device where the products are: attention there is faster by far, and half of
+  // the bytes are moved. float32 elsewhere: a CPU gains nothing by rounding.
+  kByDevice,
+  kAsProducts,  // bfloat16 where the products are, on any device; for tests
+};
+
 // y = x W^T + b. Immutable, thread-safe.
 //
 // On a CPU the weight is packed once. float32 and int8 are products of our own (float_kernel.h,
@@ -34,14 +44,19 @@ class Linear {
   // on one device. The weight is copied on a CPU or in another precision, else shared. REQUIRES:
   // CheckNative(precision, device).ok().
   explicit Linear(at::Tensor weight, at::Tensor bias = {},
-                  Precision precision = Precision::kFloat32);
+                  Precision precision = Precision::kFloat32,
+                  BranchType branch = BranchType::kByDevice);
 
   bool defined() const { return weight_.defined(); }
 
-  // f(y): [..., in] -> [..., out], both float32. REQUIRES: defined().
+  // f(y): [..., in], float32 or what ForwardWithin gave -> [..., out] float32. REQUIRES: defined().
   at::Tensor Forward(const at::Tensor& x, Activation f = Activation::kNone) const;
 
-  // sum += scale * y. `scale`: [out], or undefined: 1. `sum`: [..., out] float32, not x.
+  // The same, in the type of what lies inside a branch: see BranchType.
+  at::Tensor ForwardWithin(const at::Tensor& x, Activation f = Activation::kNone) const;
+
+  // sum += scale * y. `x`: as Forward. `scale`: [out], or undefined: 1. `sum`: [..., out] float32,
+  // not x.
   void AddTo(const at::Tensor& x, const at::Tensor& scale, at::Tensor& sum) const;
 
   // Whether ForwardGelu is there: it saves a pass over x.
@@ -54,6 +69,8 @@ class Linear {
 
  private:
   bool IsAnother() const { return uses_other_ != nullptr && *uses_other_; }
+  // x W^T + b by LibTorch or oneDNN, in type_.
+  at::Tensor Product(const at::Tensor& x) const;
   at::Tensor ForwardInt8(const at::Tensor& x, bool gelu) const;
   // Whose `out` is set, and what is done with the sums.
   void RunFloat(const at::Tensor& x, FloatProduct product) const;
@@ -63,6 +80,7 @@ class Linear {
   at::Tensor weight_;
   at::Tensor bias_;
   at::ScalarType type_ = at::kFloat;    // of both, and of what they are multiplied with
+  at::ScalarType within_ = at::kFloat;  // what ForwardWithin gives
   const Int8Kernel* int8_ = nullptr;    // null: another type
   const FloatKernel* float_ = nullptr;  // null: another type, device or CPU
   std::int64_t in_ = 0;

@@ -105,7 +105,9 @@ absl::StatusOr<std::vector<Device>> ResolveDevices(std::string_view text);
 absl::StatusOr<std::vector<std::string>> CudaDevices();
 
 // What the products with a block's weights are computed in: operands are rounded to it, sums are
-// float32. What lies between the products is float32, and so are the patch embedding and all norms.
+// float32. What lies between the products is float32, and so are the patch embedding, the residual
+// stream and all norms; of kBFloat16 on a CUDA device what lies within attention and within an MLP
+// stays bfloat16 (BranchType in linear.h).
 enum class Precision {
   kFloat32,
   kBFloat16,  // half the memory, and twice the speed or more where the device multiplies it

@@ -13,9 +13,11 @@ namespace pixembed {
 void Rotary::Apply(const at::Tensor& points) const {
   if (!cos.defined()) return;
   const std::int64_t tokens = cos.size(0);
-  const at::Tensor turned = points.narrow(-2, points.size(-2) - tokens, tokens);
+  const at::Tensor own = points.narrow(-2, points.size(-2) - tokens, tokens);
+  const at::Tensor turned = own.to(cos.scalar_type());  // itself where it is float32
   const at::Tensor swapped = at::roll(turned, {turned.size(-1) / 2}, {-1});
   turned.mul_(cos).addcmul_(swapped, sin);
+  if (!turned.is_same(own)) own.copy_(turned);
 }
 
 Rotary MakeRotary(const at::Tensor& angles, const WeightReader& reader) {

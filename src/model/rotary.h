@@ -18,6 +18,7 @@ struct Rotary {
   at::Tensor sin;  // its first half negated
 
   // In place, where there is something to do. `points`: [..., T, head_dim], T >= P.
+  // Computes in float32, whatever the type of the points.
   void Apply(const at::Tensor& points) const;
 };
 

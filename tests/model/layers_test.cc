@@ -1,10 +1,15 @@
 #include "src/model/layers.h"
 
+#include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/eye.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/ScalarType.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -12,11 +17,14 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "src/model/int8_kernel.h"
 #include "src/model/linear.h"
 #include "src/model/model.h"
+#include "src/model/precision.h"
+#include "src/model/rotary.h"
 #include "tests/model/tensor_values.h"
 
 namespace pixembed {
@@ -144,6 +152,109 @@ TEST(Block, AddsScaledBranches) {
   x = at::tensor({1.0F}).view({1, 1, 1});
   block.Forward(x);
   EXPECT_THAT(Values(x), Near({13.0F}));
+}
+
+// Branches that are kept in bfloat16, as they are on a GPU.
+class BFloat16Branch : public testing::Test {
+ protected:
+  static constexpr std::int64_t kWidth = 32;
+  static constexpr std::int64_t kHeads = 4;
+  static constexpr std::int64_t kTokens = 9;
+
+  void SetUp() override {
+    if (!CheckNative(Precision::kBFloat16, std::vector<Device>{Device{}}).ok()) {
+      GTEST_SKIP() << "this CPU does not multiply bfloat16";
+    }
+    at::manual_seed(1);
+  }
+
+  // The same weights, with the branch in either type.
+  static std::pair<Linear, Linear> Linears(std::int64_t out, std::int64_t in) {
+    const at::Tensor weight = at::randn({out, in}).div_(std::sqrt(static_cast<double>(in)));
+    const at::Tensor bias = at::randn({out}).mul_(0.1);
+    return {Linear(weight, bias, Precision::kBFloat16),
+            Linear(weight, bias, Precision::kBFloat16, BranchType::kAsProducts)};
+  }
+
+  static std::pair<Attention, Attention> Attentions() {
+    const auto [qkv, rounded_qkv] = Linears(3 * kWidth, kWidth);
+    const auto [output, rounded_output] = Linears(kWidth, kWidth);
+    return {Attention{qkv, output, kHeads, kWidth / kHeads, {}, {}},
+            Attention{rounded_qkv, rounded_output, kHeads, kWidth / kHeads, {}, {}}};
+  }
+
+  static std::pair<Mlp, Mlp> Mlps(Activation activation, bool gated) {
+    const auto [up, rounded_up] = Linears(gated ? 4 * kWidth : 2 * kWidth, kWidth);
+    const auto [down, rounded_down] = Linears(kWidth, 2 * kWidth);
+    return {Mlp{up, down, activation, gated}, Mlp{rounded_up, rounded_down, activation, gated}};
+  }
+
+  // Both float32, and as near as rounding to 8 bits of mantissa lets them be.
+  static void ExpectNear(const at::Tensor& actual, const at::Tensor& expected) {
+    EXPECT_EQ(actual.scalar_type(), at::kFloat);
+    EXPECT_GT(CosineSimilarity(Values(actual), Values(expected)), 0.9998);
+  }
+
+  static at::Tensor Tokens() { return at::randn({2, kTokens, kWidth}); }
+};
+
+TEST_F(BFloat16Branch, IsWhatALinearGivesInsideOne) {
+  const auto [wide, narrow] = Linears(kWidth, kWidth);
+  const at::Tensor x = Tokens();
+  EXPECT_EQ(wide.ForwardWithin(x).scalar_type(), at::kFloat);
+  EXPECT_EQ(narrow.ForwardWithin(x).scalar_type(), at::kBFloat16);
+  // At its end both are float32, and without an activation the same.
+  EXPECT_EQ(Values(narrow.Forward(x)), Values(wide.Forward(x)));
+  EXPECT_EQ(Values(narrow.ForwardWithin(x).to(at::kFloat)), Values(wide.Forward(x)));
+  // Products in float32 leave it float32.
+  const Linear exact(at::eye(kWidth), {}, Precision::kFloat32, BranchType::kAsProducts);
+  EXPECT_EQ(exact.ForwardWithin(x).scalar_type(), at::kFloat);
+}
+
+TEST_F(BFloat16Branch, OfAttentionIsNearTheOneInFloat32) {
+  const auto [wide, narrow] = Attentions();
+  const at::Tensor x = Tokens();
+  ExpectNear(narrow.Forward(x), wide.Forward(x));
+  EXPECT_NE(Values(narrow.Forward(x)), Values(wide.Forward(x)));  // another kernel, which rounds
+}
+
+TEST_F(BFloat16Branch, OfAttentionTakesBiasMaskAndRotation) {
+  auto [wide, narrow] = Attentions();
+  const at::Tensor angles = at::randn({kTokens - 1, kWidth / kHeads / 2});
+  const Rotary rotary{at::cat({angles.cos(), angles.cos()}, 1),
+                      at::cat({angles.sin().neg(), angles.sin()}, 1)};
+  const at::Tensor bias = at::randn({1, kHeads, kTokens, kTokens});
+  at::Tensor mask = at::zeros({2, 1, 1, kTokens});
+  mask[1].narrow(-1, kTokens - 2, 2).fill_(-std::numeric_limits<float>::infinity());
+  for (Attention* attention : {&wide, &narrow}) {
+    attention->rotary = rotary;
+    attention->bias = bias;
+  }
+  const at::Tensor x = Tokens();
+  ExpectNear(narrow.Forward(x, mask), wide.Forward(x, mask));
+}
+
+TEST_F(BFloat16Branch, OfAnMlpIsNearTheOneInFloat32) {
+  for (const bool gated : {false, true}) {
+    for (const Activation activation :
+         {Activation::kGelu, Activation::kGeluTanh, Activation::kQuickGelu, Activation::kSilu}) {
+      const auto [wide, narrow] = Mlps(activation, gated);
+      const at::Tensor x = Tokens();
+      ExpectNear(narrow.Forward(x), wide.Forward(x));
+    }
+  }
+}
+
+TEST_F(BFloat16Branch, LeavesTheResidualStreamInFloat32) {
+  const auto [wide, narrow] = Attentions();
+  const auto [wide_mlp, narrow_mlp] = Mlps(Activation::kGelu, false);
+  const LayerNorm norm{at::ones({kWidth}), at::zeros({kWidth}), 1e-6};
+  const at::Tensor scale = at::randn({kWidth});
+  at::Tensor expected = Tokens();
+  at::Tensor actual = expected.clone();
+  Block{norm, wide, scale, norm, wide_mlp, {}}.Forward(expected);
+  Block{norm, narrow, scale, norm, narrow_mlp, {}}.Forward(actual);
+  ExpectNear(actual, expected);
 }
 
 }  // namespace
