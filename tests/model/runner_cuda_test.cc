@@ -102,8 +102,8 @@ class CudaRunnerTest : public testing::Test {
   }
 
   // The vectors of `count` pictures of noise, of which the first has this seed.
-  static std::vector<std::vector<float>> Embed(Runner& runner, std::size_t count, std::uint32_t seed,
-                                        const OutputSpec& spec = {}) {
+  static std::vector<std::vector<float>> Embed(Runner& runner, std::size_t count,
+                                               std::uint32_t seed, const OutputSpec& spec = {}) {
     std::vector<Image> images;
     std::vector<const Image*> pointers;
     images.reserve(count);

@@ -62,6 +62,7 @@ class SplittingRunnerTest : public testing::Test {
     std::vector<Image> images;
     std::vector<const Image*> pointers;
     std::vector<OutputSpec> specs(count);
+    pointers.reserve(count);
     for (std::size_t i = 0; i < count; ++i) {
       images.emplace_back(static_cast<int>(i) + 1, 1);
       specs[i].dimensions = static_cast<int>(i) + 101;
@@ -72,6 +73,7 @@ class SplittingRunnerTest : public testing::Test {
     const auto embeddings = runner_->Embed(pointers, specs, /*threads=*/3);
     if (!embeddings.ok()) return embeddings.status();
     std::vector<std::string> values;
+    values.reserve(count);
     for (const Embedding& embedding : *embeddings) values.push_back(embedding.values);
     return values;
   }
