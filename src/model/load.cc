@@ -2,7 +2,6 @@
 #include <ATen/Version.h>
 #include <c10/core/Device.h>
 #include <c10/core/InferenceMode.h>
-#include <malloc.h>
 
 #include <algorithm>
 #include <array>
@@ -35,6 +34,7 @@
 #include "src/model/families.h"
 #include "src/model/fingerprint.h"
 #include "src/model/float_kernel.h"
+#include "src/model/freed_memory.h"
 #include "src/model/guard.h"
 #include "src/model/int8_kernel.h"
 #include "src/model/linear.h"
@@ -87,7 +87,7 @@ class TorchModel final : public Model {
   // the process otherwise (InitializeRuntime).
   ~TorchModel() override {
     replicas_.clear();
-    malloc_trim(0);
+    GiveFreedMemoryBack();
   }
 
   const ModelInfo& info() const override { return info_; }
@@ -298,7 +298,7 @@ absl::StatusOr<BuiltNetwork> BuildInt8(const Checkpoint& checkpoint, Size input,
   absl::StatusOr<MixedNetwork> mixed =
       BuildMixedInt8(build, checkpoint.processor.spec, input, min_cosine);
   // What that took goes back to the kernel: it will not be needed again.
-  malloc_trim(0);
+  GiveFreedMemoryBack();
   if (!mixed.ok()) return mixed.status();
   described.network = std::move(mixed->network);
   described.plan = std::move(mixed->plan);
@@ -371,7 +371,7 @@ absl::Status MeasurePrecision(const Checkpoint& checkpoint, double min_cosine,
                               const Replica& replica, ModelInfo& info) {
   const absl::StatusOr<double> cosine = CosineToFloat32(checkpoint, info, replica);
   // What that took goes back to the kernel: it will not be needed again.
-  malloc_trim(0);
+  GiveFreedMemoryBack();
   if (!cosine.ok()) return cosine.status();
   info.precision_cosine = *cosine;
   info.precision_min_cosine = min_cosine;

@@ -1,7 +1,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <c10/util/Exception.h>
-#include <malloc.h>
 #include <torch/headeronly/version.h>
 
 #include <cstddef>
@@ -13,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/error/error.h"
 #include "src/model/activation_cache.h"
+#include "src/model/freed_memory.h"
 #include "src/model/model.h"
 
 namespace pixembed {
@@ -26,16 +26,6 @@ std::string LoadedVersion() {
   if (begin == std::string::npos) return "unknown";
   const std::size_t value = begin + kKey.size();
   return config.substr(value, config.find_first_of(", \n", value) - value);
-}
-
-// Keeps freed memory in the process, so that the next image does not fault its pages in again. Of
-// glibc's malloc only; the server has another. glibc refuses a larger threshold than 32 MiB (half
-// of a thread's heap); what is larger is LibTorch's, and ActivationCache keeps it.
-void KeepFreedMemory() {
-  constexpr int kMiB = 1 << 20;
-  mallopt(M_MMAP_THRESHOLD, 32 * kMiB);
-  mallopt(M_TRIM_THRESHOLD, 256 * kMiB);
-  mallopt(M_TOP_PAD, 16 * kMiB);
 }
 
 // A program that loaded us may have begun to use the pool: it then stays as it is.

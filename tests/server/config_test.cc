@@ -324,7 +324,7 @@ TEST(Config, TheConfigurationInForceNamesEveryFlagThatHelpDescribes) {
       EXPECT_EQ(value, "2");
     }
   }
-  EXPECT_THAT(command->config.flags, SizeIs(38));
+  EXPECT_THAT(command->config.flags, SizeIs(39));
 }
 
 TEST(Config, TheReasonTableHasEveryReason) {
