@@ -68,11 +68,11 @@ class AttentionBody {
   static constexpr std::size_t kRows = V::kRows;
   static constexpr std::size_t kDepth = V::kDepth;
 
-  // The sums of a panel, to where they are.
+  // Stores the sums of a panel, or adds them to what is there.
   template <std::size_t kVectors>
   struct Sums {
-    float* to;  // rows kStride apart
-    bool add;   // to what is there
+    float* to = nullptr;  // rows kStride apart
+    bool add = false;
 
     template <std::size_t row>
     PIXEMBED_VECTOR_CODE __attribute__((always_inline)) void Prefetch() const {}
@@ -167,9 +167,9 @@ class AttentionBody {
     for (std::size_t column = 0; column < columns; column += kColumns) {
       float* const to = out + column / kDepth * kBlock + column % kDepth;
       if (PanelColumns(column, columns) == kColumns) {
-        packed = MultiplyPanel<V::kVectors>(rows, x, depth, packed, to);
+        packed = MultiplyPanel<V::kVectors>(rows, x, depth, packed, {.to = to});
       } else {
-        packed = MultiplyPanel<1>(rows, x, depth, packed, to);
+        packed = MultiplyPanel<1>(rows, x, depth, packed, {.to = to});
       }
     }
   }
@@ -178,11 +178,12 @@ class AttentionBody {
   template <std::size_t vectors>
   PIXEMBED_VECTOR_CODE static const float* MultiplyPanel(std::size_t rows, const float* x,
                                                          std::size_t depth, const float* panel,
-                                                         float* to) {
+                                                         Sums<vectors> sums) {
     for (std::size_t first = 0; first < depth; first += kDepth, x += kBlock) {
       const std::size_t own = std::min(kDepth, depth - first);
       const float* const next = panel + own * Product<vectors>::kColumns;
-      Product<vectors>::Run(rows, x, panel, own, next, {.to = to, .add = first > 0});
+      Product<vectors>::Run(rows, x, panel, own, next, sums);
+      sums.add = true;
       panel = next;
     }
     return panel;

@@ -254,7 +254,7 @@ void MeasureAll(const std::string& directory) {
                               std::fprintf(stderr, "forward_benchmark: %s\n", line.c_str());
                             }});
   if (!loaded.ok()) Exit(absl::StrCat(directory, ": ", loaded.status().ToString()));
-  const std::shared_ptr<const Model> model = *loaded;
+  const std::shared_ptr<const Model>& model = *loaded;
   std::fprintf(stderr, "%s: %lld parameters, %s, cosine %.6f\n", directory.c_str(),
                static_cast<long long>(model->info().parameters), model->info().kernels.c_str(),
                model->info().precision_cosine);
