@@ -36,6 +36,17 @@ def test_an_array_gives_the_vector_of_its_png(
     np.testing.assert_allclose(vectors, np.broadcast_to(vectors[0], (3, 32)), rtol=0, atol=1e-6)
 
 
+def test_an_array_of_objects_is_several_images(server: Server) -> None:
+    """Ray and pandas hand batches over like that."""
+    one, other = encode(picture(20, 30, 1), "PNG"), encode(picture(30, 20, 2), "PNG")
+    batch = np.array([one, other], dtype=object)
+    with Client(server.address) as client:
+        vectors = client.embed(batch)
+        np.testing.assert_allclose(vectors, client.embed([one, other]), rtol=0, atol=1e-6)
+        with pytest.raises(TypeError, match="put it into a list"):
+            client.embed(batch.reshape(1, 2))
+
+
 @pytest.mark.parametrize(
     ("array", "error", "text"),
     [

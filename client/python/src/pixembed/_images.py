@@ -41,13 +41,18 @@ def check_images(images: object) -> None:
         raise TypeError(
             f"images is several images, not one {type(images).__name__}; put it into a list"
         )
-    if isinstance(images, np.ndarray) and (
-        images.ndim < 3 or (images.ndim == 3 and images.shape[2] in (3, 4))
-    ):
+    if isinstance(images, np.ndarray) and not _holds_images(images):
         raise TypeError(f"images is several images, not {_describe(images)}; put it into a list")
     known = isinstance(images, Iterable | AsyncIterable) or hasattr(images, "__getitem__")
     if isinstance(images, Mapping) or not known:
         raise TypeError(f"images is a list or an iterable of images, not {type(images).__name__}")
+
+
+def _holds_images(array: NDArray[Any]) -> bool:
+    """Objects in a row, as Ray and pandas give them, or pixels of more than one image."""
+    if array.dtype == object:
+        return array.ndim == 1
+    return array.ndim > 3 or (array.ndim == 3 and array.shape[2] not in (3, 4))
 
 
 def check_batch(images: object) -> None:
