@@ -1,7 +1,5 @@
 // The kernel of attention_kernel.h for AVX2 with FMA: 16 registers of 8 floats. Only functions
 // marked PIXEMBED_VECTOR_CODE hold such code, so that the library runs where there is none.
-#include <cstddef>
-
 #include "src/model/attention_kernel.h"
 
 #if defined(__x86_64__)
@@ -13,11 +11,7 @@
 namespace pixembed {
 namespace {
 
-struct Avx2 : Avx2Floats<Avx2> {
-  static constexpr std::size_t kRows = 6;
-  static constexpr std::size_t kVectors = 2;  // 12 sums, 2 of a panel, a factor
-  static constexpr std::size_t kDepth = 256;
-};
+struct Avx2 : Avx2Panels<Avx2> {};
 
 }  // namespace
 

@@ -1,7 +1,5 @@
 // The kernel of attention_kernel.h for AVX-512: 32 registers of 16 floats. Only functions marked
 // PIXEMBED_VECTOR_CODE hold such code, so that the library runs where there is none.
-#include <cstddef>
-
 #include "src/model/attention_kernel.h"
 
 #if defined(__x86_64__)
@@ -13,11 +11,7 @@
 namespace pixembed {
 namespace {
 
-struct Avx512 : Avx512Floats<Avx512> {
-  static constexpr std::size_t kRows = 14;
-  static constexpr std::size_t kVectors = 2;  // 28 sums, 2 of a panel, a factor
-  static constexpr std::size_t kDepth = 256;
-};
+struct Avx512 : Avx512Panels<Avx512> {};
 
 }  // namespace
 

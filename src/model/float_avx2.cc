@@ -1,7 +1,5 @@
 // The kernel of float_kernel.h for AVX2 with FMA: 16 registers of 8 floats. Only functions marked
 // PIXEMBED_VECTOR_CODE hold such code, so that the library runs where there is none.
-#include <cstddef>
-
 #include "src/model/float_kernel.h"
 
 #if defined(__x86_64__)
@@ -16,11 +14,7 @@
 namespace pixembed {
 namespace {
 
-struct Avx2 : Avx2Floats<Avx2> {
-  static constexpr std::size_t kRows = 6;
-  static constexpr std::size_t kVectors = 2;  // 12 sums, 2 of the weight, a factor
-  static constexpr std::size_t kDepth = 256;
-
+struct Avx2 : Avx2Panels<Avx2> {
   PIXEMBED_VECTOR_CODE static __m256 SelectNegative(__m256 sign, __m256 a, __m256 b) {
     return _mm256_blendv_ps(b, a, _mm256_cmp_ps(sign, Zero(), _CMP_LT_OQ));
   }

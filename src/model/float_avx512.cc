@@ -1,7 +1,5 @@
 // The kernel of float_kernel.h for AVX-512: 32 registers of 16 floats. Only functions marked
 // PIXEMBED_VECTOR_CODE hold such code, so that the library runs where there is none.
-#include <cstddef>
-
 #include "src/model/float_kernel.h"
 
 #if defined(__x86_64__)
@@ -16,11 +14,7 @@
 namespace pixembed {
 namespace {
 
-struct Avx512 : Avx512Floats<Avx512> {
-  static constexpr std::size_t kRows = 14;
-  static constexpr std::size_t kVectors = 2;  // 28 sums, 2 of the weight, a factor
-  static constexpr std::size_t kDepth = 256;
-
+struct Avx512 : Avx512Panels<Avx512> {
   PIXEMBED_VECTOR_CODE static __m512 SelectNegative(__m512 sign, __m512 a, __m512 b) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(sign, Zero(), _CMP_LT_OQ), b, a);
   }

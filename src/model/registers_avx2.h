@@ -112,6 +112,14 @@ struct Avx2Floats {
   }
 };
 
+// The same, with the shape of PanelProduct: 12 sums, 2 registers of a panel, a factor.
+template <typename Kernel>
+struct Avx2Panels : Avx2Floats<Kernel> {
+  static constexpr std::size_t kRows = 6;
+  static constexpr std::size_t kVectors = 2;
+  static constexpr std::size_t kDepth = 256;
+};
+
 }  // namespace pixembed
 
 #endif  // PIXEMBED_SRC_MODEL_REGISTERS_AVX2_H_

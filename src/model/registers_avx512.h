@@ -96,6 +96,14 @@ struct Avx512Floats {
   }
 };
 
+// The same, with the shape of PanelProduct: 28 sums, 2 registers of a panel, a factor.
+template <typename Kernel>
+struct Avx512Panels : Avx512Floats<Kernel> {
+  static constexpr std::size_t kRows = 14;
+  static constexpr std::size_t kVectors = 2;
+  static constexpr std::size_t kDepth = 256;
+};
+
 }  // namespace pixembed
 
 #endif  // PIXEMBED_SRC_MODEL_REGISTERS_AVX512_H_
