@@ -45,6 +45,9 @@ double ThreadPolicy::Service::seconds() const {
 
 void ThreadPolicy::Enter(std::size_t items, TimePoint now) {
   Advance(now);
+  const double kept = std::exp(-1 / kRememberedArrivals);
+  arrivals_ *= kept;
+  busy_seconds_ *= kept;
   if (inside_ > 0) arrivals_ += static_cast<double>(items);
   inside_ += items;
 }

@@ -30,12 +30,15 @@ class ThreadPolicy {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  // How long the past counts: its weight falls by e in this time.
+  // How long the past counts: its weight falls by e in this time, and by e in so many arrivals,
+  // which tell the rate well enough. A caller left alone by a load has every core after some
+  // 40 images of its own, however short these are.
   static constexpr std::chrono::seconds kMemory{2};
-  // The wait of a late item, in mean waits: the tail of a wait is about exponential, and e^-3 is
-  // one item in 20. With 1, the mean time in the house would be the shortest, but where two numbers
+  static constexpr double kRememberedArrivals = 32;
+  // The wait of a late item, in mean waits: the tail of a wait is about exponential, and e^-4 is
+  // one item in 55. With 1, the mean time in the house would be the shortest, but where two numbers
   // of threads differ little in it, that of more threads has the longer line behind it.
-  static constexpr double kWaitWeight = 3;
+  static constexpr double kWaitWeight = 4;
   // After so many choices a number of threads that was not chosen is taken to be as good as it
   // could be, so that it is tried again: what it took may have been another process's fault, or of
   // a time when the cores were busy. Sooner while it ran only a few times, after so many for each;

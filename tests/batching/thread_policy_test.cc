@@ -186,6 +186,24 @@ TEST(ThreadPolicy, ALoadThatIsOverIsForgotten) {
   EXPECT_EQ(RunAlone(policy, Small, 1, 2, now), 2);
 }
 
+// Not only after seconds: those are hundreds of images of a small model.
+TEST(ThreadPolicy, ALoadThatIsOverIsForgottenWithinAFewImages) {
+  ThreadPolicy policy(1, 2);
+  TimePoint now;
+  policy.Ran(0, 1, 1, Nanoseconds(Small(1)));
+  policy.Ran(0, 1, 2, Nanoseconds(Small(2)));
+  policy.Enter(16, now);
+  for (int i = 0; i < 2000; ++i) {  // 16 callers, 10 s
+    policy.Enter(1, now);
+    now += Nanoseconds(0.005);
+    policy.Leave(1, now);
+  }
+  policy.Leave(16, now);
+  ASSERT_EQ(policy.Choose(0, 2), 1);
+  RunAlone(policy, Small, 2 * static_cast<int>(ThreadPolicy::kRememberedArrivals), 2, now);
+  EXPECT_EQ(RunAlone(policy, Small, 1, 2, now), 2);
+}
+
 TEST(ThreadPolicy, QueuesAreLearntApart) {
   ThreadPolicy policy(2, 2);
   const Machine slower = [](int threads) { return threads == 1 ? 0.010 : 0.020; };
