@@ -25,6 +25,7 @@
 #include "src/engine/hosted_models.h"
 #include "src/engine/memory_budget.h"
 #include "src/engine/options.h"
+#include "src/engine/piecewise_runner.h"
 #include "src/engine/roster.h"
 #include "src/engine/service_rate.h"
 #include "src/engine/start.h"
@@ -250,7 +251,7 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
     absl::StatusOr<std::unique_ptr<Runner>> runner = model.NewRunner(model.devices()[device_]);
     if (!runner.ok()) return runner.status();
     if (runners_.size() <= queue) runners_.resize(queue + 1);
-    runners_[queue] = *std::move(runner);
+    runners_[queue] = std::make_unique<PiecewiseRunner>(*std::move(runner));
     return absl::OkStatus();
   }
 
@@ -260,14 +261,19 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
     std::ranges::fill(image.pixels(), std::uint8_t{0});
     const std::vector<const Image*> images(static_cast<std::size_t>(batch_size), &image);
     const std::vector<OutputSpec> specs(images.size());
-    const absl::StatusOr<std::vector<Embedding>> vectors =
-        runners_[queue]->Embed(images, specs, threads);
-    if (!vectors.ok()) return vectors.status();
-    if (std::ranges::all_of(*vectors, &Embedding::finite)) return absl::OkStatus();
-    return MakeError(Reason::kNonFiniteVector,
-                     absl::StrCat("the model's vector of a black image is not finite: its weights "
-                                  "are damaged, or too large for ",
-                                  std::string(PrecisionName(model.info().precision))));
+    absl::Status status;
+    runners_[queue]->Embed(images, specs, threads, [&](const PiecewiseRunner::Piece& piece) {
+      if (!piece.embeddings.ok()) {
+        status.Update(piece.embeddings.status());
+      } else if (!std::ranges::all_of(*piece.embeddings, &Embedding::finite)) {
+        status.Update(
+            MakeError(Reason::kNonFiniteVector,
+                      absl::StrCat("the model's vector of a black image is not finite: its weights "
+                                   "are damaged, or too large for ",
+                                   std::string(PrecisionName(model.info().precision)))));
+      }
+    });
+    return status;
   }
 
   void DropRunner(std::size_t queue) {
@@ -301,27 +307,15 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
       images.push_back(&pending->image);
       specs.push_back(pending->item.output);
     }
-    const TimePoint begin = Clock::now();
-    absl::StatusOr<std::vector<Embedding>> embeddings =
-        runners_[queue]->Embed(images, specs, threads);
-    const nanoseconds compute = Clock::now() - begin;
-    ++engine_.batches_;
-
-    if (embeddings.ok() && embeddings->size() != items.size()) {
-      embeddings =
-          MakeError(Reason::kDeviceFailure, absl::StrCat("the model gave ", embeddings->size(),
-                                                         " vectors for ", items.size(), " images"));
-    }
-    if (embeddings.ok()) {
-      items.front()->model->rate.Record(items.size(), compute * threads);
-      Keep(items, *std::move(embeddings), compute);
-    } else if (ReasonOf(embeddings.status()) == Reason::kOutOfMemory && items.size() > 1) {
-      // Half of it may fit.
-      Embed(queue, items.first(items.size() / 2), threads);
-      Embed(queue, items.subspan(items.size() / 2), threads);
-    } else {
-      outcomes_.resize(outcomes_.size() + items.size(), embeddings.status());
-    }
+    runners_[queue]->Embed(images, specs, threads, [&](PiecewiseRunner::Piece piece) {
+      ++engine_.batches_;
+      if (!piece.embeddings.ok()) {
+        outcomes_.resize(outcomes_.size() + piece.size, piece.embeddings.status());
+        return;
+      }
+      items.front()->model->rate.Record(piece.size, piece.compute * threads);
+      Keep(items.subspan(piece.first, piece.size), *std::move(piece.embeddings), piece.compute);
+    });
   }
 
   void Keep(std::span<const Pending> items, std::vector<Embedding> embeddings,
@@ -342,8 +336,8 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
   }
 
   EngineImpl& engine_;
-  const std::size_t device_;                      // of the models' devices
-  std::vector<std::unique_ptr<Runner>> runners_;  // by queue
+  const std::size_t device_;                               // of the models' devices
+  std::vector<std::unique_ptr<PiecewiseRunner>> runners_;  // by queue
   // From Run to Deliver.
   std::vector<Pending> items_;
   std::vector<absl::StatusOr<Outcome>> outcomes_;  // by item

@@ -171,6 +171,11 @@ class Runner {
   virtual absl::StatusOr<std::vector<Embedding>> Embed(std::span<const Image* const> images,
                                                        std::span<const OutputSpec> specs,
                                                        int threads) = 0;
+
+  // Gives back to the device what the runner and its neighbours there hold without need: what the
+  // caller does after OUT_OF_MEMORY, before it tries a smaller batch. May wait for all that the
+  // device is doing. Never throws.
+  virtual void ReleaseUnusedMemory() {}
 };
 
 // Immutable, thread-safe.

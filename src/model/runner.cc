@@ -45,6 +45,8 @@ class DeterministicRunner final : public Runner {
     return embeddings;
   }
 
+  void ReleaseUnusedMemory() override { runner_->ReleaseUnusedMemory(); }
+
  private:
   std::unique_ptr<Runner> runner_;
 };

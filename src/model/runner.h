@@ -34,9 +34,8 @@ struct GraphOptions {
   std::function<void(const std::string&)> warn = nullptr;  // thread-safe; may be empty
 };
 
-// A batch that the device has no memory for runs in smaller ones (splitting_runner.h). With graphs,
-// batches of uint8 images of one size do of which only last_hidden_state is asked. `module`
-// outlives the runner. Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
+// With graphs, batches of uint8 images of one size are replayed of which only last_hidden_state is
+// asked. `module` outlives the runner. Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
 absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(const CudaModule& module, RunnerParts parts,
                                                       int ordinal, GraphOptions graphs);
 

@@ -31,7 +31,6 @@
 #include "src/model/network.h"
 #include "src/model/pixels.h"
 #include "src/model/runner.h"
-#include "src/model/splitting_runner.h"
 
 namespace pixembed {
 namespace {
@@ -41,9 +40,9 @@ namespace {
 class CudaRunner final : public Runner {
  public:
   // `recorder`: null where every pass is eager.
-  CudaRunner(RunnerParts parts, c10::Stream stream, std::unique_ptr<GraphRecorder> recorder,
-             std::function<void(const std::string&)> warn)
-      : parts_(std::move(parts)), stream_(stream) {
+  CudaRunner(const CudaModule& module, RunnerParts parts, c10::Stream stream,
+             std::unique_ptr<GraphRecorder> recorder, std::function<void(const std::string&)> warn)
+      : module_(module), parts_(std::move(parts)), stream_(stream) {
     const c10::InferenceMode inference;
     const c10::StreamGuard guard(stream_);
     const std::span<const float> values = parts_.pixels->values();
@@ -76,6 +75,8 @@ class CudaRunner final : public Runner {
       return RunNetwork(*parts_.network, Cut(images, staged), specs);
     });
   }
+
+  void ReleaseUnusedMemory() override { module_.ReleaseUnusedMemory(); }
 
  private:
   bool HaveGraphs(std::span<const Image* const> images, std::span<const OutputSpec> specs) const {
@@ -132,6 +133,7 @@ class CudaRunner final : public Runner {
     return staging_.narrow(0, 0, samples);
   }
 
+  const CudaModule& module_;
   RunnerParts parts_;
   c10::Stream stream_;
   at::Tensor table_;    // [3 * 256] on the device
@@ -186,10 +188,8 @@ absl::StatusOr<std::unique_ptr<Runner>> NewCudaRunner(const CudaModule& module, 
     recorder = *std::move(made);
   }
   return Guarded([&]() -> absl::StatusOr<std::unique_ptr<Runner>> {
-    return NewSplittingRunner(
-        std::make_unique<CudaRunner>(std::move(parts), *stream, std::move(recorder),
-                                     std::move(graphs.warn)),
-        [&module] { module.ReleaseUnusedMemory(); });
+    return std::make_unique<CudaRunner>(module, std::move(parts), *stream, std::move(recorder),
+                                        std::move(graphs.warn));
   });
 }
 

@@ -53,9 +53,29 @@ TEST_F(EngineTest, WarmUpRunsEverySizeOnEveryWorkerBeforeStartReturns) {
 }
 
 TEST_F(EngineTest, StartFailsWithTheErrorOfTheWarmUp) {
-  model().FailNext(MakeError(Reason::kOutOfMemory, "too small a device"));
+  model().FailNext(MakeError(Reason::kDeviceFailure, "not a device"));
   const auto engine = StartEngine({models_[0]}, {}, kCores, decoder_.decoder());
+  EXPECT_EQ(ReasonOf(engine.status()), Reason::kDeviceFailure);
+}
+
+TEST_F(EngineTest, StartFailsWhereNotOneImageFits) {
+  model().LimitMemoryTo(0);
+  EngineOptions options;
+  options.max_batch_size = 8;
+  options.warm_up_batch_sizes = {8};
+  const auto engine = StartEngine({models_[0]}, options, kCores, decoder_.decoder());
   EXPECT_EQ(ReasonOf(engine.status()), Reason::kOutOfMemory);
+}
+
+TEST_F(EngineTest, TheWarmUpFindsHowManyImagesFit) {
+  model().LimitMemoryTo(2);
+  EngineOptions options;
+  options.max_batch_size = 8;
+  options.warm_up_batch_sizes = {8};
+  Start(options);
+  std::vector<std::size_t> sizes = model().batch_sizes();  // of two workers
+  std::sort(sizes.begin(), sizes.end());
+  EXPECT_THAT(sizes, ElementsAre(2, 2, 2, 2, 2, 2, 2, 2, 4, 4, 8, 8));
 }
 
 TEST_F(EngineTest, StartFailsWithTheErrorOfTheRunner) {

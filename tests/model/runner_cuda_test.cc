@@ -28,7 +28,6 @@
 namespace pixembed {
 namespace {
 
-using testing::ElementsAre;
 using testing::IsEmpty;
 
 constexpr Size kInput{.height = 4, .width = 6};
@@ -70,7 +69,6 @@ class FakeNetwork final : public Network {
   const NetworkInfo& info() const override { return info_; }
 
   HiddenStates Forward(const PatchBatch& batch, std::span<const int> layers) const override {
-    passes_.push_back(batch.patches.size(0));
     EXPECT_EQ(batch.grids.size(), static_cast<std::size_t>(batch.patches.size(0)));
     if (batch.patches.size(0) > room) {
       C10_THROW_ERROR(OutOfMemoryError, "CUDA out of memory");
@@ -80,14 +78,10 @@ class FakeNetwork final : public Network {
     return states;
   }
 
-  // The sizes of the passes since the last call.
-  std::vector<std::int64_t> TakePasses() const { return std::exchange(passes_, {}); }
-
   std::int64_t room = 1024;
 
  private:
   NetworkInfo info_;
-  mutable std::vector<std::int64_t> passes_;
 };
 
 class CudaRunnerTest : public testing::Test {
@@ -101,9 +95,9 @@ class CudaRunnerTest : public testing::Test {
     return *std::move(runner);
   }
 
-  // The vectors of `count` pictures of noise, of which the first has this seed.
-  static std::vector<std::vector<float>> Embed(Runner& runner, std::size_t count,
-                                               std::uint32_t seed, const OutputSpec& spec = {}) {
+  // What becomes of `count` pictures of noise, of which the first has this seed.
+  static absl::StatusOr<std::vector<Embedding>> Embed(Runner& runner, std::size_t count,
+                                                      std::uint32_t seed, const OutputSpec& spec) {
     std::vector<Image> images;
     std::vector<const Image*> pointers;
     images.reserve(count);
@@ -113,7 +107,13 @@ class CudaRunnerTest : public testing::Test {
     }
     for (const Image& image : images) pointers.push_back(&image);
     const std::vector<OutputSpec> specs(count, spec);
-    const auto embeddings = runner.Embed(pointers, specs, 1);
+    return runner.Embed(pointers, specs, 1);
+  }
+
+  // Their vectors.
+  static std::vector<std::vector<float>> Vectors(Runner& runner, std::size_t count,
+                                                 std::uint32_t seed, const OutputSpec& spec = {}) {
+    const auto embeddings = Embed(runner, count, seed, spec);
     EXPECT_TRUE(embeddings.ok()) << embeddings.status();
     std::vector<std::vector<float>> vectors;
     if (!embeddings.ok()) return vectors;
@@ -134,8 +134,8 @@ TEST_F(CudaRunnerTest, ReplayedVectorsAreTheEagerOnes) {
   for (const std::uint32_t seed : {1U, 2U, 3U, 4U}) {
     for (const std::size_t count : {1U, 3U, 4U}) {
       for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
-        EXPECT_EQ(Embed(*graphed, count, seed, {.pooling = pooling}),
-                  Embed(*eager, count, seed, {.pooling = pooling}));
+        EXPECT_EQ(Vectors(*graphed, count, seed, {.pooling = pooling}),
+                  Vectors(*eager, count, seed, {.pooling = pooling}));
       }
     }
   }
@@ -145,7 +145,7 @@ TEST_F(CudaRunnerTest, ReplayedVectorsAreTheEagerOnes) {
 
 TEST_F(CudaRunnerTest, WithoutGraphsNothingIsRecorded) {
   const std::unique_ptr<Runner> runner = NewRunner(false);
-  for (int i = 0; i < 3; ++i) Embed(*runner, 2, 1);
+  for (int i = 0; i < 3; ++i) Vectors(*runner, 2, 1);
   EXPECT_EQ(graphs_.records, 0);
 }
 
@@ -153,7 +153,8 @@ TEST_F(CudaRunnerTest, BatchesThatWantOtherLayersRunEagerly) {
   const std::unique_ptr<Runner> eager = NewRunner(false);
   const std::unique_ptr<Runner> graphed = NewRunner(true);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(Embed(*graphed, 2, 1, {.layers = {0, 1}}), Embed(*eager, 2, 1, {.layers = {0, 1}}));
+    EXPECT_EQ(Vectors(*graphed, 2, 1, {.layers = {0, 1}}),
+              Vectors(*eager, 2, 1, {.layers = {0, 1}}));
   }
   EXPECT_EQ(graphs_.records, 0);
 }
@@ -163,19 +164,22 @@ TEST_F(CudaRunnerTest, AFailedRecordingLeavesTheVectorsAsTheyAre) {
   const std::unique_ptr<Runner> eager = NewRunner(false);
   const std::unique_ptr<Runner> graphed = NewRunner(true);
   for (const std::uint32_t seed : {1U, 2U, 3U, 4U}) {
-    EXPECT_EQ(Embed(*graphed, 2, seed), Embed(*eager, 2, seed));
+    EXPECT_EQ(Vectors(*graphed, 2, seed), Vectors(*eager, 2, seed));
   }
   EXPECT_EQ(graphs_.records, 1);
   EXPECT_EQ(warnings_.size(), 1U);
 }
 
-TEST_F(CudaRunnerTest, WhatTheDeviceHasNoMemoryForRunsInHalves) {
+TEST_F(CudaRunnerTest, WhatTheDeviceHasNoMemoryForIsOutOfMemory) {
   const std::unique_ptr<Runner> runner = NewRunner(false);
-  const auto expected = Embed(*runner, 6, 1);
   network_->room = 3;
-  network_->TakePasses();
-  EXPECT_EQ(Embed(*runner, 6, 1), expected);
-  EXPECT_THAT(network_->TakePasses(), ElementsAre(6, 3, 3));
+  EXPECT_EQ(ReasonOf(Embed(*runner, 6, 1, {}).status()), Reason::kOutOfMemory);
+  EXPECT_EQ(Vectors(*runner, 3, 1).size(), 3U);
+}
+
+TEST_F(CudaRunnerTest, UnusedMemoryIsTheModulesToGiveBack) {
+  const std::unique_ptr<Runner> runner = NewRunner(false);
+  runner->ReleaseUnusedMemory();
   EXPECT_EQ(module_.releases(), 1);
 }
 
