@@ -9,6 +9,7 @@
 
 #include "src/model/activation.h"
 #include "src/model/float_kernel.h"
+#include "src/model/gelu_body.h"
 #include "src/model/panel_product.h"
 
 #ifndef PIXEMBED_VECTOR_CODE
@@ -17,9 +18,9 @@
 
 namespace pixembed {
 
-// V: a type with what PanelProduct and PackPanelOfRows name, and
-//   kVectors: registers of a panel's row; Store, Add, Subtract, Multiply, Divide, Min, Max,
-//   Magnitude, Exponential of numbers <= 0, SelectNegative(sign, a, b): a where sign < 0.
+// V: a type with what PanelProduct, PackPanelOfRows and Gelu name, and
+//   kVectors: registers of a panel's row; Store, Subtract, Magnitude, Exponential of numbers <= 0,
+//   SelectNegative(sign, a, b): a where sign < 0.
 template <typename V>
 class FloatBody {
  public:
@@ -217,7 +218,7 @@ class FloatBody {
     const std::size_t count = rows * kColumns;
     switch (tile.activation) {
       case Activation::kGelu:
-        for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, Gelu(V::Load(y + i)));
+        for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, Gelu<V>(V::Load(y + i)));
         break;
       case Activation::kGeluTanh:
         for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, GeluTanh(V::Load(y + i)));
@@ -245,36 +246,6 @@ class FloatBody {
         out[column] = tile.add ? out[column] + own : own;
       }
     }
-  }
-
-  // x (1 + erf(x / sqrt(2))) / 2.
-  PIXEMBED_VECTOR_CODE static Floats Gelu(Floats x) {
-    const Floats erf = Erf(V::Multiply(x, V::Broadcast(0.70710678F)));
-    return V::Multiply(V::Multiply(V::Broadcast(0.5F), x), V::Add(V::Broadcast(1.0F), erf));
-  }
-
-  template <std::size_t count>
-  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static Floats Polynomial(
-      const float (&terms)[count], Floats x) {
-    Floats sum = V::Broadcast(terms[0]);
-    for (std::size_t i = 1; i < count; ++i) sum = V::MultiplyAdd(sum, x, V::Broadcast(terms[i]));
-    return sum;
-  }
-
-  // Within 4 units in the last place. Source: Eigen 3.4 SpecialFunctionsImpl.h
-  // generic_fast_erf_float.
-  PIXEMBED_VECTOR_CODE static Floats Erf(Floats x) {
-    static constexpr float kOver[] = {-2.72614225801306e-10F, 2.77068142495902e-08F,
-                                      -2.10102402082508e-06F, -5.69250639462346e-05F,
-                                      -7.34990630326855e-04F, -2.95459980854025e-03F,
-                                      -1.60960333262415e-02F};
-    static constexpr float kUnder[] = {-1.45660718464996e-05F, -2.13374055278905e-04F,
-                                       -1.68282697438203e-03F, -7.37332916720468e-03F,
-                                       -1.42647390514189e-02F};
-    // Min and Max give their second operand where one is NaN.
-    const Floats clamped = V::Max(V::Broadcast(-4.0F), V::Min(V::Broadcast(4.0F), x));
-    const Floats square = V::Multiply(clamped, clamped);
-    return V::Divide(V::Multiply(clamped, Polynomial(kOver, square)), Polynomial(kUnder, square));
   }
 
   // 1 / (1 + exp(-x)).

@@ -18,8 +18,8 @@ namespace {
 
 struct Vnni : Avx512Floats<Vnni> {
   using Ints = std::int32_t __attribute__((vector_size(64)));
-  static constexpr std::size_t kRows = 6;
-  static constexpr std::size_t kVectors = 4;  // 24 sums, 4 of weights, an operand
+  static constexpr std::size_t kRows = 14;
+  static constexpr std::size_t kVectors = 2;  // 28 sums, 2 of weights, an operand
 
   PIXEMBED_VECTOR_CODE static Ints LoadInts(const std::byte* from) {
     return Ints(_mm512_loadu_si512(from));
@@ -42,7 +42,6 @@ const Int8Kernel* Avx512Int8Kernel() {
   using Body = Int8Body<Vnni>;
   static constexpr Int8Kernel kKernel = {
       .instructions = "AVX512_VNNI",
-      .rows = Vnni::kRows,
       .packed_bytes = Body::PackedBytes,
       .pack = Body::Pack,
       .scratch_bytes = Body::ScratchBytes,

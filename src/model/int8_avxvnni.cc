@@ -57,7 +57,6 @@ const Int8Kernel* AvxVnniInt8Kernel() {
   using Body = Int8Body<Vnni>;
   static constexpr Int8Kernel kKernel = {
       .instructions = "AVX_VNNI",
-      .rows = Vnni::kRows,
       .packed_bytes = Body::PackedBytes,
       .pack = Body::Pack,
       .scratch_bytes = Body::ScratchBytes,

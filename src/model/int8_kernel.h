@@ -34,8 +34,6 @@ struct Int8Product {
 // it; a NaN in x makes all of it NaN.
 struct Int8Kernel {
   std::string_view instructions;  // "AVX512_VNNI"
-  // Rows that it multiplies at once: other numbers of rows leave some of that unused.
-  std::size_t rows;
   std::size_t (*packed_bytes)(std::size_t depth, std::size_t columns);
   // `weight`: [columns, depth], finite. `packed`: packed_bytes(), aligned to 64 bytes.
   void (*pack)(const float* weight, std::size_t depth, std::size_t columns, std::byte* packed);

@@ -8,6 +8,7 @@
 #define PIXEMBED_SRC_MODEL_INT8_KERNEL_BODY_H_
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include <limits>
 #include <utility>
 
+#include "src/model/gelu_body.h"
 #include "src/model/int8_kernel.h"
 
 #ifndef PIXEMBED_VECTOR_CODE
@@ -29,9 +31,8 @@ namespace pixembed {
 //   kRows x kVectors: the block of sums that fits into the registers beside its operands;
 //   Dot(sums, bytes, weights): sums + the products of four unsigned and four signed bytes each;
 //   ToFloats(Ints), StoreBytes(numbers from 0 to 255, to): rounded to nearest even;
-//   and, of Floats, Load, Store, Broadcast, Add, Subtract, Multiply, MultiplyAdd(a, b, c) = a b +
-//   c, Divide, Min, Max, ReduceMin, ReduceMax, HasNan, Exponential of numbers <= 0, Magnitude,
-//   WithSign(magnitude, sign), LoadFirst(from, count): the first repeated beyond `count` < kLanes.
+//   and, of Floats, what Gelu names, Load, Store, Subtract, ReduceMin, ReduceMax, HasNan,
+//   LoadFirst(from, count): the first repeated beyond `count` < kLanes.
 template <typename V>
 class Int8Body {
  public:
@@ -50,32 +51,35 @@ class Int8Body {
   }
 
   static std::size_t ScratchBytes(std::size_t rows, std::size_t depth) {
-    const std::size_t padded = (rows + kRows - 1) / kRows * kRows;
-    return padded * (PaddedDepth(depth) + Groups(depth) * sizeof(RowScale)) +
+    return rows * (PaddedDepth(depth) + Groups(depth) * sizeof(RowScale)) +
            kRows * kColumns * sizeof(float);
   }
 
   PIXEMBED_VECTOR_CODE static void Run(const Int8Product& product, std::byte* scratch) {
     const std::size_t depth = product.depth;
     const std::size_t groups = Groups(depth);
-    const std::size_t padded_rows = (product.rows + kRows - 1) / kRows * kRows;
     auto* const sums = reinterpret_cast<float*>(scratch);                       // [kRows, kColumns]
     auto* const scales = reinterpret_cast<RowScale*>(sums + kRows * kColumns);  // [rows, groups]
-    auto* const bytes = reinterpret_cast<std::uint8_t*>(scales + padded_rows * groups);
+    auto* const bytes = reinterpret_cast<std::uint8_t*>(scales + product.rows * groups);
     for (std::size_t row = 0; row < product.rows; ++row) {
       Quantize(product, product.x + static_cast<std::ptrdiff_t>(row) * product.x_stride,
                bytes + row * PaddedDepth(depth), scales + row * groups);
     }
-    // Rows beyond the last are multiplied, and not written.
-    std::memset(bytes + product.rows * PaddedDepth(depth), 0,
-                (padded_rows - product.rows) * PaddedDepth(depth));
-    std::fill(scales + product.rows * groups, scales + padded_rows * groups, RowScale{});
     const std::byte* panel = product.weight;
+    // Blocks of rows as alike as possible: a small one keeps the multipliers waiting.
+    const std::size_t blocks = (product.rows + kRows - 1) / kRows;
+    // The panels of a large model come from memory: the next one's is fetched meanwhile.
+    const std::size_t fetched = (PanelBytes(depth) / kLine + blocks * groups) / (blocks * groups);
     for (std::size_t column = 0; column < product.columns; column += kColumns) {
-      for (std::size_t row = 0; row < product.rows; row += kRows) {
-        MultiplyBlock(bytes + row * PaddedDepth(depth), scales + row * groups, panel, depth, sums,
-                      std::make_index_sequence<kRows>(), std::make_index_sequence<kVectors>());
-        Finish(product, sums, row, column);
+      const std::byte* next = panel + PanelBytes(depth);
+      std::size_t row = 0;
+      for (std::size_t block = 0; block < blocks; ++block) {
+        const std::size_t rows = (product.rows - row) / (blocks - block);
+        MultiplyBlock(rows, bytes + row * PaddedDepth(depth), scales + row * groups, panel, depth,
+                      {next, fetched}, sums);
+        next += fetched * groups * kLine;
+        Finish(product, sums, row, rows, column);
+        row += rows;
       }
       panel += PanelBytes(depth);
     }
@@ -89,6 +93,7 @@ class Int8Body {
   static constexpr std::size_t kVectors = V::kVectors;
   static constexpr std::size_t kColumns = kVectors * kLanes;  // of a panel of the packed weight
   static constexpr std::size_t kQuad = 4;                     // bytes that are multiplied together
+  static constexpr std::size_t kLine = 64;                    // bytes of a line of the caches
   static constexpr float kLargestWeight = 127.0F;
   static constexpr float kLargestByte = 255.0F;
   static constexpr float kNegligible = 1e-30F;
@@ -97,6 +102,12 @@ class Int8Body {
   struct RowScale {
     float scale = 0.0F;
     float low = 0.0F;
+  };
+
+  // What is read soon: `lines` of the caches for each group. Any address will do.
+  struct Soon {
+    const std::byte* next;
+    std::size_t lines;
   };
 
   static std::size_t Groups(std::size_t depth) { return (depth + kInt8Group - 1) / kInt8Group; }
@@ -152,22 +163,6 @@ class Int8Body {
     }
   }
 
-  // x (1 + erf(x / sqrt(2))) / 2. Source: Abramowitz and Stegun 7.1.26, within 1.5e-7 of erf.
-  PIXEMBED_VECTOR_CODE static Floats Gelu(Floats x) {
-    const Floats half = V::Broadcast(0.5F);
-    const Floats one = V::Broadcast(1.0F);
-    const Floats z = V::Multiply(V::Magnitude(x), V::Broadcast(0.70710678F));
-    const Floats t = V::Divide(one, V::MultiplyAdd(V::Broadcast(0.3275911F), z, one));
-    Floats sum = V::MultiplyAdd(V::Broadcast(1.061405429F), t, V::Broadcast(-1.453152027F));
-    sum = V::MultiplyAdd(sum, t, V::Broadcast(1.421413741F));
-    sum = V::MultiplyAdd(sum, t, V::Broadcast(-0.284496736F));
-    sum = V::MultiplyAdd(sum, t, V::Broadcast(0.254829592F));
-    const Floats square = V::Subtract(V::Broadcast(0.0F), V::Multiply(z, z));
-    const Floats rest = V::Multiply(V::Multiply(sum, t), V::Exponential(square));
-    const Floats erf = V::WithSign(V::Subtract(one, rest), x);
-    return V::Multiply(V::Multiply(half, x), V::Add(one, erf));
-  }
-
   PIXEMBED_VECTOR_CODE static void Quantize(const Int8Product& product, const float* x,
                                             std::uint8_t* bytes, RowScale* scales) {
     constexpr std::size_t kGroupVectors = kInt8Group / kLanes;
@@ -179,7 +174,7 @@ class Int8Body {
         const std::size_t left = channels - v * kLanes;
         numbers[v] = left < kLanes ? V::LoadFirst(x + first + v * kLanes, left)
                                    : V::Load(x + first + v * kLanes);
-        if (product.gelu) numbers[v] = Gelu(numbers[v]);
+        if (product.gelu) numbers[v] = Gelu<V>(numbers[v]);
       }
       Floats lowest = numbers[0];
       Floats highest = numbers[0];
@@ -238,18 +233,47 @@ class Int8Body {
     V::Store(out, V::MultiplyAdd(sum, V::Broadcast(row.low), scaled));
   }
 
-  // [kRows, depth] x a panel -> out [kRows, kColumns]. Every index of an array of registers is a
-  // constant: else they lie in memory.
+  // [rows, depth] x a panel -> out [rows, kColumns]. 0 < rows <= kRows.
+  PIXEMBED_VECTOR_CODE static void MultiplyBlock(std::size_t rows, const std::uint8_t* bytes,
+                                                 const RowScale* scales, const std::byte* panel,
+                                                 std::size_t depth, Soon soon, float* out) {
+    static constexpr std::array kFunctions = Functions(std::make_index_sequence<kRows>());
+    kFunctions[rows - 1](bytes, scales, panel, depth, soon, out);
+  }
+
+  using Function = void (*)(const std::uint8_t*, const RowScale*, const std::byte*, std::size_t,
+                            Soon, float*);
+
+  template <std::size_t... less>
+  static constexpr std::array<Function, kRows> Functions(std::index_sequence<less...> /*all*/) {
+    return {MultiplyRows<less + 1>...};
+  }
+
+  template <std::size_t rows>
+  PIXEMBED_VECTOR_CODE static void MultiplyRows(const std::uint8_t* bytes, const RowScale* scales,
+                                                const std::byte* panel, std::size_t depth,
+                                                Soon soon, float* out) {
+    MultiplyGroups(bytes, scales, panel, depth, soon, out, std::make_index_sequence<rows>(),
+                   std::make_index_sequence<kVectors>());
+  }
+
+  // Every index of an array of registers is a constant: else they lie in memory.
   template <std::size_t... rows, std::size_t... vectors>
-  PIXEMBED_VECTOR_CODE static void MultiplyBlock(const std::uint8_t* bytes, const RowScale* scales,
-                                                 const std::byte* panel, std::size_t depth,
-                                                 float* out, std::index_sequence<rows...> every_row,
-                                                 std::index_sequence<vectors...> all) {
-    std::fill(out, out + kRows * kColumns, 0.0F);
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyGroups(
+      const std::uint8_t* bytes, const RowScale* scales, const std::byte* panel, std::size_t depth,
+      Soon soon, float* out, std::index_sequence<rows...> every_row,
+      std::index_sequence<vectors...> all) {
+    std::fill(out, out + sizeof...(rows) * kColumns, 0.0F);
     const std::size_t stride = PaddedDepth(depth);
     const std::size_t groups = Groups(depth);
     for (std::size_t group = 0; group < groups; ++group) {
-      Ints sums[kRows * kVectors];
+      // Here `out` is in memory: the compiler would keep some of it in registers, and spill them.
+      asm volatile("" : : : "memory");
+      for (std::size_t line = 0; line < soon.lines; ++line) {
+        __builtin_prefetch(soon.next, 0, 2);
+        soon.next += kLine;
+      }
+      Ints sums[sizeof...(rows) * kVectors];
       (Clear<rows>(sums, all), ...);
       const std::size_t quads = GroupQuads(depth, group);
       for (std::size_t quad = 0; quad < quads; ++quad) {
@@ -267,8 +291,7 @@ class Int8Body {
 
   // Adds the bias, and writes what is within the product.
   PIXEMBED_VECTOR_CODE static void Finish(const Int8Product& product, const float* sums,
-                                          std::size_t row, std::size_t column) {
-    const std::size_t rows = std::min(kRows, product.rows - row);
+                                          std::size_t row, std::size_t rows, std::size_t column) {
     const std::size_t columns = std::min(kColumns, product.columns - column);
     for (std::size_t r = 0; r < rows; ++r) {
       float* const out =

@@ -95,7 +95,7 @@ Cut CutFor(std::int64_t threads, std::int64_t rows, std::int64_t block, std::int
   return best;
 }
 
-constexpr std::int64_t kMostRows = 96;  // that one call of the int8 kernel multiplies
+constexpr std::int64_t kMostRows = 272;  // that one call of the int8 kernel multiplies
 
 std::int64_t AlignedBytes(std::int64_t bytes) {
   constexpr std::int64_t kAlignment = 64;
@@ -248,13 +248,10 @@ at::Tensor Linear::ForwardInt8(const at::Tensor& x, bool gelu) const {
   const at::Tensor operand = x.contiguous();
   const std::int64_t rows = operand.numel() / in_;
   at::Tensor out = EmptyLike(operand, out_);
-  // Parts of whole blocks of the kernel, a few for each thread: their bytes stay in the second
-  // cache while the weight passes.
+  // As many rows for each thread, whose bytes stay in the second cache while the weight passes.
   const std::int64_t threads = TeamThreads();
-  const auto block = static_cast<std::int64_t>(int8_->rows);
-  const std::int64_t blocks = CeilDivide(rows, block);
-  const std::int64_t part_rows =
-      std::clamp(CeilDivide(blocks, threads), std::int64_t{1}, kMostRows / block) * block;
+  const std::int64_t parts = threads * CeilDivide(rows, threads * kMostRows);
+  const std::int64_t part_rows = CeilDivide(rows, parts);
   const at::Tensor scratch =
       ScratchFor(threads, static_cast<std::int64_t>(int8_->scratch_bytes(
                               static_cast<std::size_t>(part_rows), static_cast<std::size_t>(in_))));

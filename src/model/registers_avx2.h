@@ -64,10 +64,6 @@ struct Avx2Floats {
   PIXEMBED_VECTOR_CODE static __m256 Magnitude(__m256 x) {
     return _mm256_andnot_ps(Broadcast(-0.0F), x);
   }
-  // `magnitude`: not below 0.
-  PIXEMBED_VECTOR_CODE static __m256 WithSign(__m256 magnitude, __m256 sign) {
-    return _mm256_or_ps(magnitude, _mm256_and_ps(sign, Broadcast(-0.0F)));
-  }
 
   // rows[i][j] <-> rows[j][i].
   PIXEMBED_VECTOR_CODE static void Transpose(__m256 (&rows)[kLanes]) {

@@ -46,12 +46,6 @@ struct Avx512Floats {
     return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q) != 0;
   }
   PIXEMBED_VECTOR_CODE static __m512 Magnitude(__m512 x) { return _mm512_abs_ps(x); }
-  // `magnitude`: not below 0.
-  PIXEMBED_VECTOR_CODE static __m512 WithSign(__m512 magnitude, __m512 sign) {
-    const __m512i bit =
-        _mm512_and_epi32(_mm512_castps_si512(sign), _mm512_castps_si512(Broadcast(-0.0F)));
-    return _mm512_castsi512_ps(_mm512_or_epi32(_mm512_castps_si512(magnitude), bit));
-  }
 
   // rows[i][j] <-> rows[j][i].
   PIXEMBED_VECTOR_CODE static void Transpose(__m512 (&rows)[kLanes]) {

@@ -107,7 +107,7 @@ class Int8KernelTest : public testing::TestWithParam<const Int8Kernel* (*)()> {
 
 // Whole and broken registers, groups, panels and blocks of rows, in every direction.
 TEST_P(Int8KernelTest, MultipliesWhatRoundingLeaves) {
-  for (const std::size_t rows : {1, 5, 6, 7, 13}) {
+  for (const std::size_t rows : {1, 5, 6, 7, 13, 14, 15, 29}) {
     for (const std::size_t depth : {1, 3, 4, 15, 16, 17, 63, 64, 65, 100, 192, 200}) {
       for (const std::size_t columns : {1, 15, 16, 17, 64, 65, 130}) {
         for (const bool bias : {false, true}) {
@@ -163,23 +163,25 @@ TEST_P(Int8KernelTest, GeluIsWithinAMillionthOfTheDefinition) {
 }
 
 TEST_P(Int8KernelTest, WhatIsLargeInOneGroupDoesNotCoarsenAnother) {
-  const Case shape{1, 128, 8, false};
+  const Case shape{1, 2 * kInt8Group, 8, false};
+  const std::size_t last = shape.depth - 1;
   Operands operands(shape);
   const std::vector<float> before = Multiply(kernel(), shape, operands);
   // A large input channel that nothing looks at.
-  for (std::size_t c = 0; c < shape.columns; ++c) operands.weight[c * shape.depth + 127] = 0.0F;
+  for (std::size_t c = 0; c < shape.columns; ++c) operands.weight[c * shape.depth + last] = 0.0F;
   Operands without = operands;
-  without.x[127] = 0.0F;
-  operands.x[127] = 1000.0F;
+  without.x[last] = 0.0F;
+  operands.x[last] = 1000.0F;
   const std::vector<float> large = Multiply(kernel(), shape, operands);
   const std::vector<float> small = Multiply(kernel(), shape, without);
   double difference = 0.0;
   for (std::size_t i = 0; i < large.size(); ++i) {
     difference = std::max(difference, std::abs(double{large[i]} - small[i]));
   }
-  EXPECT_GT(difference, 0.1);  // its own group, of 64 channels rounded to steps of 4
+  EXPECT_GT(difference, 0.1);  // its own group, rounded to steps of 4
   for (std::size_t c = 0; c < shape.columns; ++c) {
-    for (std::size_t i = 64; i < 128; ++i) operands.weight[c * shape.depth + i] = 0.0F;
+    for (std::size_t i = kInt8Group; i < shape.depth; ++i)
+      operands.weight[c * shape.depth + i] = 0.0F;
   }
   without.weight = operands.weight;
   EXPECT_EQ(Multiply(kernel(), shape, operands), Multiply(kernel(), shape, without));
