@@ -102,6 +102,13 @@ def test_curl_sends_files_and_gets_a_result_for_each(
         np.testing.assert_allclose(
             answer["results"][i]["embedding"], expected[i], rtol=0, atol=1e-6
         )
+    wrong = subprocess.run(
+        ["curl", "-sS", f"-Ffile=@{paths[0]}", f"{bridge.http}/v1/embed"],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert 'each image goes in a field "image"' in json.loads(wrong.stdout)["error"]["message"]
     raw = subprocess.run(
         ["curl", "-sS", "--fail", "--data-binary", f"@{paths[0]}", f"{bridge.http}/v1/embed"],
         capture_output=True,

@@ -28,7 +28,9 @@
 namespace pixembed {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -434,10 +436,39 @@ TEST_F(HttpBridgeTest, AFormThatEndsAnywhereBeforeItsEndIsRefused) {
   EXPECT_EQ(Post("/v1/embed", whole, kFormType).status, 200);
 }
 
-TEST_F(HttpBridgeTest, AFormOfAnUnknownFieldOrWithoutABoundaryIsRefused) {
+TEST_F(HttpBridgeTest, AnImageInAFieldOfAnotherNameIsToldWhereItBelongs) {
   StartBridge();
-  const Answer unknown = Post("/v1/embed", Form({{R"(name="imge")", "x"}}), kFormType);
-  EXPECT_EQ(unknown.json()["error"]["code"], "INVALID_OPTION");
+  const std::string image = SolidImage(5);
+  const Answer file =
+      Post("/v1/embed", Form({{R"(name="file"; filename="photo.jpg")", image}}), kFormType);
+  EXPECT_EQ(file.status, 400);
+  EXPECT_EQ(file.json()["error"]["code"], "INVALID_OPTION");
+  EXPECT_EQ(file.json()["error"]["message"],
+            "the form has a field \"file\", which does not exist: each image goes in a field "
+            "\"image\" (curl -F image=@FILE), an option in the field of its name: model, pooling, "
+            "layers, exif_orientation, background, normalize, dimensions, lane, "
+            "expected_fingerprint");
+  const Answer hostile =
+      Post("/v1/embed", Form({{"name=\"a\x1b[2J\xff" + std::string(5000, 'x') + "\"", image}}),
+           kFormType);
+  EXPECT_EQ(hostile.status, 400);
+  EXPECT_THAT(hostile.json()["error"]["message"].get<std::string>(),
+              AllOf(StartsWith(R"(the form has a field "a\x1b[2J\xffxxx)"), HasSubstr("xxx...\","),
+                    HasSubstr("a field \"image\""), EndsWith("expected_fingerprint")));
+}
+
+TEST_F(HttpBridgeTest, AnImageInTheFieldOfAnOptionIsNotRepeated) {
+  StartBridge();
+  const Answer answer = Post(
+      "/v1/embed", Form({{R"(name="pooling"; filename="photo.jpg")", SolidImage(5)}}), kFormType);
+  EXPECT_EQ(answer.json()["error"]["code"], "INVALID_OPTION");
+  EXPECT_THAT(
+      answer.json()["error"]["message"].get<std::string>(),
+      AllOf(StartsWith(R"(form: pooling is "BM)"), HasSubstr("...\"; possible: mean, cls")));
+}
+
+TEST_F(HttpBridgeTest, AFormWithoutABoundaryIsRefused) {
+  StartBridge();
   const std::string form = Form({{R"(name="image")", SolidImage(5)}});
   const Answer bare = Post("/v1/embed", form, "multipart/form-data");
   EXPECT_EQ(bare.json()["error"]["code"], "MALFORMED_REQUEST");
