@@ -65,6 +65,7 @@ def test_the_openai_client_gets_the_vectors_of_the_native_api(
         atol=1e-6,
     )
     assert [model.id for model in client.models.list()] == ["vit"]
+    assert client.models.retrieve("vit") == next(iter(client.models.list()))
 
 
 def test_the_openai_client_sees_what_is_wrong(bridge: Server) -> None:
@@ -76,6 +77,9 @@ def test_the_openai_client_sees_what_is_wrong(bridge: Server) -> None:
     with pytest.raises(openai.NotFoundError) as no_model:
         client.embeddings.create(model="clip", input=data_uri(IMAGES[0]))
     assert no_model.value.code == "UNKNOWN_MODEL"
+    with pytest.raises(openai.NotFoundError, match='no model named "org/clip"') as no_such:
+        client.models.retrieve("org/clip")
+    assert no_such.value.code == "UNKNOWN_MODEL"
     with pytest.raises(openai.BadRequestError, match="none is ever fetched"):
         client.embeddings.create(model="vit", input="https://example.com/cat.jpg")
 

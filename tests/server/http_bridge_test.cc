@@ -147,8 +147,9 @@ class GuardedBridgeTest : public HttpBridgeTest {
 
 TEST_F(GuardedBridgeTest, EveryPathWantsATokenButProbes) {
   StartBridge(Guarded());
-  for (const char* const line : {"POST /v1/embeddings", "POST /v1/embed", "POST /vectorize",
-                                 "POST /vectors", "GET /v1/models", "GET /meta", "GET /none"}) {
+  for (const char* const line :
+       {"POST /v1/embeddings", "POST /v1/embed", "POST /vectorize", "POST /vectors",
+        "GET /v1/models", "GET /v1/models/fake", "GET /meta", "GET /none"}) {
     for (const char* const header :
          {"X-None: 1", "Authorization: Bearer other", "Authorization: Basic secret",
           "Authorization: Bearer secret\r\nAuthorization: Bearer secret"}) {
@@ -516,6 +517,43 @@ TEST_F(HttpBridgeTest, GetsTellOfTheModelsAndTheServer) {
   server_->AnnounceDrain();
   EXPECT_EQ(Get("/.well-known/live").status, 204);
   EXPECT_EQ(Get("/.well-known/ready").status, 503);
+}
+
+TEST_F(HttpBridgeTest, AModelIsDescribedAsTheListDescribesIt) {
+  StartBridge({}, {}, {"first", "second.v-2_x"});
+  const Json listed = Get("/v1/models").json()["data"];
+  EXPECT_EQ(
+      listed[1],
+      Json(
+          {{"id", "second.v-2_x"}, {"object", "model"}, {"created", 0}, {"owned_by", "pixembed"}}));
+  const Answer second = Get("/v1/models/second.v-2_x");
+  EXPECT_EQ(second.status, 200);
+  EXPECT_THAT(second.head, HasSubstr("Content-Type: application/json"));
+  EXPECT_EQ(second.json(), listed[1]);
+  EXPECT_EQ(Get("/v1/models/%66irst?x=1").json(), listed[0]);
+  EXPECT_EQ(Send(RequestText("HEAD /v1/models/first", "", "")).status, 200);
+}
+
+TEST_F(HttpBridgeTest, AModelThatIsNotServedIsOpenAis404) {
+  StartBridge();
+  for (const char* const id : {"other", "fake/", "a%2Fb", "fake%0A", "%20", "%FF", "{id}"}) {
+    const Answer answer = Get(absl::StrCat("/v1/models/", id));
+    EXPECT_EQ(answer.status, 404) << id;
+    const Json error = answer.json()["error"];
+    EXPECT_EQ(error["code"], "UNKNOWN_MODEL") << answer.body;
+    EXPECT_EQ(error["type"], "invalid_request_error");
+    EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("there are: fake"));
+  }
+  EXPECT_THAT(Get("/v1/models/%1B" + std::string(3000, 'x')).body,
+              AllOf(HasSubstr(R"(\"\\x1bxxx)"), HasSubstr("there are: fake")));
+  // No name is not the default model's.
+  const Answer none = Get("/v1/models/");
+  EXPECT_EQ(none.status, 404);
+  EXPECT_EQ(none.json()["error"]["code"], "MALFORMED_REQUEST");
+  EXPECT_THAT(none.body, HasSubstr("GET /v1/models/{id}"));
+  const Answer removed = Send(RequestText("DELETE /v1/models/fake", "", ""));
+  EXPECT_EQ(removed.status, 405);
+  EXPECT_THAT(removed.head, HasSubstr("Allow: GET, HEAD"));
 }
 
 TEST_F(HttpBridgeTest, UnknownPathsAndMethodsNameWhatThereIs) {
