@@ -123,7 +123,7 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> ServedModels::Find(std::strin
     text = absl::StrCat(name.empty() ? "the default model \"" : "model \"", wanted,
                         "\" is not served: ", absent->second);
   } else {
-    text = absl::StrCat("no model named \"", wanted, "\" is served");
+    text = absl::StrCat("no model named ", Quoted(wanted), " is served");
   }
   const auto append_name = [](std::string* out, const auto& model) { *out += model->name(); };
   return WithMetadata(

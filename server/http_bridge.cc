@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,13 +34,22 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kModelsPath = "/v1/models";
+constexpr std::string_view kModelPath = "/v1/models/{id}";
 constexpr std::string_view kMetaPath = "/meta";
 constexpr std::string_view kLivePath = "/.well-known/live";
 constexpr std::string_view kReadyPath = "/.well-known/ready";
 
+// What a GET is answered from.
+struct GetCall {
+  const ServedModels& models;
+  std::string id;  // what stands for {id} in the path
+  bool ready;
+  std::chrono::milliseconds retry_delay;
+};
+
 struct GetRow {
-  std::string_view path;
-  HttpResponse (*answer)(const ServedModels& models, bool ready);
+  std::string_view path;  // for a {id} at its end stands any text but none
+  HttpResponse (*answer)(const GetCall& call);
   bool open = false;  // served to everyone: probes have neither token nor certificate
 };
 
@@ -47,21 +57,30 @@ HttpResponse NoContent(bool good) {
   return {.status = good ? 204 : 503, .media_type = "", .body = ""};
 }
 
-// {"object": "list", "data": [{"id", "object": "model", ...}]}, as OpenAI has it.
-HttpResponse ListModels(const ServedModels& models, bool /*ready*/) {
+// {"id", "object": "model", ...}, as OpenAI has it.
+std::string ModelJson(const ServedModel& model) {
+  // Names are letters, digits, '.', '_' and '-': nothing to escape.
+  return absl::StrCat(R"({"id":")", model.name(),
+                      R"(","object":"model","created":0,"owned_by":"pixembed"})");
+}
+
+// {"object": "list", "data": [ModelJson, ...]}, as OpenAI has it.
+HttpResponse ListModels(const GetCall& call) {
   std::vector<std::string> rows;
-  for (const auto& model : models.all()) {
-    // Names are letters, digits, '.', '_' and '-': nothing to escape.
-    rows.push_back(absl::StrCat(R"({"id":")", model->name(),
-                                R"(","object":"model","created":0,"owned_by":"pixembed"})"));
-  }
+  for (const auto& model : call.models.all()) rows.push_back(ModelJson(*model));
   return {.body = absl::StrCat(R"({"object":"list","data":[)", absl::StrJoin(rows, ","), "]}")};
 }
 
+HttpResponse OneModel(const GetCall& call) {
+  const auto model = call.models.Find(call.id);
+  if (!model.ok()) return HttpError(model.status(), call.retry_delay);
+  return {.body = ModelJson(**model)};
+}
+
 // pixembed.v1.ListModelsResponse in protobuf's JSON.
-HttpResponse Meta(const ServedModels& models, bool /*ready*/) {
+HttpResponse Meta(const GetCall& call) {
   v1::ListModelsResponse response;
-  for (const auto& model : models.all()) *response.add_models() = *model->description();
+  for (const auto& model : call.models.all()) *response.add_models() = *model->description();
   HttpResponse meta;
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
@@ -72,16 +91,35 @@ HttpResponse Meta(const ServedModels& models, bool /*ready*/) {
 
 constexpr std::array kGets = {
     GetRow{kModelsPath, &ListModels},
+    GetRow{kModelPath, &OneModel},
     GetRow{kMetaPath, &Meta},
-    GetRow{kLivePath, [](const ServedModels&, bool) { return NoContent(true); }, true},
-    GetRow{kReadyPath, [](const ServedModels&, bool ready) { return NoContent(ready); }, true},
+    GetRow{kLivePath, [](const GetCall&) { return NoContent(true); }, true},
+    GetRow{kReadyPath, [](const GetCall& call) { return NoContent(call.ready); }, true},
 };
 
-template <typename Rows>
-auto Find(const Rows& rows, std::string_view path) {
-  const auto row =
-      std::find_if(rows.begin(), rows.end(), [path](const auto& r) { return r.path == path; });
-  return row == rows.end() ? nullptr : &*row;
+const HttpFormat* FindFormat(std::string_view path) {
+  const auto formats = HttpFormats();
+  const auto format = std::find_if(formats.begin(), formats.end(),
+                                   [path](const HttpFormat& f) { return f.path == path; });
+  return format == formats.end() ? nullptr : &*format;
+}
+
+// What stands in `path` for the {id} of a row, "" for a row without one; nothing where the path is
+// not the row's.
+std::optional<std::string_view> IdIn(std::string_view path, const GetRow& row) {
+  constexpr std::string_view kId = "{id}";
+  if (!row.path.ends_with(kId)) {
+    return path == row.path ? std::optional(std::string_view()) : std::nullopt;
+  }
+  const std::string_view head = row.path.substr(0, row.path.size() - kId.size());
+  if (!path.starts_with(head) || path.size() == head.size()) return std::nullopt;
+  return path.substr(head.size());
+}
+
+const GetRow* FindGet(std::string_view path) {
+  const auto* const row = std::find_if(
+      kGets.begin(), kGets.end(), [path](const GetRow& r) { return IdIn(path, r).has_value(); });
+  return row == kGets.end() ? nullptr : row;
 }
 
 // What HttpServer asks of a request; null where there are no tokens.
@@ -149,7 +187,7 @@ absl::StatusOr<std::unique_ptr<HttpBridge>> HttpBridge::Start(Engine& engine,
                                    .authorize = TokenCheck(set.tokens),
                                    .open =
                                        [](std::string_view path) {
-                                         const GetRow* const get = Find(kGets, path);
+                                         const GetRow* const get = FindGet(path);
                                          return get != nullptr && get->open;
                                        },
                                    .refuse =
@@ -165,13 +203,18 @@ absl::StatusOr<std::unique_ptr<HttpBridge>> HttpBridge::Start(Engine& engine,
 }
 
 void HttpBridge::Handle(HttpRequest request, HttpReply reply) {
-  const HttpFormat* const format = Find(HttpFormats(), request.path);
-  const GetRow* const get = Find(kGets, request.path);
+  const HttpFormat* const format = FindFormat(request.path);
+  const GetRow* const get = FindGet(request.path);
   const bool reads = request.method == "GET" || request.method == "HEAD";
   if (format != nullptr && request.method == "POST") {
     Embed(*format, std::move(request), std::move(reply));
   } else if (get != nullptr && reads) {
-    reply([get, this] { return get->answer(*models_.served(), ready_); });
+    reply([get, this, id = std::string(*IdIn(request.path, *get))] {
+      return get->answer({.models = *models_.served(),
+                          .id = id,
+                          .ready = ready_,
+                          .retry_delay = engine_.RetryDelay()});
+    });
   } else {
     const char* const allowed = format != nullptr ? "POST" : get != nullptr ? "GET, HEAD" : "";
     reply([response = NoRoute(request, allowed)] { return response; });

@@ -4,7 +4,8 @@
 //   POST /v1/embeddings      OpenAI's embeddings with images: `input` with data URIs (as Infinity
 //                            takes them, "modality": "image"), or `messages` with image_url parts
 //                            (as vLLM takes them). One bad image fails the request.
-//   GET  /v1/models          OpenAI's list of models
+//   GET  /v1/models          OpenAI's list of models, and one of them
+//   GET  /v1/models/{id}
 //   POST /v1/embed           pixembed's own: multipart/form-data with `image` fields (curl -F), one
 //                            image as the body, or an EmbedRequest in protobuf's JSON. One result
 //                            or one error per image.

@@ -43,6 +43,9 @@ using Json = nlohmann::basic_json<std::map, std::vector, std::string, bool, std:
 constexpr std::size_t kMaxJsonEvents = std::size_t{1} << 18;
 constexpr int kMaxJsonDepth = 32;
 
+// Of a form, a query, or OpenAI's JSON, beside the options.
+constexpr char kModelField[] = "model";
+
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 absl::Status Malformed(std::string_view what) { return MakeError(Reason::kMalformedRequest, what); }
@@ -128,7 +131,7 @@ std::optional<std::string> WordOf(const Json& value) {
 
 // An option in the words of a form or a query.
 absl::Status SetFromText(const std::string& name, const std::string& text, HttpEmbedCall& call) {
-  if (name != "model") return SetOption(name, text, call.options);
+  if (name != kModelField) return SetOption(name, text, call.options);
   call.model = text;
   return absl::OkStatus();
 }
@@ -264,10 +267,25 @@ HttpResponse AnswerOpenAi(const HttpEmbedAnswer& answer) {
 
 // ---- pixembed's own -------------------------------------------------------------------------
 
+constexpr char kImageField[] = "image";
+
+// Of a form's field that is neither an image nor an option: most often an image under a name that
+// another service takes.
+absl::Status NoField(const std::string& name) {
+  const std::string text = absl::StrCat(
+      "the form has a field ", Quoted(name),
+      ", which does not exist: each image goes in a field \"", kImageField, "\" (curl -F ",
+      kImageField, "=@FILE), an option in the field of its name: ", kModelField, ", ",
+      OptionNames());
+  return WithMetadata(MakeError(Reason::kInvalidOption, text), "field", name);
+}
+
 absl::StatusOr<HttpEmbedCall> ReadForm(HttpRequest& request, HttpEmbedCall call) {
   for (HttpPart& part : request.parts) {
-    if (part.name == "image") {
+    if (part.name == kImageField) {
       call.images.push_back({.id = std::move(part.file_name), .data = std::move(part.data)});
+    } else if (part.name != kModelField && !IsOption(part.name)) {
+      return NoField(part.name);
     } else if (absl::Status status = SetFromText(part.name, part.data, call); !status.ok()) {
       return Annotate(status, "form");
     }

@@ -152,23 +152,31 @@ constexpr std::array kOptions = {
               [] { return std::string("a fingerprint"); }},
 };
 
+// nullptr where there is no such option.
+const OptionRow* FindOption(std::string_view name) {
+  const auto* const row = std::find_if(kOptions.begin(), kOptions.end(),
+                                       [name](const OptionRow& r) { return r.name == name; });
+  return row == kOptions.end() ? nullptr : row;
+}
+
 }  // namespace
 
 absl::Status SetOption(std::string_view name, std::string_view text, v1::EmbedOptions& options) {
-  const auto* const row = std::find_if(kOptions.begin(), kOptions.end(),
-                                       [name](const OptionRow& r) { return r.name == name; });
-  if (row == kOptions.end()) {
+  const OptionRow* const row = FindOption(name);
+  if (row == nullptr) {
     return WithMetadata(
-        MakeError(Reason::kInvalidOption, absl::StrCat("there is no option \"", View(name),
-                                                       "\"; there are ", OptionNames())),
+        MakeError(Reason::kInvalidOption,
+                  absl::StrCat("there is no option ", Quoted(name), "; there are ", OptionNames())),
         "field", name);
   }
   if (row->set(text, options)) return absl::OkStatus();
   return WithMetadata(
       MakeError(Reason::kInvalidOption,
-                absl::StrCat(View(name), " is \"", View(text), "\"; possible: ", row->possible())),
+                absl::StrCat(View(name), " is ", Quoted(text), "; possible: ", row->possible())),
       "field", name);
 }
+
+bool IsOption(std::string_view name) { return FindOption(name) != nullptr; }
 
 std::string OptionNames() {
   const auto name = [](std::string* out, const OptionRow& row) { out->append(row.name); };

@@ -74,7 +74,7 @@ class Weights {
   static absl::StatusOr<Weights> OpenSharded(const std::filesystem::path& directory,
                                              std::string_view name);
   // Parses bytes in memory; what Open does after mapping. `owner` keeps `bytes` alive, `origin`
-  // names them in errors. For tests and fuzzers.
+  // names them in errors, where it is Printable. For tests and fuzzers.
   static absl::StatusOr<Weights> Parse(std::span<const std::byte> bytes,
                                        std::shared_ptr<const void> owner, std::string_view origin);
 
@@ -102,7 +102,8 @@ class Weights {
 // out-of-range number is CHECKPOINT_CORRUPT with file, key, value and range in the text.
 class Config {
  public:
-  // Errors: CHECKPOINT_CORRUPT where `text` is not a JSON object. `origin` names it in errors.
+  // Errors: CHECKPOINT_CORRUPT where `text` is not a JSON object. `origin` names it in errors,
+  // where it is Printable.
   static absl::StatusOr<Config> Parse(std::string_view text, std::string_view origin);
 
   // What the value of a key is in JSON.
@@ -154,7 +155,7 @@ struct MappedFile {
 // or a device.
 // REQUIRES: nobody shortens the file while it is mapped (the kernel would end the process).
 // Errors: CHECKPOINT_MISSING (no such file, or it cannot be read), CHECKPOINT_CORRUPT (not a
-// regular file); the text names the file by `name`.
+// regular file); the text names the file by `name`, Printable.
 absl::StatusOr<MappedFile> MapFile(const std::filesystem::path& directory, std::string_view name);
 
 // What the directory says about the image processor.
@@ -199,7 +200,8 @@ struct Checkpoint {
 // Errors: CHECKPOINT_MISSING (directory or file), CHECKPOINT_CORRUPT, UNSUPPORTED_PROCESSOR. This
 // is the rule for every text about a model directory, here and in the rooms above: it names a file
 // as it is called within the directory ("config.json: ..."), calls the directory "it", and never
-// says where that lies. Whoever was given the directory puts it in front, once.
+// says where that lies. Whoever was given the directory puts it in front, once. What a file chose
+// (a shard's name, a tensor's, a value) is Printable (error/error.h).
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::filesystem::path& directory,
                                           const CheckpointOptions& options);
 

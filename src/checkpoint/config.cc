@@ -34,7 +34,7 @@ struct Config::Rep {
   }
 
   std::string Describe(std::string_view key, const Json& value) const {
-    return absl::StrCat(origin, ": ", scope, std::string(key), " = ", ValueText(value));
+    return absl::StrCat(origin, ": ", scope, Printable(key), " = ", ValueText(value));
   }
 
   absl::Status Refuse(std::string_view key, const Json& value, std::string_view rule) const {
@@ -94,12 +94,13 @@ absl::StatusOr<double> Config::Rep::ToDouble(std::string_view key, const Json& v
 }
 
 absl::StatusOr<Config> Config::Parse(std::string_view text, std::string_view origin) {
-  absl::StatusOr<Json> document = ParseJsonObject(text, origin);
+  std::string printable = Printable(origin);  // of an entry of an archive the archive chose it
+  absl::StatusOr<Json> document = ParseJsonObject(text, printable);
   if (!document.ok()) return document.status();
   auto shared = std::make_shared<const Json>(*std::move(document));
   const Json* const root = shared.get();
   return Config(std::make_shared<const Rep>(
-      Rep{.document = std::move(shared), .object = root, .origin = std::string(origin)}));
+      Rep{.document = std::move(shared), .object = root, .origin = std::move(printable)}));
 }
 
 Config::Kind Config::KindOf(std::string_view key) const {
@@ -132,7 +133,7 @@ bool Config::Has(std::string_view key) const { return rep_->Find(key) != nullptr
 std::string Config::Describe(std::string_view key) const {
   const auto value = rep_->object->find(key);
   if (value != rep_->object->end()) return rep_->Describe(key, *value);
-  return absl::StrCat(rep_->origin, ": ", rep_->scope, std::string(key), " (absent)");
+  return absl::StrCat(rep_->origin, ": ", rep_->scope, Printable(key), " (absent)");
 }
 
 std::vector<std::string> Config::Keys() const {

@@ -39,7 +39,7 @@ class FileDescriptor {
 }  // namespace
 
 absl::Status CannotRead(std::string_view name, int error) {
-  std::string text(name);
+  std::string text = Printable(name);
   if (error == ENOENT || error == ENOTDIR) {
     text += " does not exist";
   } else {
@@ -58,7 +58,7 @@ absl::StatusOr<MappedFile> MapFile(const std::filesystem::path& directory, std::
   if (fstat(fd.get(), &info) != 0) return CannotRead(name, errno);
   if (!S_ISREG(info.st_mode)) {
     return MakeError(Reason::kCheckpointCorrupt,
-                     absl::StrCat(std::string(name), " is not a regular file"));
+                     absl::StrCat(Printable(name), " is not a regular file"));
   }
   const auto size = static_cast<std::size_t>(info.st_size);
   if (size == 0) return MappedFile{};

@@ -8,8 +8,8 @@
 
 namespace pixembed {
 
-// CHECKPOINT_MISSING for what a system call refused with `error` (errno). `name` begins the text:
-// "config.json cannot be read: Permission denied; this process runs as user 65532".
+// CHECKPOINT_MISSING for what a system call refused with `error` (errno). `name`, Printable, begins
+// the text: "config.json cannot be read: Permission denied; this process runs as user 65532".
 absl::Status CannotRead(std::string_view name, int error);
 
 }  // namespace pixembed

@@ -8,7 +8,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
@@ -16,9 +15,6 @@
 
 namespace pixembed {
 namespace {
-
-// Longest piece of a file that an error repeats, bytes.
-constexpr std::size_t kMaxQuoted = 100;
 
 // The word at `position`.
 std::string_view WordAt(std::string_view text, std::size_t position) {
@@ -140,14 +136,6 @@ absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, std::strin
   LimitChecker checker(text, origin);
   if (!nlohmann::json::sax_parse(text, &checker)) return checker.status();
   return nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-}
-
-std::string Quoted(std::string_view text) {
-  const bool cut = text.size() > kMaxQuoted;
-  const std::string_view head = text.substr(0, kMaxQuoted);
-  // Not the UTF-8 preserving form: a cut may fall inside a character.
-  return absl::StrCat("\"", absl::CHexEscape(absl::string_view(head.data(), head.size())),
-                      cut ? "...\"" : "\"");
 }
 
 }  // namespace pixembed

@@ -4,7 +4,6 @@
 #define PIXEMBED_SRC_CHECKPOINT_JSON_H_
 
 #include <cstddef>
-#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -28,9 +27,6 @@ absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, std::strin
 // byte order mark, and a NUL, which ends the input early.
 // Errors: CHECKPOINT_CORRUPT.
 absl::Status CheckJsonBytes(std::string_view text, std::string_view origin);
-
-// `text` in double quotes, control characters escaped, cut where it is long: fit for an error.
-std::string Quoted(std::string_view text);
 
 }  // namespace pixembed
 

@@ -485,13 +485,15 @@ absl::StatusOr<Weights> Weights::Open(const std::filesystem::path& directory,
 
 absl::StatusOr<Weights> Weights::Parse(std::span<const std::byte> bytes,
                                        std::shared_ptr<const void> owner, std::string_view origin) {
-  absl::StatusOr<Contents> contents = ParseContents(bytes, origin);
+  // Of a shard the index chose it.
+  const std::string printable = Printable(origin);
+  absl::StatusOr<Contents> contents = ParseContents(bytes, printable);
   if (!contents.ok()) return contents.status();
   Weights weights;
   weights.tensors_ = std::make_shared<const TensorMap>(std::move(contents->tensors));
   weights.metadata_ = std::make_shared<const Metadata>(std::move(contents->metadata));
   weights.owners_.push_back(std::move(owner));
-  weights.origin_ = origin;
+  weights.origin_ = printable;
   return weights;
 }
 

@@ -9,7 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 namespace pixembed {
 namespace {
@@ -122,6 +124,15 @@ absl::Status MakeError(Reason reason, std::string_view message) {
   status.SetPayload(kPayloadUrl, absl::Cord(absl::string_view(info.name.data(), info.name.size())));
   return status;
 }
+
+std::string Printable(std::string_view text) {
+  const std::string_view head = text.substr(0, kMaxPrintableBytes);
+  // Not the form that keeps UTF-8: it keeps what is none, and the cut may fall inside a character.
+  return absl::StrCat(absl::CHexEscape(absl::string_view(head.data(), head.size())),
+                      text.size() > head.size() ? "..." : "");
+}
+
+std::string Quoted(std::string_view text) { return absl::StrCat("\"", Printable(text), "\""); }
 
 std::optional<Reason> ReasonOf(const absl::Status& status) {
   const auto payload = status.GetPayload(kPayloadUrl);

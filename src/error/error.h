@@ -7,8 +7,10 @@
 #ifndef PIXEMBED_SRC_ERROR_ERROR_H_
 #define PIXEMBED_SRC_ERROR_ERROR_H_
 
+#include <cstddef>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -79,6 +81,18 @@ const ReasonInfo& Describe(Reason reason);
 
 // A status with the reason's code, the message, and the reason attached as a payload.
 absl::Status MakeError(Reason reason, std::string_view message);
+
+// Most bytes of one text from outside that an error or a line of the log repeats.
+inline constexpr std::size_t kMaxPrintableBytes = 100;
+
+// `text`, which a file or a caller chose, fit for an error and for a line of the log: printable
+// ASCII stays, quotes and backslashes are escaped, every other byte is "\n" or as "\x1b". A longer
+// text than kMaxPrintableBytes is cut there and ends with "...", so that the result has at most
+// 4 * kMaxPrintableBytes + 3 bytes. Thread-safe.
+std::string Printable(std::string_view text);
+
+// Printable in double quotes.
+std::string Quoted(std::string_view text);
 
 // The reason attached to `status`, if any. Survives copies and moves of the status.
 std::optional<Reason> ReasonOf(const absl::Status& status);

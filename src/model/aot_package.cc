@@ -76,8 +76,9 @@ absl::Status CheckEqual(const Config& metadata, std::string_view key, std::strin
                                      " in its metadata): export it with "
                                      "deploy/export_aotinductor.py"));
   }
-  return Incompatible(absl::StrCat("the package was built for ", std::string(what), " ", *built,
-                                   ", this is ", std::string(here), ": export it again for this"));
+  return Incompatible(absl::StrCat("the package was built for ", std::string(what), " ",
+                                   Printable(*built), ", this is ", std::string(here),
+                                   ": export it again for this"));
 }
 
 absl::StatusOr<std::string> CheckLevel(const Config& metadata, X86Level level) {
@@ -87,8 +88,8 @@ absl::StatusOr<std::string> CheckLevel(const Config& metadata, X86Level level) {
                                        [&](const LevelRow& known) { return known.name == *march; });
   if (row == kLevels.end()) {
     return Incompatible(absl::StrCat(
-        "the package was built for the instruction set \"", *march,
-        "\" (pixembed_march in its metadata); x86-64-v3 and x86-64-v4 are known: export it with "
+        "the package was built for the instruction set ", Quoted(*march),
+        " (pixembed_march in its metadata); x86-64-v3 and x86-64-v4 are known: export it with "
         "deploy/export_aotinductor.py"));
   }
   if (row->level > level) {
@@ -105,7 +106,7 @@ absl::Status CheckInput(const Config& metadata, Size input) {
   if (*built == SizeText(input)) return absl::OkStatus();
   return MakeError(Reason::kUnsupportedProcessor,
                    absl::StrCat("the processor makes images of ", SizeText(input),
-                                ", the package was built for \"", *built, "\""));
+                                ", the package was built for ", Quoted(*built)));
 }
 
 // The one entry of the model's folder with this suffix, "" where there is none.

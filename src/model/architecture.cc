@@ -87,8 +87,8 @@ Activation ConfigReader::HiddenAct(std::string_view fallback) {
   const std::optional<Activation> activation = ActivationByName(*name);
   if (!activation.has_value()) {
     Refuse(Reason::kUnsupportedModel,
-           absl::StrCat("hidden_act \"", *name,
-                        "\" is not implemented; gelu, gelu_pytorch_tanh, quick_gelu, relu "
+           absl::StrCat("hidden_act ", Quoted(*name),
+                        " is not implemented; gelu, gelu_pytorch_tanh, quick_gelu, relu "
                         "and silu are"));
   }
   return activation.value_or(Activation::kGelu);

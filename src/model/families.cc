@@ -111,8 +111,8 @@ void RequireTrainedSize(const FamilyInput& input, const Architecture& architectu
 
 absl::Status CheckFamily(const Checkpoint& checkpoint) {
   if (FindFamily(checkpoint.model_type) != nullptr) return absl::OkStatus();
-  const std::string what = absl::StrCat(checkpoint.config.origin(), ": model_type \"",
-                                        checkpoint.model_type, "\" is not implemented");
+  const std::string what = absl::StrCat(checkpoint.config.origin(), ": model_type ",
+                                        Quoted(checkpoint.model_type), " is not implemented");
   if (checkpoint.model_type == kConvolutionalFamily) {
     return MakeError(
         Reason::kUnsupportedModel,

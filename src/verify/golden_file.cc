@@ -17,7 +17,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "src/checkpoint/checkpoint.h"
@@ -35,16 +34,6 @@ constexpr std::string_view kPixelValues = ".pixel_values_sha256";
 constexpr std::string_view kVector = ".vector";
 // What made the file, in the order of the log.
 constexpr std::array kMakers = {"transformers", "torch", "torchvision", "pillow"};
-// Of a value of the metadata, for logs and errors.
-constexpr std::size_t kMaxText = 64;
-
-// A text of the file, fit to be printed.
-std::string Printable(std::string_view text) {
-  const bool cut = text.size() > kMaxText;
-  const std::string_view head = text.substr(0, kMaxText);
-  return absl::StrCat(absl::Utf8SafeCHexEscape(absl::string_view(head.data(), head.size())),
-                      cut ? "[...]" : "");
-}
 
 std::string_view MetadataOf(const Weights& file, std::string_view key) {
   const auto found = file.metadata().find(key);

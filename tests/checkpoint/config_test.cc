@@ -145,6 +145,14 @@ TEST(Config, DescribesAKeyForOthersErrors) {
   EXPECT_EQ(section->Describe("x"), "config.json: a.x (absent)");
 }
 
+TEST(Config, DescribesWhatTheFileChosePrintably) {
+  const auto config = Config::Parse(R"({"k\u001b":1})", "archive/\n.json");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->Describe("k\x1b"), R"(archive/\n.json: k\x1b = 1)");
+  EXPECT_EQ(config->Describe(std::string(1000, 'x')),
+            R"(archive/\n.json: )" + std::string(kMaxPrintableBytes, 'x') + "... (absent)");
+}
+
 TEST(Config, NanAndInfinityAreNamedWithTheirKey) {
   for (const std::string value : {"NaN", "Infinity", "-Infinity", "1e999", "nan"}) {
     EXPECT_THAT(Config::Parse(R"({"a":1,"layer_norm_eps": )" + value + R"(,"b":2})", "config.json"),

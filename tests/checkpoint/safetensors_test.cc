@@ -28,6 +28,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::MatchesRegex;
 using ::testing::Pair;
 using ::testing::SizeIs;
 
@@ -425,6 +426,36 @@ TEST_F(SafetensorsShards, FilesOutsideTheDirectoryAreNeverOpened) {
                 IsCorrupt(HasSubstr("is not inside the model directory")))
         << name;
   }
+}
+
+// A name that writes lines of its own into a log and commands to a terminal.
+TEST_F(SafetensorsShards, AHostileNameOfAShardIsPrintableAndBoundedInEveryError) {
+  const std::string rest(50, 'x');
+  const std::string hostile = "a\n2026 info: all is well\x1b[2J\xc2\x9b" + rest;
+  const std::string in_json = R"(a\n2026 info: all is well\u001b[2J\u009b)" + rest;
+  const std::string escaped = R"(a\\n2026 info: all is well\\x1b\[2J\\xc2\\x9b)" + rest;
+  const auto index = [](const std::string& name) {
+    return R"({"weight_map":{"a":")" + name + R"("}})";
+  };
+  const auto refused = [&](const std::string& what) {
+    const auto weights = OpenIndex(index(in_json));
+    EXPECT_THAT(std::string(weights.status().message()), MatchesRegex(what));
+  };
+  refused("model.safetensors.index.json: weight_map: " + escaped + " does not exist");
+  std::filesystem::create_directory(Path(hostile));
+  refused(".*weight_map: " + escaped + " is not a regular file");
+  std::filesystem::remove(Path(hostile));
+  WriteFile(Path(hostile), "x");
+  refused(".*weight_map: " + escaped + ": has 1 bytes.*");
+  WriteFile(Path(hostile), SafetensorsBytes(R"({"a":{"dtype":"\n"}})", ""));
+  refused(".*weight_map: " + escaped + R"(: tensor "a": unknown dtype "\\n")");
+  WriteFile(Path(hostile),
+            SafetensorsBytes(R"({"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "x"));
+  refused(R"(.*tensor "a" is not in ")" + escaped + "\"");
+
+  const auto too_long = OpenIndex(index(std::string(1'000'000, 'x') + R"(\n)"));
+  ASSERT_THAT(too_long, IsMissing(HasSubstr("... cannot be read: File name too long")));
+  EXPECT_LT(too_long.status().message().size(), 500);
 }
 
 TEST_F(SafetensorsShards, AMalformedIndexIsCorrupt) {

@@ -65,6 +65,7 @@ def test_the_openai_client_gets_the_vectors_of_the_native_api(
         atol=1e-6,
     )
     assert [model.id for model in client.models.list()] == ["vit"]
+    assert client.models.retrieve("vit") == next(iter(client.models.list()))
 
 
 def test_the_openai_client_sees_what_is_wrong(bridge: Server) -> None:
@@ -76,6 +77,9 @@ def test_the_openai_client_sees_what_is_wrong(bridge: Server) -> None:
     with pytest.raises(openai.NotFoundError) as no_model:
         client.embeddings.create(model="clip", input=data_uri(IMAGES[0]))
     assert no_model.value.code == "UNKNOWN_MODEL"
+    with pytest.raises(openai.NotFoundError, match='no model named "org/clip"') as no_such:
+        client.models.retrieve("org/clip")
+    assert no_such.value.code == "UNKNOWN_MODEL"
     with pytest.raises(openai.BadRequestError, match="none is ever fetched"):
         client.embeddings.create(model="vit", input="https://example.com/cat.jpg")
 
@@ -102,6 +106,13 @@ def test_curl_sends_files_and_gets_a_result_for_each(
         np.testing.assert_allclose(
             answer["results"][i]["embedding"], expected[i], rtol=0, atol=1e-6
         )
+    wrong = subprocess.run(
+        ["curl", "-sS", f"-Ffile=@{paths[0]}", f"{bridge.http}/v1/embed"],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert 'each image goes in a field "image"' in json.loads(wrong.stdout)["error"]["message"]
     raw = subprocess.run(
         ["curl", "-sS", "--fail", "--data-binary", f"@{paths[0]}", f"{bridge.http}/v1/embed"],
         capture_output=True,

@@ -33,6 +33,20 @@ TEST(Error, AnnotateKeepsCodeAndReason) {
   EXPECT_TRUE(Annotate(absl::OkStatus(), "x").ok());
 }
 
+TEST(Error, WhatAFileSaysIsPrintableAndBounded) {
+  EXPECT_EQ(Printable("model-00001-of-00002.safetensors"), "model-00001-of-00002.safetensors");
+  EXPECT_EQ(Printable("a\nb\x1b[2J\xff\"\\"), R"(a\nb\x1b[2J\xff\"\\)");
+  EXPECT_EQ(Printable(std::string_view("\0", 1)), R"(\x00)");
+  EXPECT_EQ(Quoted("a\nb"), R"("a\nb")");
+  const std::string longest(kMaxPrintableBytes, 'x');
+  EXPECT_EQ(Printable(longest), longest);
+  EXPECT_EQ(Printable(longest + "y"), longest + "...");
+  // The cut falls inside a character of two bytes.
+  EXPECT_EQ(Quoted("\xc3\xa9" + longest), "\"\\xc3\\xa9" + longest.substr(2) + "...\"");
+  EXPECT_EQ(Printable(std::string(kMaxPrintableBytes + 1, '\xff')).size(),
+            4 * kMaxPrintableBytes + 3);
+}
+
 TEST(Error, EveryReasonHasItsOwnNameAMeaningAndAFailingCode) {
   std::set<std::string_view> names;
   for (const ReasonInfo& info : AllReasons()) {

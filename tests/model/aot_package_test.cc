@@ -101,7 +101,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Mismatch{"AOTI_DEVICE_KEY", "cuda", "this is cpu"},
                     Mismatch{"AOTI_PLATFORM", "win32", "this is linux"},
                     Mismatch{"AOTI_MACHINE", "aarch64", "this is x86_64"},
-                    Mismatch{"pixembed_torch", "2.10.1", "this is 2.11.0"},
+                    Mismatch{"pixembed_torch", "2.10.1\\n", R"(torch 2.10.1\n, this is 2.11.0)"},
                     Mismatch{"pixembed_march", "x86-64-v5", "x86-64-v3 and x86-64-v4"}),
     [](const testing::TestParamInfo<Mismatch>& mismatch) { return mismatch.param.key; });
 

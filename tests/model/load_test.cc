@@ -302,6 +302,15 @@ TEST(LoadModel, AnUnknownActivationIsRefused) {
   ExpectRefused(tiny, Reason::kUnsupportedModel, HasSubstr("mish"));
 }
 
+TEST(LoadModel, WhatTheConfigSaysIsPrintableInErrors) {
+  TinyModel tiny;
+  tiny.config.replace(tiny.config.rfind('}'), 1, R"(, "hidden_act": "\u001b[2J\nx"})");
+  ExpectRefused(tiny, Reason::kUnsupportedModel, HasSubstr(R"("\x1b[2J\nx" is not)"));
+  tiny.config = R"({"model_type": "\u001b[2J\nx"})";
+  tiny.processor = R"({"image_processor_type": "ViTImageProcessor"})";
+  ExpectRefused(tiny, Reason::kUnsupportedModel, HasSubstr(R"("\x1b[2J\nx" is not)"));
+}
+
 TEST(LoadModel, WidthsThatHeadsDoNotDivideAreRefusedWithBothNumbers) {
   TinyModel tiny;
   tiny.config.replace(tiny.config.find("\"num_attention_heads\": 2"), 24,

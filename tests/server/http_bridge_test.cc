@@ -28,7 +28,9 @@
 namespace pixembed {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -145,8 +147,9 @@ class GuardedBridgeTest : public HttpBridgeTest {
 
 TEST_F(GuardedBridgeTest, EveryPathWantsATokenButProbes) {
   StartBridge(Guarded());
-  for (const char* const line : {"POST /v1/embeddings", "POST /v1/embed", "POST /vectorize",
-                                 "POST /vectors", "GET /v1/models", "GET /meta", "GET /none"}) {
+  for (const char* const line :
+       {"POST /v1/embeddings", "POST /v1/embed", "POST /vectorize", "POST /vectors",
+        "GET /v1/models", "GET /v1/models/fake", "GET /meta", "GET /none"}) {
     for (const char* const header :
          {"X-None: 1", "Authorization: Bearer other", "Authorization: Basic secret",
           "Authorization: Bearer secret\r\nAuthorization: Bearer secret"}) {
@@ -434,10 +437,39 @@ TEST_F(HttpBridgeTest, AFormThatEndsAnywhereBeforeItsEndIsRefused) {
   EXPECT_EQ(Post("/v1/embed", whole, kFormType).status, 200);
 }
 
-TEST_F(HttpBridgeTest, AFormOfAnUnknownFieldOrWithoutABoundaryIsRefused) {
+TEST_F(HttpBridgeTest, AnImageInAFieldOfAnotherNameIsToldWhereItBelongs) {
   StartBridge();
-  const Answer unknown = Post("/v1/embed", Form({{R"(name="imge")", "x"}}), kFormType);
-  EXPECT_EQ(unknown.json()["error"]["code"], "INVALID_OPTION");
+  const std::string image = SolidImage(5);
+  const Answer file =
+      Post("/v1/embed", Form({{R"(name="file"; filename="photo.jpg")", image}}), kFormType);
+  EXPECT_EQ(file.status, 400);
+  EXPECT_EQ(file.json()["error"]["code"], "INVALID_OPTION");
+  EXPECT_EQ(file.json()["error"]["message"],
+            "the form has a field \"file\", which does not exist: each image goes in a field "
+            "\"image\" (curl -F image=@FILE), an option in the field of its name: model, pooling, "
+            "layers, exif_orientation, background, normalize, dimensions, lane, "
+            "expected_fingerprint");
+  const Answer hostile =
+      Post("/v1/embed", Form({{"name=\"a\x1b[2J\xff" + std::string(5000, 'x') + "\"", image}}),
+           kFormType);
+  EXPECT_EQ(hostile.status, 400);
+  EXPECT_THAT(hostile.json()["error"]["message"].get<std::string>(),
+              AllOf(StartsWith(R"(the form has a field "a\x1b[2J\xffxxx)"), HasSubstr("xxx...\","),
+                    HasSubstr("a field \"image\""), EndsWith("expected_fingerprint")));
+}
+
+TEST_F(HttpBridgeTest, AnImageInTheFieldOfAnOptionIsNotRepeated) {
+  StartBridge();
+  const Answer answer = Post(
+      "/v1/embed", Form({{R"(name="pooling"; filename="photo.jpg")", SolidImage(5)}}), kFormType);
+  EXPECT_EQ(answer.json()["error"]["code"], "INVALID_OPTION");
+  EXPECT_THAT(
+      answer.json()["error"]["message"].get<std::string>(),
+      AllOf(StartsWith(R"(form: pooling is "BM)"), HasSubstr("...\"; possible: mean, cls")));
+}
+
+TEST_F(HttpBridgeTest, AFormWithoutABoundaryIsRefused) {
+  StartBridge();
   const std::string form = Form({{R"(name="image")", SolidImage(5)}});
   const Answer bare = Post("/v1/embed", form, "multipart/form-data");
   EXPECT_EQ(bare.json()["error"]["code"], "MALFORMED_REQUEST");
@@ -485,6 +517,43 @@ TEST_F(HttpBridgeTest, GetsTellOfTheModelsAndTheServer) {
   server_->AnnounceDrain();
   EXPECT_EQ(Get("/.well-known/live").status, 204);
   EXPECT_EQ(Get("/.well-known/ready").status, 503);
+}
+
+TEST_F(HttpBridgeTest, AModelIsDescribedAsTheListDescribesIt) {
+  StartBridge({}, {}, {"first", "second.v-2_x"});
+  const Json listed = Get("/v1/models").json()["data"];
+  EXPECT_EQ(
+      listed[1],
+      Json(
+          {{"id", "second.v-2_x"}, {"object", "model"}, {"created", 0}, {"owned_by", "pixembed"}}));
+  const Answer second = Get("/v1/models/second.v-2_x");
+  EXPECT_EQ(second.status, 200);
+  EXPECT_THAT(second.head, HasSubstr("Content-Type: application/json"));
+  EXPECT_EQ(second.json(), listed[1]);
+  EXPECT_EQ(Get("/v1/models/%66irst?x=1").json(), listed[0]);
+  EXPECT_EQ(Send(RequestText("HEAD /v1/models/first", "", "")).status, 200);
+}
+
+TEST_F(HttpBridgeTest, AModelThatIsNotServedIsOpenAis404) {
+  StartBridge();
+  for (const char* const id : {"other", "fake/", "a%2Fb", "fake%0A", "%20", "%FF", "{id}"}) {
+    const Answer answer = Get(absl::StrCat("/v1/models/", id));
+    EXPECT_EQ(answer.status, 404) << id;
+    const Json error = answer.json()["error"];
+    EXPECT_EQ(error["code"], "UNKNOWN_MODEL") << answer.body;
+    EXPECT_EQ(error["type"], "invalid_request_error");
+    EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("there are: fake"));
+  }
+  EXPECT_THAT(Get("/v1/models/%1B" + std::string(3000, 'x')).body,
+              AllOf(HasSubstr(R"(\"\\x1bxxx)"), HasSubstr("there are: fake")));
+  // No name is not the default model's.
+  const Answer none = Get("/v1/models/");
+  EXPECT_EQ(none.status, 404);
+  EXPECT_EQ(none.json()["error"]["code"], "MALFORMED_REQUEST");
+  EXPECT_THAT(none.body, HasSubstr("GET /v1/models/{id}"));
+  const Answer removed = Send(RequestText("DELETE /v1/models/fake", "", ""));
+  EXPECT_EQ(removed.status, 405);
+  EXPECT_THAT(removed.head, HasSubstr("Allow: GET, HEAD"));
 }
 
 TEST_F(HttpBridgeTest, UnknownPathsAndMethodsNameWhatThereIs) {

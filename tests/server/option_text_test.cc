@@ -54,6 +54,13 @@ TEST(OptionText, NoLayersAreTheDefault) {
   EXPECT_TRUE(options.layers().empty());
 }
 
+TEST(OptionText, IsOptionKnowsWhatSetOptionKnows) {
+  EXPECT_TRUE(IsOption("pooling"));
+  EXPECT_TRUE(IsOption("expected_fingerprint"));
+  EXPECT_FALSE(IsOption("model"));
+  EXPECT_FALSE(IsOption(""));
+}
+
 struct Refused {
   const char* name;
   const char* text;
@@ -84,6 +91,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"dimensions", "4294967296", "0 (all) to 4294967295"},
         Refused{"lane", "fast", "possible: online, bulk"},
         Refused{"poolng", "cls", "there is no option \"poolng\"; there are pooling, layers"},
+        Refused{"a\n\x1b[2J", "", R"(there is no option "a\n\x1b[2J"; there are)"},
+        Refused{"lane", "\xff\n", R"(lane is "\xff\n"; possible)"},
         Refused{"data_type", "int8", "there is no option"}, Refused{"", "", "there is no option"}));
 
 }  // namespace

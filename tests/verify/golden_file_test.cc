@@ -87,7 +87,7 @@ INSTANTIATE_TEST_SUITE_P(
                "\"backend\" = \"\\n\\x1b[2J\""},
         Damage{"LongText",
                [](GoldenParts& p) { p.metadata["backend"] = std::string(100'000, 'x'); },
-               "xxx[...]\"; there is torchvision and pil"},
+               "xxx...\"; there is torchvision and pil"},
         Damage{"NoImage", [](GoldenParts& p) { p.tensors.clear(); }, "it holds no image"},
         Damage{"NoDigest", [](GoldenParts& p) { p.tensors.erase("a.pixel_values_sha256"); },
                "tensor \"a.pixel_values_sha256\" is missing"},

@@ -352,6 +352,53 @@ def test_the_command_works_offline(
     assert len(rows_of(output)) == 7
 
 
+def test_a_job_that_embeds_nothing_fails_and_says_so(
+    server: Server, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(3):
+        (images / f"{i}.png").write_bytes(b"broken")
+    (images / "gone.png").symlink_to("/none")
+    output = tmp_path / "out"
+    command = [str(images), f"--output={output}", f"--address={server.address}", "--part-rows=2"]
+    for _ in range(2):  # nothing to do the second time
+        assert main(command) == 3
+        assert capsys.readouterr().out == (
+            "0 images embedded, all 4 failed: nothing could be embedded; the rows in "
+            f"{output} say why\n"
+        )
+        assert [row["vector"] for row in rows_of(output)] == [None] * 4
+        assert (output / "_SUCCESS").exists()
+
+
+def test_one_embedded_image_is_enough_whenever_that_was(
+    server: Server, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "0.png").write_bytes(encode(picture(40, 30, 0), "PNG"))
+    for i in range(1, 4):
+        (images / f"{i}.png").write_bytes(b"broken")
+    output = tmp_path / "out"
+    command = [str(images), f"--output={output}", f"--address={server.address}", "--part-rows=2"]
+    assert main(command) == 0
+    assert main(command) == 0  # nothing to do
+    # A sitting in which nothing but failures was left.
+    (output / "part-00001.parquet").unlink()
+    assert main(command) == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert line.startswith("1 images embedded, 3 failed; fingerprint ")
+
+
+def test_the_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "3 every image has its row, and not one is embedded" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

@@ -60,7 +60,7 @@ const TimmArchitecture* FindArchitecture(const FamilyInput& input) {
         .Refuse(
             Reason::kUnsupportedModel,
             absl::StrCat(
-                "architecture \"", *name, "\" is not implemented. Of timm's, the ",
+                "architecture ", Quoted(*name), " is not implemented. Of timm's, the ",
                 TimmArchitectures().size(),
                 " plain vision transformers are: vit_*, deit_*, deit3_*, flexivit_*, eva_large_* "
                 "with one attention and one Mlp a block, LayerNorm, and images of one size"));

@@ -16,7 +16,16 @@ from pixembed.client import Client
 from pixembed.engine import Engine
 from pixembed.errors import ServiceError
 
+EXIT_FAILED = 1
+EXIT_NOTHING_EMBEDDED = 3
 EXIT_STOPPED = 130
+# 2 is argparse's.
+EXIT_CODES = (
+    "exit codes: 0 every image has its row, and at least one is embedded (the others' rows say why "
+    "they are not); 1 the job cannot begin or go on; 2 the command line makes no sense; "
+    "3 every image has its row, and not one is embedded; 130 stopped (Ctrl-C). Those of earlier "
+    "sittings count."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,10 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             summary = _run(parsed, client)
     except (JobError, SourceError, ServiceError, OSError, ValueError) as error:
         print(f"pixembed-bulk: {error}", file=sys.stderr)
-        return 1
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print("pixembed-bulk: stopped; the same command goes on from here", file=sys.stderr)
         return EXIT_STOPPED
+    if summary.embedded == 0:
+        print(
+            f"0 images embedded, all {summary.failed} failed: nothing could be embedded; the rows "
+            f"in {parsed.output} say why"
+        )
+        return EXIT_NOTHING_EMBEDDED
     print(
         f"{summary.embedded} images embedded, {summary.failed} failed; "
         f"fingerprint {summary.fingerprint or 'unknown'}"
@@ -43,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="pixembed-bulk",
         description="Embeds images into a folder of Parquet, Arrow or NumPy parts. Killed at any "
         "moment and started again it goes on where it was: no image is lost or there twice.",
+        epilog=EXIT_CODES,
     )
     parser.add_argument(
         "inputs",
