@@ -9,6 +9,7 @@
 
 #include "src/model/attention_kernel.h"
 #include "src/model/panel_product.h"
+#include "src/model/row_blocks.h"
 
 #ifndef PIXEMBED_VECTOR_CODE
 #error "define PIXEMBED_VECTOR_CODE before this header"
@@ -41,9 +42,8 @@ class AttentionBody {
     PackKeys(head, keys);
     PackValues(head, values);
     std::size_t row = head.first;
-    // Blocks of rows as alike as possible: of a block of few, the sums would wait for themselves.
-    for (std::size_t blocks = (head.last - row + kRows - 1) / kRows; blocks > 0; --blocks) {
-      const std::size_t rows = (head.last - row) / blocks;
+    while (row < head.last) {
+      const std::size_t rows = NextBlock(head.last - row, kRows);
       for (std::size_t r = 0; r < rows; ++r) {
         LoadQuery(Row(head.queries, row + r), head.head_dim, head.scale, queries + r * kStride);
       }

@@ -11,6 +11,7 @@
 #include "src/model/float_kernel.h"
 #include "src/model/gelu_body.h"
 #include "src/model/panel_product.h"
+#include "src/model/row_blocks.h"
 
 #ifndef PIXEMBED_VECTOR_CODE
 #error "define PIXEMBED_VECTOR_CODE before this header"
@@ -181,9 +182,8 @@ class FloatBody {
                                                  const float* weights, std::size_t depth,
                                                  Tile tile) {
     const float* next = weights + kColumns * depth;
-    // Blocks of rows as alike as possible: of a block of few, the sums would wait for themselves.
-    for (std::size_t blocks = (rows + kRows - 1) / kRows; blocks > 0; --blocks) {
-      const std::size_t own = rows / blocks;
+    while (rows > 0) {
+      const std::size_t own = NextBlock(rows, kRows);
       Product::Run(own, x, weights, depth, next, tile);
       next += depth / Product::kUnroll * Product::kLine;
       rows -= own;

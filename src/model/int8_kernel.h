@@ -16,7 +16,7 @@ namespace pixembed {
 // Input channels that share a scale.
 inline constexpr std::size_t kInt8Group = 64;
 
-// out = f(x) W^T + bias for some rows.
+// out = f(x) W^T + bias for some rows. REQUIRES: rows, depth and columns > 0.
 struct Int8Product {
   const float* x = nullptr;     // [rows, depth]
   std::ptrdiff_t x_stride = 0;  // floats from one row to the next

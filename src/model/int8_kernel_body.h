@@ -18,6 +18,7 @@
 
 #include "src/model/gelu_body.h"
 #include "src/model/int8_kernel.h"
+#include "src/model/row_blocks.h"
 
 #ifndef PIXEMBED_VECTOR_CODE
 #error "define PIXEMBED_VECTOR_CODE before this header"
@@ -66,15 +67,15 @@ class Int8Body {
                bytes + row * PaddedDepth(depth), scales + row * groups);
     }
     const std::byte* panel = product.weight;
-    // Blocks of rows as alike as possible: a small one keeps the multipliers waiting.
-    const std::size_t blocks = (product.rows + kRows - 1) / kRows;
-    // The panels of a large model come from memory: the next one's is fetched meanwhile.
-    const std::size_t fetched = (PanelBytes(depth) / kLine + blocks * groups) / (blocks * groups);
+    // The panels of a large model come from memory: the next one is fetched meanwhile, in so many
+    // lines for each block of rows and group.
+    const std::size_t steps = (product.rows + kRows - 1) / kRows * groups;
+    const std::size_t fetched = (PanelBytes(depth) / kLine + steps) / steps;
     for (std::size_t column = 0; column < product.columns; column += kColumns) {
       const std::byte* next = panel + PanelBytes(depth);
       std::size_t row = 0;
-      for (std::size_t block = 0; block < blocks; ++block) {
-        const std::size_t rows = (product.rows - row) / (blocks - block);
+      while (row < product.rows) {
+        const std::size_t rows = NextBlock(product.rows - row, kRows);
         MultiplyBlock(rows, bytes + row * PaddedDepth(depth), scales + row * groups, panel, depth,
                       {next, fetched}, sums);
         next += fetched * groups * kLine;

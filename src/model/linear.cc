@@ -248,6 +248,7 @@ at::Tensor Linear::ForwardInt8(const at::Tensor& x, bool gelu) const {
   const at::Tensor operand = x.contiguous();
   const std::int64_t rows = operand.numel() / in_;
   at::Tensor out = EmptyLike(operand, out_);
+  if (rows == 0) return out;
   // As many rows for each thread, whose bytes stay in the second cache while the weight passes.
   const std::int64_t threads = TeamThreads();
   const std::int64_t parts = threads * CeilDivide(rows, threads * kMostRows);
