@@ -7,10 +7,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <stop_token>
+#include <string>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -98,6 +100,9 @@ struct EngineOptions {
   std::vector<Device> devices;
   // Whether models to come take images one by one (ModelInfo), as those of Start may.
   bool one_by_one = false;
+  // Takes a line for the log, about batches that a device has no memory for. Called on the workers'
+  // threads, in the warm-up too; may be empty.
+  std::function<void(const std::string&)> warn = nullptr;
 };
 
 // A moment's picture, for tests, logs and metrics.

@@ -18,7 +18,8 @@
 
 namespace pixembed {
 
-PiecewiseRunner::PiecewiseRunner(std::unique_ptr<Runner> runner) : runner_(std::move(runner)) {}
+PiecewiseRunner::PiecewiseRunner(std::unique_ptr<Runner> runner, OnCut on_cut)
+    : runner_(std::move(runner)), on_cut_(std::move(on_cut)) {}
 
 void PiecewiseRunner::Embed(std::span<const Image* const> images, std::span<const OutputSpec> specs,
                             int threads, absl::FunctionRef<void(Piece)> take) {
@@ -33,6 +34,7 @@ void PiecewiseRunner::Embed(std::span<const Image* const> images, std::span<cons
     const std::chrono::nanoseconds compute = Clock::now() - begin;
     if (size > 1 && ReasonOf(embeddings.status()) == Reason::kOutOfMemory) {
       LowerLimit((size + 1) / 2);
+      if (on_cut_) on_cut_(size, limit_);
       runner_->ReleaseUnusedMemory();
       continue;
     }

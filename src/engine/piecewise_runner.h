@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <span>
@@ -42,7 +43,12 @@ class PiecewiseRunner {
     std::chrono::nanoseconds compute;  // of the runner's call
   };
 
-  explicit PiecewiseRunner(std::unique_ptr<Runner> runner);
+  // Is told that so many images did not fit, and how large a piece is tried instead: seldom, since
+  // the attempts are.
+  using OnCut = std::function<void(std::size_t images, std::size_t piece)>;
+
+  // `on_cut` may be empty.
+  PiecewiseRunner(std::unique_ptr<Runner> runner, OnCut on_cut);
 
   // Calls `take` for the pieces that `images` ran in, in their order; together they are all images,
   // each once. One that failed does not keep the next from being run. Arguments, and errors of a
@@ -57,6 +63,7 @@ class PiecewiseRunner {
   void RaiseLimitInTime();
 
   std::unique_ptr<Runner> runner_;
+  OnCut on_cut_;
   std::size_t limit_ = kNoLimit;  // of a piece's images
   std::size_t cut_ = 0;           // batches that were larger than the limit since it changed
   std::size_t patience_ = kFirstPatience;

@@ -171,6 +171,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LaunchEngine(const LaunchConfig& config,
   }
   const Clock::time_point start = Clock::now();
   EngineOptions engine_options = config.engine;
+  engine_options.warn = [log](const std::string& line) { log(LogLevel::kWarning, line); };
   engine_options.devices = options.devices;
   auto engine = Engine::Start(models, engine_options);
   if (!engine.ok()) return Annotate(engine.status(), "cannot start the engine");

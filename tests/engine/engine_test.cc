@@ -10,6 +10,7 @@
 #include <functional>
 #include <latch>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -26,7 +27,9 @@
 namespace pixembed {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::SizeIs;
 
 TEST_F(EngineTest, AnImageBecomesItsVectorWithTimings) {
   Start();
@@ -72,7 +75,16 @@ TEST_F(EngineTest, TheWarmUpFindsHowManyImagesFit) {
   EngineOptions options;
   options.max_batch_size = 8;
   options.warm_up_batch_sizes = {8};
+  std::mutex mutex;
+  std::vector<std::string> warnings;
+  options.warn = [&](const std::string& line) {
+    const std::lock_guard lock(mutex);
+    warnings.push_back(line);
+  };
   Start(options);
+  EXPECT_THAT(warnings, SizeIs(4));
+  EXPECT_THAT(warnings, Contains("cpu has no memory for 4 images at once (--max_batch_size): "
+                                 "batches run in pieces of 2"));
   std::vector<std::size_t> sizes = model().batch_sizes();  // of two workers
   std::sort(sizes.begin(), sizes.end());
   EXPECT_THAT(sizes, ElementsAre(2, 2, 2, 2, 2, 2, 2, 2, 4, 4, 8, 8));

@@ -21,6 +21,7 @@ namespace {
 
 using testing::Each;
 using testing::ElementsAre;
+using testing::Pair;
 
 // A device that has memory for so many images at once, and what was asked of it.
 struct FakeDevice {
@@ -98,7 +99,10 @@ class PiecewiseRunnerTest : public testing::Test {
   }
 
   FakeDevice device_;
-  PiecewiseRunner runner_{std::make_unique<FakeRunner>(&device_)};
+  std::vector<std::pair<std::size_t, std::size_t>> cuts_;
+  PiecewiseRunner runner_{
+      std::make_unique<FakeRunner>(&device_),
+      [this](std::size_t images, std::size_t piece) { cuts_.emplace_back(images, piece); }};
 };
 
 TEST_F(PiecewiseRunnerTest, WhatFitsRunsAsItIs) {
@@ -118,6 +122,13 @@ TEST_F(PiecewiseRunnerTest, MemoryIsGivenBackBeforeEachNewTry) {
   device_.room = 3;
   BatchesFor(7);
   EXPECT_EQ(device_.releases, 2);
+}
+
+TEST_F(PiecewiseRunnerTest, EachCutIsTold) {
+  device_.room = 3;
+  BatchesFor(7);
+  BatchesFor(7);
+  EXPECT_THAT(cuts_, ElementsAre(Pair(7, 4), Pair(4, 2)));
 }
 
 TEST_F(PiecewiseRunnerTest, LaterBatchesAreCutFromTheStart) {
