@@ -42,7 +42,7 @@ constexpr std::string_view kReadyPath = "/.well-known/ready";
 // What a GET is answered from.
 struct GetCall {
   const ServedModels& models;
-  std::string id;  // what stands for {id} in the path
+  std::string_view id;  // what stands for {id} in the path
   bool ready;
   std::chrono::milliseconds retry_delay;
 };
@@ -116,10 +116,16 @@ std::optional<std::string_view> IdIn(std::string_view path, const GetRow& row) {
   return path.substr(head.size());
 }
 
-const GetRow* FindGet(std::string_view path) {
-  const auto* const row = std::find_if(
-      kGets.begin(), kGets.end(), [path](const GetRow& r) { return IdIn(path, r).has_value(); });
-  return row == kGets.end() ? nullptr : row;
+struct GetMatch {
+  const GetRow* row = nullptr;  // null: no GET has such a path
+  std::string_view id;          // of the path
+};
+
+GetMatch FindGet(std::string_view path) {
+  for (const GetRow& row : kGets) {
+    if (const auto id = IdIn(path, row)) return {&row, *id};
+  }
+  return {};
 }
 
 // What HttpServer asks of a request; null where there are no tokens.
@@ -187,7 +193,7 @@ absl::StatusOr<std::unique_ptr<HttpBridge>> HttpBridge::Start(Engine& engine,
                                    .authorize = TokenCheck(set.tokens),
                                    .open =
                                        [](std::string_view path) {
-                                         const GetRow* const get = FindGet(path);
+                                         const GetRow* const get = FindGet(path).row;
                                          return get != nullptr && get->open;
                                        },
                                    .refuse =
@@ -204,14 +210,14 @@ absl::StatusOr<std::unique_ptr<HttpBridge>> HttpBridge::Start(Engine& engine,
 
 void HttpBridge::Handle(HttpRequest request, HttpReply reply) {
   const HttpFormat* const format = FindFormat(request.path);
-  const GetRow* const get = FindGet(request.path);
+  const auto [get, id] = FindGet(request.path);
   const bool reads = request.method == "GET" || request.method == "HEAD";
   if (format != nullptr && request.method == "POST") {
     Embed(*format, std::move(request), std::move(reply));
   } else if (get != nullptr && reads) {
-    reply([get, this, id = std::string(*IdIn(request.path, *get))] {
-      return get->answer({.models = *models_.served(),
-                          .id = id,
+    reply([row = get, this, named = std::string(id)] {
+      return row->answer({.models = *models_.served(),
+                          .id = named,
                           .ready = ready_,
                           .retry_delay = engine_.RetryDelay()});
     });

@@ -45,9 +45,7 @@ double ThreadPolicy::Service::seconds() const {
 
 void ThreadPolicy::Enter(std::size_t items, TimePoint now) {
   Advance(now);
-  const double kept = std::exp(-1 / kRememberedArrivals);
-  arrivals_ *= kept;
-  busy_seconds_ *= kept;
+  Fade(std::exp(-1 / kRememberedArrivals));
   if (inside_ > 0) arrivals_ += static_cast<double>(items);
   inside_ += items;
 }
@@ -91,9 +89,13 @@ void ThreadPolicy::Advance(TimePoint now) {
   const double seconds = std::max(Seconds(now - counted_until_).count(), 0.0);
   counted_until_ = now;
   const double kept = std::exp(-seconds / Seconds(kMemory).count());
+  Fade(kept);
+  if (inside_ > 0) busy_seconds_ += Seconds(kMemory).count() * (1.0 - kept);
+}
+
+void ThreadPolicy::Fade(double kept) {
   arrivals_ *= kept;
   busy_seconds_ *= kept;
-  if (inside_ > 0) busy_seconds_ += Seconds(kMemory).count() * (1.0 - kept);
 }
 
 double ThreadPolicy::ArrivalRate() const {

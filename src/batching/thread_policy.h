@@ -92,6 +92,8 @@ class ThreadPolicy {
 
   // Brings what is counted over time up to `now`.
   void Advance(TimePoint now);
+  // Leaves this share of the past's weight.
+  void Fade(double kept);
   // Items a second that arrive while others are inside. 0 before anything was.
   double ArrivalRate() const;
   // The time of an item on `threads` threads; where it is not known, the best that it could be: a

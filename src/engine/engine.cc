@@ -251,15 +251,15 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
     absl::StatusOr<std::unique_ptr<Runner>> runner = model.NewRunner(model.devices()[device_]);
     if (!runner.ok()) return runner.status();
     if (runners_.size() <= queue) runners_.resize(queue + 1);
-    PiecewiseRunner::OnCut on_cut;
-    if (const auto& warn = engine_.shape_.options.warn) {
-      on_cut = [&warn, device = DeviceName(model.devices()[device_])](std::size_t images,
-                                                                      std::size_t piece) {
-        warn(absl::StrCat(device, " has no memory for ", images,
-                          " images at once (--max_batch_size): batches run in pieces of ", piece));
-      };
-    }
-    runners_[queue] = std::make_unique<PiecewiseRunner>(*std::move(runner), std::move(on_cut));
+    runners_[queue] = std::make_unique<PiecewiseRunner>(
+        *std::move(runner), [this, device = DeviceName(model.devices()[device_])](
+                                std::size_t images, std::size_t piece) {
+          const auto& warn = engine_.shape_.options.warn;
+          if (!warn) return;
+          warn(absl::StrCat(device, " has no memory for ", images,
+                            " images at once (--max_batch_size): batches run in pieces of ",
+                            piece));
+        });
     return absl::OkStatus();
   }
 

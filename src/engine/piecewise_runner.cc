@@ -34,7 +34,7 @@ void PiecewiseRunner::Embed(std::span<const Image* const> images, std::span<cons
     const std::chrono::nanoseconds compute = Clock::now() - begin;
     if (size > 1 && ReasonOf(embeddings.status()) == Reason::kOutOfMemory) {
       LowerLimit((size + 1) / 2);
-      if (on_cut_) on_cut_(size, limit_);
+      on_cut_(size, limit_);
       runner_->ReleaseUnusedMemory();
       continue;
     }

@@ -47,7 +47,6 @@ class PiecewiseRunner {
   // the attempts are.
   using OnCut = std::function<void(std::size_t images, std::size_t piece)>;
 
-  // `on_cut` may be empty.
   PiecewiseRunner(std::unique_ptr<Runner> runner, OnCut on_cut);
 
   // Calls `take` for the pieces that `images` ran in, in their order; together they are all images,
