@@ -51,7 +51,7 @@ TEST(Precision, WhatTheDeviceDoesNotMultiplyIsRefusedWithWhatItLacks) {
   const auto model = LoadTiny(Precision::kBFloat16, 0.0);
   EXPECT_EQ(ReasonOf(model.status()), Reason::kUnsupportedPrecision);
   EXPECT_THAT(std::string(model.status().message()),
-              AllOf(HasSubstr("--precision=bfloat16"), HasSubstr("lacks"),
+              AllOf(HasSubstr("--precision=bfloat16"), HasSubstr("neither AVX512_BF16 nor AMX"),
                     HasSubstr("--precision=float32")));
 }
 
