@@ -155,16 +155,21 @@ TEST_F(DrainTest, UnderLoadEveryCallIsAnsweredOrRefusedAndNothingAcceptedIsLost)
   engine_options.max_batch_size = 4;
   Start(options, engine_options);
   std::atomic<std::uint64_t> vectors = 0;
-  constexpr int kStreams = 4;
-  std::latch streams_begun(kStreams);
+  constexpr int kCallers = 4;  // of each kind
+  // Whoever has not connected when the server stops never will.
+  std::latch served(2 * kCallers);
   std::vector<std::jthread> callers;
-  for (int caller = 0; caller < kStreams; ++caller) {
+  for (int caller = 0; caller < kCallers; ++caller) {
     callers.emplace_back([&, caller] {
       const auto stub = v1::EmbeddingService::NewStub(Connect(address_));
-      for (;;) {
+      for (bool first = true;; first = false) {
         v1::EmbedResponse response;
         const grpc::Status status =
             stub->Embed(Context().get(), Request({SolidImage(caller), SolidImage(2)}), &response);
+        if (first) {
+          EXPECT_TRUE(status.ok()) << "before the drain: " << status.error_message();
+          served.count_down();
+        }
         if (!status.ok()) {
           ExpectRefused(status);
           return;
@@ -186,17 +191,17 @@ TEST_F(DrainTest, UnderLoadEveryCallIsAnsweredOrRefusedAndNothingAcceptedIsLost)
       std::uint64_t results = 0;
       for (v1::EmbedResult result; stream->Read(&result); ++results) {
         EXPECT_TRUE(result.has_embedding());
-        if (results == 0) streams_begun.count_down();
+        if (results == 0) served.count_down();
       }
       if (results == 0) {
         ADD_FAILURE() << "a stream ended before its first result";
-        streams_begun.count_down();
+        served.count_down();
       }
       vectors += results;
       EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
     });
   }
-  streams_begun.wait();
+  served.wait();
   engine_->AwaitSubmitted(300);
   server_->AnnounceDrain();
   engine_->AwaitSubmitted(engine_->submitted() + 100);  // served on
