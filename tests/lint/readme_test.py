@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """What the README shows is what the tree holds: its examples are client/cpp/example/main.cc and
 client/go/example/main.go, every path that it names exists, and the reasons of the Go client are among its own.
+And what it says to run can be run: a script that begins with #! is executable, and no other is.
 
 usage: readme_test.py SOURCE_DIR
 """
 
+import os
 import pathlib
 import re
 import sys
@@ -15,6 +17,7 @@ EXAMPLES = [  # language, file, where it is shown
 ]
 # What a client says of itself, not of the server.
 CLIENTS_OWN_REASONS = {"UNREADABLE_FILE"}
+SCRIPTS = ["client", "deploy", "docs", "tests"]
 # Names of things to come, in the README's table "to add".
 TO_COME = re.compile(r"(^|[/_])x(\.|_|$)")
 
@@ -36,6 +39,13 @@ def main():
         path = path.rstrip("./")
         if not TO_COME.search(path) and not (root / path).exists():
             problems.append(f"the README names {path}, which does not exist")
+    for folder in SCRIPTS:
+        for script in sorted((root / folder).rglob("*")):
+            if script.suffix in {".py", ".sh"} and script.is_file():
+                executable = os.access(script, os.X_OK)
+                if script.read_text().startswith("#!") != executable:
+                    problems.append(f"{script.relative_to(root)} is {'' if executable else 'not '}executable, and "
+                                    f"begins with{'out' if executable else ''} #!")
     print("\n".join(problems) or "the README is true")
     sys.exit(bool(problems))
 
