@@ -26,9 +26,10 @@ void CallCount::Remove(Era era) {
   changed_.notify_all();  // under the lock: the waiter may destroy the count as soon as it is free
 }
 
-void CallCount::BeginDrain() {
+std::size_t CallCount::BeginDrain() {
   const std::lock_guard lock(mutex_);
   era_ = Era::kDraining;
+  return serving_;
 }
 
 std::size_t CallCount::value() const {

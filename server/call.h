@@ -57,7 +57,8 @@ class CallCount {
   Era Add();
   void Remove(Era era);
 
-  void BeginDrain();
+  // How many calls that leaves to be waited for.
+  std::size_t BeginDrain();
 
   std::size_t value() const;
   void WaitUntilZero() const;

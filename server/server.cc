@@ -39,7 +39,7 @@ constexpr int kKeepaliveTimeoutMilliseconds = 20'000;
 constexpr int kMinPingIntervalMilliseconds = 10'000;
 
 // How long calls may take to send their last answer when the drain's deadline has passed, and then
-// clients to close their connections.
+// clients to close their connections; and clients without a call to close theirs, before it has.
 constexpr std::chrono::seconds kLastWord(1);
 
 std::vector<std::string> ServiceNames() {
@@ -212,7 +212,7 @@ absl::Status Server::Stop(TimePoint deadline) {
   if (server_ == nullptr) return absl::OkStatus();
   AnnounceDrain();
   draining_.request_stop();
-  calls_.BeginDrain();
+  const std::size_t served = calls_.BeginDrain();
   models_.Close();
   absl::Status status = engine_.Drain(deadline);
   // What was cut off still hears that it was.
@@ -225,8 +225,13 @@ absl::Status Server::Stop(TimePoint deadline) {
   if (http_ != nullptr) status.Update(http_->Stop(last_word));
   // Gracefully: a connection that is closed while its client still sends is reset, and takes
   // results with it that the client has not read. The price is that gRPC 1.51 answers a call that
-  // arrives between this and its client's hearing of it with CANCELLED.
-  server_->Shutdown(std::chrono::system_clock::now() + kLastWord);
+  // arrives between this and its client's hearing of it with CANCELLED. A client that has had
+  // answers may be slow, or its machine stopped for a while, and has until the deadline; one that
+  // had no call has nothing to lose, and may never answer.
+  const bool answered = served + calls_.value() > 0;
+  const TimePoint now = std::chrono::steady_clock::now();
+  const TimePoint closed = answered ? std::max(deadline, now + kLastWord) : now + kLastWord;
+  server_->Shutdown(std::chrono::system_clock::now() + (closed - now));
   calls_.WaitUntilZero();
   queues_.clear();
   server_.reset();

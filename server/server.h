@@ -91,7 +91,8 @@ class Server {
   void AnnounceDrain();
 
   // Refuses new work (UNAVAILABLE, reason DRAINING), drains the engine, lets calls and streams
-  // finish what was accepted, closes connections; models are not loaded any more. What is left at
+  // finish what was accepted, and closes connections when their clients have heard of it, which
+  // those without a call have a second for; models are not loaded any more. What is left at
   // `deadline` is cut off: accepted images with DRAINING, and calls two seconds later. Idempotent;
   // returns when every thread has ended. Errors: the engine's, for images that were cut off;
   // DEADLINE_EXCEEDED with the number of calls that were.

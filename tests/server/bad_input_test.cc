@@ -276,14 +276,9 @@ TEST_F(BadInputTest, AClientThatVanishesMidStreamLeavesNothingBehind) {
   std::stop_token stop;
   {
     const RawConnection connection(address_);
-    const std::string message = Request({SolidImage(1), SolidImage(2)}).SerializeAsString();
-    std::string framed(3, '\0');
-    framed.push_back(static_cast<char>(message.size() >> 8));
-    framed.push_back(static_cast<char>(message.size() & 0xFF));
-    framed += message;
-    ASSERT_TRUE(connection.Send(RawConnection::Preface() +
-                                RawConnection::CallHeaders(1, kEmbedStream) +
-                                RawConnection::Frame(/*DATA*/ 0, 0, 1, framed)));
+    ASSERT_TRUE(
+        connection.Send(RawConnection::Preface() + RawConnection::CallHeaders(1, kEmbedStream) +
+                        RawConnection::MessageFrame(1, Request({SolidImage(1), SolidImage(2)}))));
     engine_->AwaitSubmitted(2);
     stop = engine_->last().stop;
   }

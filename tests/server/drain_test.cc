@@ -9,12 +9,15 @@
 #include <future>
 #include <latch>
 #include <memory>
+#include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "pixembed/v1/embedding.grpc.pb.h"
 #include "server/server.h"
 #include "src/engine/engine.h"
+#include "tests/server/raw_connection.h"
 #include "tests/server/server_fixture.h"
 
 namespace pixembed {
@@ -145,6 +148,23 @@ TEST_F(DrainTest, AReaderThatNeverReadsIsCutOffAtTheDeadline) {
   while (stream->Read(&result)) {
   }
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(DrainTest, AClientThatWasAnsweredHasUntilTheDeadlineToReadIt) {
+  Start();
+  models_[0]->Hold();
+  std::optional<RawConnection> client(std::in_place, address_);
+  ASSERT_TRUE(client->Send(RawConnection::Preface() +
+                           RawConnection::CallHeaders(1, "/pixembed.v1.EmbeddingService/Embed") +
+                           RawConnection::MessageFrame(1, Request({SolidImage(1)}))));
+  engine_->AwaitSubmitted(1);
+  auto stopped = StopInBackground();
+  engine_->AwaitDrainBegun();
+  models_[0]->LetGo();
+  // It reads nothing meanwhile, as a process does that is stopped; longer than kLastWord.
+  EXPECT_EQ(stopped.wait_for(std::chrono::milliseconds(1500)), std::future_status::timeout);
+  client.reset();
+  EXPECT_TRUE(stopped.get().ok());
 }
 
 TEST_F(DrainTest, UnderLoadEveryCallIsAnsweredOrRefusedAndNothingAcceptedIsLost) {

@@ -10,6 +10,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
+
+#include "google/protobuf/message.h"
 
 namespace pixembed {
 
@@ -95,6 +98,16 @@ class RawConnection {
       block.append(value);
     }
     return Frame(/*HEADERS*/ 1, /*END_HEADERS*/ 4, stream, block);
+  }
+
+  // The DATA frame that holds a message of up to 16 kB, as gRPC frames it.
+  static std::string MessageFrame(std::uint32_t stream, const google::protobuf::Message& message) {
+    std::string framed(1, '\0');  // not compressed
+    for (int shift = 24; shift >= 0; shift -= 8) {
+      framed.push_back(static_cast<char>((message.ByteSizeLong() >> shift) & 0xFF));
+    }
+    framed += message.SerializeAsString();
+    return Frame(/*DATA*/ 0, 0, stream, framed);
   }
 
  private:
