@@ -33,9 +33,10 @@ namespace {
 
 constexpr float kTinyTolerance = 1e-5F;  // absolute, on values of magnitude 1 to 10
 // Scores up to 100 make a rounding of the cosine a hundred times as large: the reference itself is
-// 9.7e-5 from the same model in float64, and we may be as far on the other side.
+// 9.7e-5 from the same model in float64 on one machine and 5.1e-4 on another. So that is what we
+// are held to.
 constexpr std::string_view kSharpAttention = "swinv2_scale_clamped";
-constexpr float kSharpTolerance = 2e-4F;
+constexpr float kSharpTolerance = 5e-4F;
 constexpr float kRealTolerance = 1e-4F;
 constexpr double kRealCosine = 0.99999;
 // Of bfloat16, on tiny models, whose few dimensions average little, and on real weights.
@@ -288,11 +289,13 @@ TEST_P(EmbeddingsGolden, EveryPoolingIsTheReferences) {
   Loaded loaded;
   ASSERT_NO_FATAL_FAILURE(Load(GoldenPath(folder), folder + "/expected.safetensors", loaded));
   const std::vector<Image> images = GoldenImages(loaded.expected, loaded.model->info().preprocess);
-  const float tolerance = GetParam() == kSharpAttention ? kSharpTolerance : kTinyTolerance;
+  const bool sharp = GetParam() == kSharpAttention;
+  const float tolerance = sharp ? kSharpTolerance : kTinyTolerance;
   for (const Pooling pooling :
        {Pooling::kMean, Pooling::kCls, Pooling::kMax, Pooling::kMaskedMean}) {
     if (!loaded.model->CheckOutput({.pooling = pooling}).ok()) continue;
-    const auto expected = Rows<float>(loaded.expected, PoolingName(pooling));
+    const std::string name(PoolingName(pooling));
+    const auto expected = Rows<float>(loaded.expected, sharp ? "float64." + name : name);
     const auto actual = EmbedAll(*loaded.runner, images, {.pooling = pooling});
     ASSERT_EQ(actual.size(), expected.size());
     for (std::size_t i = 0; i < actual.size(); ++i) {

@@ -7,7 +7,8 @@ OUT_DIR/embeddings/CASE/ is a Hugging Face directory as its own library writes i
 expected.safetensors: images [N, H, W, 3] uint8 (between crop and rescale; where the processor rescales
 first or cuts patches, the pictures themselves, picture.I [height, width, 3]), pixel_values [N, 3, H, W] or [N, patches,
 values], last_hidden_state and hidden_states.I [N, tokens, hidden], mean, max and, where there is a class token, cls, and
-where there is padding, masked_mean [N, hidden] and pixel_attention_mask [N, tokens].
+where there is padding, masked_mean [N, hidden] and pixel_attention_mask [N, tokens]; of a case that says so, float64.mean
+and float64.max, which are those of the model in float64.
 OUT_DIR/embeddings/dinov2-s14/ has, for the real model, the same file with the photos as they were
 encoded (encoded.I) and `directory`, where the model lies. The test is embeddings_golden_test.cc.
 """
@@ -94,6 +95,7 @@ class Case:
     shard: str = "1GB"
     rewrite: collections.abc.Callable[[pathlib.Path], None] | None = None
     sizes: collections.abc.Sequence[tuple[int, int]] = tuple(PICTURE_SIZES)
+    float64: bool = False  # the reference's own float32 is too far from it
 
 
 def vit(**changes: object) -> hf.ViTConfig:
@@ -310,7 +312,8 @@ CASES = {
         lambda: hf.Swinv2Model(swinv2(image_size=48, window_size=6, pretrained_window_sizes=[3, 2])),
         hf.ViTImageProcessor(**exact(48)), cls=False),
     "swinv2_scale_clamped": Case(lambda: hf.Swinv2Model(swinv2(pretrained_window_sizes=[0, 0])),
-                                 hf.ViTImageProcessor(**exact(32)), cls=False, rewrite=with_large_logit_scale),
+                                 hf.ViTImageProcessor(**exact(32)), cls=False, rewrite=with_large_logit_scale,
+                                 float64=True),
     # The second stage has 6x6 tokens, less than a window: it is clamped.
     "swinv2_window_clamped": Case(
         lambda: hf.Swinv2Model(swinv2(image_size=52, window_size=7, depths=[2, 3], pretrained_window_sizes=[0, 5])),
@@ -432,6 +435,11 @@ def make_tiny(name: str, case: Case, out: pathlib.Path) -> None:
     if case.processor:
         case.processor.save_pretrained(directory)
     tensors = expected(directory, case.reference, pictures(case.sizes), case.cls)
+    if case.float64:
+        model = case.reference.from_pretrained(directory, dtype=torch.float64).eval()
+        with torch.no_grad():
+            hidden = model(tensors["pixel_values"].double()).last_hidden_state
+        tensors |= {"float64.mean": hidden.mean(1).float(), "float64.max": hidden.amax(1).float()}
     save_file(tensors, directory / "expected.safetensors")
 
 
