@@ -89,7 +89,14 @@ class FloatBody {
     // Written or added to in a moment.
     template <std::size_t row>
     PIXEMBED_VECTOR_CODE __attribute__((always_inline)) void Prefetch() const {
-      __builtin_prefetch(partial + static_cast<std::ptrdiff_t>(row) * partial_stride, 1);
+      PrefetchRow(partial + static_cast<std::ptrdiff_t>(row) * partial_stride);
+      if (last && add) PrefetchRow(out + static_cast<std::ptrdiff_t>(row) * out_stride);
+    }
+
+    PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void PrefetchRow(const float* row) {
+      for (std::size_t column = 0; column < kColumns; column += kLineFloats) {
+        __builtin_prefetch(row + column, 1);
+      }
     }
 
     template <std::size_t... rows, std::size_t... vectors>
@@ -181,11 +188,13 @@ class FloatBody {
   PIXEMBED_VECTOR_CODE static void MultiplyPanel(const float* x, std::size_t rows,
                                                  const float* weights, std::size_t depth,
                                                  Tile tile) {
-    const float* next = weights + kColumns * depth;
+    const std::size_t panel = kColumns * depth;
+    const float* next = weights + panel;  // the next panel, once
     while (rows > 0) {
       const std::size_t own = NextBlock(rows, kRows);
       Product::Run(own, x, weights, depth, next, tile);
-      next += depth / Product::kUnroll * Product::kLine;
+      next += depth / Product::kUnroll * kLineFloats;
+      if (next >= weights + 2 * panel) next = weights;
       rows -= own;
       x += own * kStride;
       tile.partial += static_cast<std::ptrdiff_t>(own) * tile.partial_stride;

@@ -14,13 +14,16 @@
 
 namespace pixembed {
 
+inline constexpr std::size_t kLineFloats = 16;  // of a line of the caches
+
 // A panel holds kVectors registers of columns for each step of the depth, one step behind the
 // other: [depth, kVectors * kLanes].
 //
 // V: a type with
 //   Floats, a register; kLanes: floats in one; kRows: rows whose sums fit into the registers beside
-//   their operands; kDepth: a multiple of kUnroll, so that kDepth steps of a panel and kRows rows
-//   of x lie in the first cache together; Zero, Load, Broadcast, MultiplyAdd(a, b, c) = a b + c.
+//   their operands; kUnroll: steps of the depth for each line that is fetched ahead; kDepth: a
+//   multiple of it, so that kDepth steps of a panel and kRows rows of x lie in the first cache
+//   together; Zero, Load, Broadcast, MultiplyAdd(a, b, c) = a b + c.
 // Sink: what becomes of the sums: a type with
 //   Prefetch<row>(), before; Take(sums, rows, vectors), after: sums[row * kVectors + vector] for
 //   the index sequences 0, 1, ... below the rows and below kVectors.
@@ -30,11 +33,10 @@ class PanelProduct {
   static constexpr std::size_t kRows = V::kRows;
   static constexpr std::size_t kVectors = vectors_of_a_row;
   static constexpr std::size_t kColumns = kVectors * V::kLanes;
-  static constexpr std::size_t kUnroll = 4;
-  static constexpr std::size_t kLine = 16;  // floats of a line of the caches
+  static constexpr std::size_t kUnroll = V::kUnroll;
   // Floats from one row of x to the next: not a power of two, whose rows would push each other out
   // of the first cache.
-  static constexpr std::size_t kStride = V::kDepth + kLine;
+  static constexpr std::size_t kStride = V::kDepth + kLineFloats;
 
   // x: [rows, depth], kStride apart; 0 < rows <= kRows, depth <= kDepth. Each sum begins at 0 and
   // grows step by step of the depth, whatever stands beside it. `next`: what is read soon, depth /
@@ -58,26 +60,24 @@ class PanelProduct {
   PIXEMBED_VECTOR_CODE static void MultiplyRows(const float* x, const float* panel,
                                                 std::size_t depth, const float* next,
                                                 const Sink& sink) {
-    Multiply(x, panel, depth, next, sink, std::make_index_sequence<rows>(),
-             std::make_index_sequence<kVectors>());
+    Multiply(x, panel, depth, next, sink, std::make_index_sequence<kUnroll>(),
+             std::make_index_sequence<rows>(), std::make_index_sequence<kVectors>());
   }
 
   // Every index of an array of registers is a constant: else they lie in memory.
-  template <std::size_t... rows, std::size_t... vectors>
+  template <std::size_t... steps, std::size_t... rows, std::size_t... vectors>
   PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void Multiply(
       const float* x, const float* panel, std::size_t depth, const float* next, const Sink& sink,
-      std::index_sequence<rows...> every_row, std::index_sequence<vectors...> all) {
+      std::index_sequence<steps...> /*all*/, std::index_sequence<rows...> every_row,
+      std::index_sequence<vectors...> all) {
     Floats sums[sizeof...(rows) * kVectors];
     (Clear<rows>(sums, all), ...);
     (sink.template Prefetch<rows>(), ...);
     std::size_t k = 0;
     for (; k + kUnroll <= depth; k += kUnroll) {
       __builtin_prefetch(next, 0, 2);
-      next += kLine;
-      MultiplyStep(x, panel, sums, every_row, all);
-      MultiplyStep(x + 1, panel + kColumns, sums, every_row, all);
-      MultiplyStep(x + 2, panel + 2 * kColumns, sums, every_row, all);
-      MultiplyStep(x + 3, panel + 3 * kColumns, sums, every_row, all);
+      next += kLineFloats;
+      (MultiplyStep(x + steps, panel + steps * kColumns, sums, every_row, all), ...);
       x += kUnroll;
       panel += kUnroll * kColumns;
     }

@@ -114,6 +114,7 @@ struct Avx2Panels : Avx2Floats<Kernel> {
   static constexpr std::size_t kRows = 6;
   static constexpr std::size_t kVectors = 2;
   static constexpr std::size_t kDepth = 256;
+  static constexpr std::size_t kUnroll = 8;
 };
 
 }  // namespace pixembed

@@ -96,6 +96,7 @@ struct Avx512Panels : Avx512Floats<Kernel> {
   static constexpr std::size_t kRows = 14;
   static constexpr std::size_t kVectors = 2;
   static constexpr std::size_t kDepth = 256;
+  static constexpr std::size_t kUnroll = 4;
 };
 
 }  // namespace pixembed
