@@ -36,7 +36,7 @@ constexpr float kTinyTolerance = 1e-5F;  // absolute, on values of magnitude 1 t
 // 9.7e-5 from the same model in float64 on one machine and 5.1e-4 on another. So that is what we
 // are held to.
 constexpr std::string_view kSharpAttention = "swinv2_scale_clamped";
-constexpr float kSharpTolerance = 5e-4F;
+constexpr float kSharpTolerance = 2e-4F;
 constexpr float kRealTolerance = 1e-4F;
 constexpr double kRealCosine = 0.99999;
 // Of bfloat16, on tiny models, whose few dimensions average little, and on real weights.
