@@ -13,6 +13,8 @@ export PIXEMBED_TRITON_PYTHON="$PIXEMBED_CACHE/tritonclient/bin/python"
 export PIXEMBED_PERF_ANALYZER="$PIXEMBED_CACHE/perf-analyzer/perf_analyzer"
 # The same, with what the Python client is tried with: datasets, LangChain, LlamaIndex, build.
 export PIXEMBED_CLIENT_PYTHON="$PIXEMBED_CACHE/client/bin/python"
+# Lint of C++, newer than Debian's, whose clang-tidy 14 looks through every header of the system too.
+export PIXEMBED_CLANG_TIDY="$PIXEMBED_CACHE/lint/bin/clang-tidy"
 # The default model (DINOv2-S/14) and the sample photos.
 export PIXEMBED_MODEL="$PIXEMBED_CACHE/models/dinov2-s14"
 export PIXEMBED_PHOTOS="$PIXEMBED_CACHE/photos"
@@ -27,6 +29,8 @@ export GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -modcacherw -buildvcs
 # Compilations are shared by all checkouts of one user.
 export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}"
 export CCACHE_NOHASHDIR=1
+# What ccache wants before it keeps compilations with precompiled headers.
+export CCACHE_SLOPPINESS=pch_defines,time_macros
 
 # One line of progress.
 step() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }

@@ -22,7 +22,7 @@ BUILD_PACKAGES=(ca-certificates build-essential cmake ninja-build ccache pkg-con
   libjpeg62-turbo-dev libwebp-dev libtiff-dev libavif-dev libmicrohttpd-dev libgnutls28-dev libjemalloc-dev
   zlib1g-dev nlohmann-json3-dev
   libspdlog-dev libssl-dev libgtest-dev libgmock-dev libbenchmark-dev)
-TEST_PACKAGES=(clang-14 clang-format-14 clang-tidy-14 libfuzzer-14-dev libclang-rt-14-dev llvm-14
+TEST_PACKAGES=(clang-14 clang-format-14 libfuzzer-14-dev libclang-rt-14-dev llvm-14
   mmdebstrap)
 HEAVY_PACKAGES=(openjdk-17-jre-headless chromium)
 
@@ -229,6 +229,7 @@ test_tools() {
   once reference $requirements/reference.txt $requirements/reference-no-deps.txt \
     deploy/make_cuda_stubs.py -- reference
   once client $requirements/client.txt -- client
+  once lint $requirements/lint.txt -- venv "$PIXEMBED_CACHE/lint" $requirements/lint.txt
   once corpus $requirements/corpus.txt -- corpus
   go_toolchain
   once go-modules client/go/go.mod client/go/go.sum client/go/tools/go.mod client/go/tools/go.sum -- go_modules

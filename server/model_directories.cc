@@ -50,6 +50,7 @@ bool ModelDirectories::Holds(std::string_view name) const {
 
 std::vector<std::string> ModelDirectories::Names() const {
   std::vector<std::string> names;
+  names.reserve(models_.size());
   for (const ModelSource& model : models_) names.push_back(model.name);
   if (repository_.empty()) return names;
   const auto configured = static_cast<std::ptrdiff_t>(names.size());

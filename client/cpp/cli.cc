@@ -710,7 +710,7 @@ std::string HelpOf(const Command& command) {
   return text;
 }
 
-std::string Expected(const absl::CommandLineFlag& flag) {
+absl::string_view Expected(const absl::CommandLineFlag& flag) {
   if (flag.IsOfType<bool>()) return "true or false";
   if (flag.IsOfType<absl::Duration>()) return "a time with its unit, as 500ms, 30s or 1m";
   if (flag.IsOfType<double>()) return "a number";

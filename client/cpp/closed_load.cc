@@ -157,6 +157,7 @@ class StreamLoad {
 
   absl::StatusOr<LoadReport> Run() {
     std::vector<std::thread> threads;
+    threads.reserve(channels_.size());
     for (const NamedChannel& named : channels_) {
       threads.emplace_back([this, &named] { RunStream(named); });
     }

@@ -139,6 +139,7 @@ std::size_t Flight::unanswered() const {
 std::vector<std::shared_ptr<const Flight::Item>> Flight::TakeAll() {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<const Item>> all;
+  all.reserve(unanswered_.size());
   for (auto& [index, item] : unanswered_) {
     all.push_back(std::move(item));
   }

@@ -169,6 +169,7 @@ class StreamLoad {
 
   absl::StatusOr<LoadReport> Run() {
     std::vector<std::thread> threads;
+    threads.reserve(lines_.size());
     for (Line& line : lines_) {
       threads.emplace_back([this, &line] { RunStream(line); });
     }

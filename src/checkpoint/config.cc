@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -89,7 +90,8 @@ absl::StatusOr<double> Config::Rep::ToDouble(std::string_view key, const Json& v
                                              double max) const {
   if (!value.is_number()) return Refuse(key, value, NumberRule(min, max));
   const auto number = value.get<double>();
-  if (!(number >= min && number <= max)) return Refuse(key, value, NumberRule(min, max));
+  if (std::isnan(number) || number < min || number > max)
+    return Refuse(key, value, NumberRule(min, max));
   return number;
 }
 

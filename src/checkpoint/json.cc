@@ -114,7 +114,7 @@ class LimitChecker : public nlohmann::json_sax<nlohmann::json> {
 }  // namespace
 
 absl::Status CheckJsonBytes(std::string_view text, std::string_view origin) {
-  if (text.substr(0, 3) == "\xEF\xBB\xBF") {
+  if (text.starts_with("\xEF\xBB\xBF")) {
     return MakeError(Reason::kCheckpointCorrupt,
                      absl::StrCat(std::string(origin), ": starts with a byte order mark"));
   }

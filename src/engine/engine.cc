@@ -630,7 +630,7 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
   absl::StatusOr<EngineShape> shape = ShapeEngine(models, std::move(options), usable_cores);
   if (!shape.ok()) return shape.status();
   auto engine = std::make_unique<EngineImpl>(*std::move(shape), std::move(decoder));
-  const absl::Status status = engine->StartStages(models);
+  absl::Status status = engine->StartStages(models);
   if (status.ok()) return engine;
   // Without a reason it is the scheduler's: no thread could be had.
   if (ReasonOf(status).has_value()) return status;

@@ -466,8 +466,7 @@ absl::StatusOr<Next> ChunkReader::Handle(const Chunk& chunk) {
       break;
     case Tag("eXIf"):
       if (metadata_ != nullptr) {
-        metadata_->exif = absl::StrCat(absl::string_view("Exif\0\0", 6),
-                                       absl::string_view(AsText(data).data(), data.size()));
+        metadata_->exif.emplace("Exif\0\0", 6).append(AsText(data));
         metadata_->exif_is_text = false;
       }
       break;

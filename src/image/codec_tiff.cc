@@ -383,7 +383,7 @@ absl::StatusOr<Page> ReadPage(const TiffDirectory& directory) {
 // Whether the bands of the page are decoded apart and put together at the end.
 bool HasSeparateBands(const Page& page) {
   const bool one_band = page.mode == "1" || page.mode == "L" || page.mode == "P" ||
-                        page.mode == "F" || page.mode.starts_with("I");
+                        page.mode == "F" || page.mode.starts_with('I');
   // YCbCr never: libtiff puts it together itself, and uncompressed planes of it are not read.
   return page.planar_configuration == kSeparatePlanes && !one_band && page.photometric != kYcbcr;
 }

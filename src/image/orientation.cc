@@ -72,7 +72,7 @@ int OrientationOfXmp(std::string_view xmp) {
     std::string_view rest = xmp.substr(at + kName.size());
     if (rest.starts_with("=\"")) {
       rest.remove_prefix(2);
-    } else if (rest.starts_with(">")) {
+    } else if (rest.starts_with('>')) {
       rest.remove_prefix(1);
     } else {
       continue;

@@ -10,7 +10,7 @@
 #include "src/image/resample.h"
 #include "src/image/taps.h"
 
-#if defined(__x86_64__)
+#ifdef __x86_64__
 #include <immintrin.h>
 
 #define PIXEMBED_AVX2 __attribute__((target("avx2")))

@@ -5,7 +5,7 @@
 
 #include "src/image/resample_float.h"
 
-#if defined(__x86_64__)
+#ifdef __x86_64__
 #include <immintrin.h>
 
 #define PIXEMBED_FMA __attribute__((target("avx2,fma")))

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -205,7 +206,7 @@ absl::StatusOr<ModelFormat> ReadFormat() {
 
 absl::StatusOr<Precision> ReadPrecision() {
   const double cosine = absl::GetFlag(FLAGS_precision_min_cosine);
-  if (!(cosine >= 0.0 && cosine <= 1.0)) {
+  if (std::isnan(cosine) || cosine < 0.0 || cosine > 1.0) {
     return Invalid(absl::StrCat("--precision_min_cosine is ", cosine, "; possible are 0.0 to 1.0"));
   }
   return ReadChoice(

@@ -41,7 +41,7 @@ constexpr std::array kLevels = {
 // The features that compilers of our range can ask for by name; the rest of a level (F16C, LZCNT,
 // MOVBE) is in every CPU that has these.
 X86Level LevelOfThisCpu() {
-#if defined(__x86_64__)
+#ifdef __x86_64__
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi") ||
       !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("fma")) {
     return X86Level::kV1;
@@ -134,7 +134,7 @@ absl::StatusOr<Config> ReadMetadata(ProgramArchive& archive,
 ProgramHost ThisHost() {
   ProgramHost host;
   host.platform = "linux";
-#if defined(__x86_64__)
+#ifdef __x86_64__
   host.machine = "x86_64";
 #elif defined(__aarch64__)
   host.machine = "aarch64";
@@ -158,7 +158,7 @@ absl::StatusOr<AotPackage> CheckAotPackage(ProgramArchive& archive, const Progra
                              Equal{"AOTI_PLATFORM", "platform", host.platform},
                              Equal{"AOTI_MACHINE", "machine", host.machine},
                              Equal{"pixembed_torch", "torch", host.torch}}) {
-    const absl::Status status = CheckEqual(*metadata, equal.key, equal.what, equal.here);
+    absl::Status status = CheckEqual(*metadata, equal.key, equal.what, equal.here);
     if (!status.ok()) return status;
   }
   const absl::StatusOr<std::string> march = CheckLevel(*metadata, host.level);

@@ -2,7 +2,7 @@
 // marked PIXEMBED_VECTOR_CODE hold such code, so that the library runs where there is none.
 #include "src/model/attention_kernel.h"
 
-#if defined(__x86_64__)
+#ifdef __x86_64__
 #define PIXEMBED_VECTOR_CODE __attribute__((target("avx2,fma")))
 
 #include "src/model/attention_kernel_body.h"

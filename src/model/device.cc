@@ -64,7 +64,7 @@ absl::StatusOr<std::vector<Device>> ResolveDevices(std::string_view text) {
   }
   std::vector<Device> devices;
   for (const absl::string_view element : absl::StrSplit(list, ',')) {
-    const absl::Status added = AddDevices(absl::StripAsciiWhitespace(element), devices);
+    absl::Status added = AddDevices(absl::StripAsciiWhitespace(element), devices);
     if (!added.ok()) return added;
   }
   for (auto device = devices.begin(); device != devices.end(); ++device) {

@@ -9,8 +9,8 @@ namespace pixembed {
 // Source: the coefficients of Cephes 2.8 expf.c.
 struct ExponentialTerms {
   static constexpr float kLowest = -87.33654F;
-  static constexpr float kLog2E = 1.44269504F;
-  static constexpr float kLn2High = 0.693359375F;
+  static constexpr float kLog2E = 1.44269504F;     // NOLINT(modernize-use-std-numbers): as there
+  static constexpr float kLn2High = 0.693359375F;  // NOLINT(modernize-use-std-numbers): not ln 2
   static constexpr float kLn2Low = -2.12194440e-4F;
   static constexpr float kPolynomial[] = {1.9875691500e-4F, 1.3981999507e-3F, 8.3334519073e-3F,
                                           4.1665795894e-2F, 1.6666665459e-1F, 5.0000001201e-1F};

@@ -2,7 +2,7 @@
 // PIXEMBED_VECTOR_CODE hold such code, so that the library runs where there is none.
 #include "src/model/float_kernel.h"
 
-#if defined(__x86_64__)
+#ifdef __x86_64__
 #include <immintrin.h>
 
 #define PIXEMBED_VECTOR_CODE __attribute__((target("avx2,fma")))

@@ -5,7 +5,7 @@
 
 #include "src/model/int8_kernel.h"
 
-#if defined(__x86_64__)
+#ifdef __x86_64__
 #include <immintrin.h>
 
 #define PIXEMBED_VECTOR_CODE __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))

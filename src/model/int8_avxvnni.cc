@@ -5,7 +5,7 @@
 
 #include "src/model/int8_kernel.h"
 
-#if defined(__x86_64__)
+#ifdef __x86_64__
 #include <cpuid.h>
 #include <immintrin.h>
 

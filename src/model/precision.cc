@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <numbers>
 #include <optional>
 #include <random>
 #include <span>
@@ -27,8 +28,6 @@ namespace {
 // A level of one channel at a place from 0 to 1.
 using Picture = std::function<double(double y, double x, int channel)>;
 
-constexpr double kPi = 3.14159265358979323846;
-
 double Shades(double y, double x, int channel) {
   return channel == 0 ? x : channel == 1 ? y : 1.0 - 0.5 * (x + y);
 }
@@ -39,8 +38,8 @@ double Edges(double y, double x, int channel) {
 }
 
 double Blobs(double y, double x, int channel) {
-  const double wave = std::sin(2.0 * kPi * (1.5 * x + 0.2 * channel)) *
-                      std::cos(2.0 * kPi * (2.5 * y + 0.1 * channel));
+  const double wave = std::sin(2.0 * std::numbers::pi * (1.5 * x + 0.2 * channel)) *
+                      std::cos(2.0 * std::numbers::pi * (2.5 * y + 0.1 * channel));
   return 0.5 + 0.45 * wave;
 }
 
@@ -112,7 +111,7 @@ class Leaves {
     const double y = (1.2 * Draw() - 0.1) * size_.height;
     const double x = (1.2 * Draw() - 0.1) * size_.width;
     const double stretch = std::exp2(2.0 * Draw() - 1.0);
-    const double angle = kPi * Draw();
+    const double angle = std::numbers::pi * Draw();
     const bool square = Draw() < 0.4;
     const double shade = Draw();
     std::array<double, 3> base{};

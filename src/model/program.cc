@@ -48,6 +48,7 @@ class ProgramNetwork final : public Network {
         batch.patches.view({batch.patches.size(0), 3, info_.patch.height, info_.patch.width});
     if (takes_batches_) return {.last = Run(images), .layers = {}, .own_tokens = {}};
     std::vector<at::Tensor> hidden;
+    hidden.reserve(static_cast<std::size_t>(images.size(0)));
     for (std::int64_t i = 0; i < images.size(0); ++i) hidden.push_back(Run(images.narrow(0, i, 1)));
     return {.last = at::cat(hidden), .layers = {}, .own_tokens = {}};
   }

@@ -104,6 +104,7 @@ class Harness {
   std::vector<Why> AbandonedWhy() {
     const std::lock_guard lock(mutex_);
     std::vector<Why> why;
+    why.reserve(abandoned_.size());
     for (const Abandoned<FakeItem>& abandoned : abandoned_) why.push_back(abandoned.why);
     return why;
   }

@@ -219,7 +219,9 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
 
   bool TakeSilentCall() {
     const std::lock_guard lock(mutex_);
-    return behaviour_.silent_calls > 0 && behaviour_.silent_calls-- > 0;
+    if (behaviour_.silent_calls <= 0) return false;
+    --behaviour_.silent_calls;
+    return true;
   }
 
   void CountRead(std::size_t count) {
@@ -249,7 +251,7 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
     v1::EmbedResult result;
     result.set_index(behaviour.wrong_index ? index + 1000 : index);
     result.set_id(image.id());
-    if (image.data().rfind("bad", 0) == 0) {
+    if (image.data().starts_with("bad")) {
       *result.mutable_error() =
           RpcError(grpc::INVALID_ARGUMENT, "TRUNCATED_IMAGE", "it ends early");
       return result;
@@ -351,7 +353,7 @@ class FakeServer {
     builder.RegisterService(&embedding);
     builder.RegisterService(&health);
     server_ = builder.BuildAndStart();
-    address_ = address.rfind("unix:", 0) == 0 ? address : absl::StrCat("127.0.0.1:", port);
+    address_ = address.starts_with("unix:") ? address : absl::StrCat("127.0.0.1:", port);
   }
   ~FakeServer() {
     embedding.Release();

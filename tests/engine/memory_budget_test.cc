@@ -73,6 +73,7 @@ TEST(MemoryBudget, ManyThreadsNeverHoldMoreThanTheLimit) {
   std::atomic<std::size_t> most = 0;
   {
     std::vector<std::jthread> threads;
+    threads.reserve(4);
     for (std::size_t t = 0; t < 4; ++t) {
       threads.emplace_back([&, t] {
         for (std::size_t i = 0; i < 500; ++i) {

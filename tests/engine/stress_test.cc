@@ -85,6 +85,7 @@ class StressTest : public EngineTest {
 
   void ProduceFromAllThreads() {
     std::vector<std::jthread> threads;
+    threads.reserve(kThreads);
     for (unsigned seed = 0; seed < kThreads; ++seed) {
       threads.emplace_back([this, seed] { Produce(seed); });
     }

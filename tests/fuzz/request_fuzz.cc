@@ -212,7 +212,7 @@ void CheckAnswer(Answers answers, const std::string& message) {
     inference::ModelStreamInferResponse response;
     Require(response.ParseFromString(message), "the answer is a ModelStreamInferResponse");
     const std::string& error = response.error_message();
-    Require(error.rfind("INTERNAL", 0) != 0 && error.rfind("UNKNOWN:", 0) != 0,
+    Require(!error.starts_with("INTERNAL") && !error.starts_with("UNKNOWN:"),
             "no request is INTERNAL", error);
     if (error.empty()) CheckTensors(response.infer_response());
   } else if (answers == Answers::kReflection) {

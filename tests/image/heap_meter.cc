@@ -5,7 +5,7 @@
 #include <cerrno>
 #include <cstddef>
 
-#if defined(__has_feature)
+#ifdef __has_feature
 #define PIXEMBED_CLANG_SANITIZED \
   (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
 #else

@@ -165,7 +165,7 @@ TEST(AotPackage, ThisHostIsTheOneThatThisWasBuiltFor) {
   const ProgramHost host = ThisHost();
   EXPECT_EQ(host.platform, "linux");
   EXPECT_EQ(host.torch, "2.11.0");
-#if defined(__x86_64__)
+#ifdef __x86_64__
   EXPECT_EQ(host.machine, "x86_64");
 #endif
 }

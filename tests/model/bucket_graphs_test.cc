@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -40,6 +41,7 @@ class BucketGraphsTest : public testing::Test {
     if (!last.defined()) return {};
     EXPECT_EQ(last.sizes(), (std::vector<std::int64_t>{count, 1, 1}));
     std::vector<float> numbers;
+    numbers.reserve(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i) numbers.push_back(last[i].item<float>());
     return numbers;
   }

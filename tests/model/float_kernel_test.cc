@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <numbers>
 #include <string>
 #include <utility>
 #include <vector>
@@ -85,7 +86,7 @@ std::vector<float> Multiply(const FloatKernel& kernel, const Case& shape,
 double Activated(Activation activation, double x) {
   switch (activation) {
     case Activation::kGelu:
-      return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
+      return 0.5 * x * (1.0 + std::erf(x / std::numbers::sqrt2));
     case Activation::kGeluTanh:
       return 0.5 * x *
              (1.0 + std::tanh(std::sqrt(2.0 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));

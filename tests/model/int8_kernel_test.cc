@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <numbers>
 #include <string>
 #include <vector>
 
@@ -142,7 +143,7 @@ TEST_P(Int8KernelTest, AppliesGeluBeforeItRounds) {
   const std::vector<float> fused = Multiply(kernel(), shape, operands);
   shape.gelu = false;
   for (float& x : operands.x) {
-    x = static_cast<float>(0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0))));
+    x = static_cast<float>(0.5 * x * (1.0 + std::erf(x / std::numbers::sqrt2)));
   }
   const std::vector<float> apart = Multiply(kernel(), shape, operands);
   // A number within 1e-6 of the middle between two steps may fall to the other one.
@@ -152,7 +153,8 @@ TEST_P(Int8KernelTest, AppliesGeluBeforeItRounds) {
 
 // Of one input channel, where there is nothing to round: x * 1, over the whole range.
 TEST_P(Int8KernelTest, GeluIsWithinAMillionthOfTheDefinition) {
-  for (double x = -12.0; x <= 12.0; x += 0.01) {
+  for (int hundredths = -1200; hundredths <= 1200; ++hundredths) {
+    const double x = hundredths / 100.0;
     Operands operands({1, 1, 1});
     operands.x = {static_cast<float>(x)};
     operands.weight = {1.0F};

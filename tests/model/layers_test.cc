@@ -16,6 +16,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numbers>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -41,7 +42,7 @@ Linear Identity(std::int64_t width) { return Linear(at::eye(width, at::kFloat));
 TEST(LayerNorm, CentersScalesAndShiftsEachToken) {
   const LayerNorm norm{at::tensor({1.0F, 2.0F}), at::tensor({0.0F, 1.0F}), 1.0};
   // Mean 2, variance 1: (x - 2) / sqrt(1 + epsilon).
-  const float unit = 1.0F / std::sqrt(2.0F);
+  const float unit = 1.0F / std::numbers::sqrt2_v<float>;
   EXPECT_THAT(Values(norm.Forward(at::tensor({1.0F, 3.0F}).view({1, 1, 2}))),
               Near({-unit, 2.0F * unit + 1.0F}));
 }
@@ -54,7 +55,7 @@ TEST(Attention, MixesValuesByTheSoftmaxOfScaledProducts) {
   attention.qkv = Linear(at::tensor({1.0F, 1.0F, 1.0F}).view({3, 1}));
   attention.output = Identity(1);
   const at::Tensor y = attention.Forward(at::tensor({0.0F, 1.0F}).view({1, 2, 1}));
-  const float e = std::exp(1.0F);
+  const float e = std::numbers::e_v<float>;
   EXPECT_THAT(Values(y), Near({0.5F, e / (1.0F + e)}));
 }
 
@@ -68,7 +69,7 @@ TEST(Attention, LooksPastWhatIsMasked) {
   const at::Tensor x = at::tensor({0.0F, 1.0F, 9.0F, 0.0F, 1.0F, 9.0F}).view({2, 3, 1});
   constexpr float kNever = -std::numeric_limits<float>::infinity();
   const at::Tensor mask = at::tensor({0.0F, 0.0F, kNever, 0.0F, kNever, kNever}).view({2, 1, 1, 3});
-  const float e = std::exp(1.0F);
+  const float e = std::numbers::e_v<float>;
   const float e9 = std::exp(9.0F);
   EXPECT_THAT(Values(attention.Forward(x, mask)),
               Near({0.5F, e / (1.0F + e), e9 / (1.0F + e9), 0.0F, 0.0F, 0.0F}));
@@ -87,7 +88,7 @@ TEST(Attention, KeepsHeadsApart) {
                              .view({6, 2}));
   attention.output = Identity(2);
   const at::Tensor y = attention.Forward(at::tensor({0.0F, 4.0F, 1.0F, 8.0F}).view({1, 2, 2}));
-  const float e = std::exp(1.0F);
+  const float e = std::numbers::e_v<float>;
   EXPECT_THAT(Values(y), Near({0.5F, 6.0F, e / (1.0F + e), 6.0F}));
 }
 

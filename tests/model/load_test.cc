@@ -73,6 +73,7 @@ std::vector<float> Floats(const Embedding& embedding) {
 
 std::vector<Image> SomeImages(std::size_t count) {
   std::vector<Image> images;
+  images.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     images.push_back(NoiseImage({16, 16}, static_cast<std::uint32_t>(i + 1)));
   }

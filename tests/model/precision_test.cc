@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -119,8 +120,9 @@ TEST(Precision, AModelOfInt8SaysHowCloseItIsAndWhatComputes) {
 TEST(Precision, AModelOfInt8ThatKeepsOtherProductsHasAnotherFingerprint) {
   if (!MultipliesInt8()) GTEST_SKIP() << "this device does not multiply int8";
   std::set<std::string> fingerprints;
-  constexpr double kStep = 0.8;
-  for (double lost = 0.01; lost > 1e-6; lost *= kStep) {
+  // From 0.01 down to a millionth.
+  for (int step = 0; step < 42; ++step) {
+    const double lost = 0.01 * std::pow(0.8, step);
     const auto model = LoadTiny(Precision::kInt8, 1.0 - lost);
     if (model.ok()) {
       fingerprints.insert((*model)->Fingerprint({}));

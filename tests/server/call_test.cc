@@ -119,7 +119,7 @@ TEST_F(TokenTest, EveryMethodOfEveryServiceRefusesACallWithoutOneButHealth) {
       while (call.Read().has_value()) {
       }
       const grpc::Status status = call.Finish();
-      if (method.rfind("/grpc.health.v1.Health/", 0) == 0) {
+      if (method.starts_with("/grpc.health.v1.Health/")) {
         EXPECT_NE(status.error_code(), grpc::StatusCode::UNAUTHENTICATED) << method;
         continue;
       }

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -103,13 +104,13 @@ TEST_F(StreamTest, OrderedResultsKeepTheOrderOfTheImages) {
   Open();
   v1::EmbedRequest request = Request({SolidImage(0), "no image", SolidImage(2)});
   request.mutable_options()->set_ordered(true);
-  std::vector<std::uint64_t> expected;
+  std::vector<std::uint64_t> expected(180);
+  std::iota(expected.begin(), expected.end(), std::uint64_t{0});
   std::jthread writer([&] {
     for (int i = 0; i < 60; ++i) ASSERT_TRUE(stream_->Write(request));
     stream_->WritesDone();
   });
   const std::vector<v1::EmbedResult> results = ReadAll();
-  for (std::uint64_t i = 0; i < 180; ++i) expected.push_back(i);
   EXPECT_EQ(Indices(results), expected);
   EXPECT_TRUE(results[1].has_error());
   EXPECT_TRUE(stream_->Finish().ok());

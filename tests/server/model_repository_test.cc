@@ -220,6 +220,7 @@ TEST_F(ModelRepositoryTest, MoreThanMayWaitIsRefused) {
   auto running = LoadAsync("second");
   shelf_.AwaitHeld(1);
   std::vector<std::future<absl::Status>> waiting;
+  waiting.reserve(ModelRepository::kMaxWaiting);
   for (std::size_t i = 0; i < ModelRepository::kMaxWaiting; ++i) {
     waiting.push_back(LoadAsync("second"));
   }

@@ -34,7 +34,7 @@ class VerifyTest : public testing::Test {
     parts_.AddTrue("light", SolidImage(200, 220, 240), model_);
   }
 
-  absl::StatusOr<std::vector<Verification>> Run() {
+  absl::StatusOr<std::vector<Verification>> VerifyAll() {
     parts_.Write(directory_.path());
     const absl::StatusOr<GoldenFile> golden = OpenGoldenFile(directory_.path());
     if (!golden.ok()) return golden.status();
@@ -43,7 +43,7 @@ class VerifyTest : public testing::Test {
 
   // The verdict on the only device.
   absl::Status Verdict() {
-    const auto verifications = Run();
+    const auto verifications = VerifyAll();
     return verifications.ok() ? verifications->front().Verdict() : verifications.status();
   }
 
@@ -58,7 +58,7 @@ class VerifyTest : public testing::Test {
 };
 
 TEST_F(VerifyTest, AModelThatGivesTheReferencesPixelsAndVectorsAgrees) {
-  const auto verifications = Run();
+  const auto verifications = VerifyAll();
   ASSERT_TRUE(verifications.ok()) << verifications.status();
   ASSERT_THAT(*verifications, SizeIs(1));
   const Verification& verification = verifications->front();
@@ -102,7 +102,7 @@ TEST_F(VerifyTest, AVectorOfAnotherDirectionDisagreesHoweverSmall) {
 
 TEST_F(VerifyTest, APixelThatDiffersIsAMismatchEvenIfTheVectorAgrees) {
   parts_.tensors["light.pixel_values_sha256"].bytes[31] ^= 1;
-  const auto verifications = Run();
+  const auto verifications = VerifyAll();
   ASSERT_TRUE(verifications.ok());
   EXPECT_EQ(verifications->front().max_abs(), 0.0F);
   EXPECT_THAT(std::string(verifications->front().Verdict().message()),
@@ -111,7 +111,7 @@ TEST_F(VerifyTest, APixelThatDiffersIsAMismatchEvenIfTheVectorAgrees) {
 
 TEST_F(VerifyTest, AnImageThatIsRefusedIsAMismatchAndTheOthersAreStillCompared) {
   parts_.Add("broken", "no image", std::string(32, '\0'), std::vector<float>(3, 1.0F));
-  const auto verifications = Run();
+  const auto verifications = VerifyAll();
   ASSERT_TRUE(verifications.ok());
   EXPECT_THAT(verifications->front().images, SizeIs(3));
   EXPECT_THAT(std::string(verifications->front().Verdict().message()),
@@ -133,20 +133,21 @@ TEST_F(VerifyTest, EveryDeviceOfTheModelIsVerified) {
 
 TEST_F(VerifyTest, AFileOfTheOtherBackendIsRefusedWithTheFlagThatFits) {
   parts_.metadata["backend"] = "pil";
-  EXPECT_THAT(Run(), Fails(Reason::kGoldenMismatch, HasSubstr("serve with --backend=pil")));
+  EXPECT_THAT(VerifyAll(), Fails(Reason::kGoldenMismatch, HasSubstr("serve with --backend=pil")));
 }
 
 TEST_F(VerifyTest, AVectorOfAnotherLengthIsRefusedWithBothNumbers) {
   parts_.Add("dark", SolidImage(3), std::string(32, '\0'), std::vector<float>(7, 1.0F));
-  EXPECT_THAT(Run(), Fails(Reason::kGoldenMismatch,
-                           HasSubstr("the vector of dark has 7 dimensions, the model gives 3")));
+  EXPECT_THAT(VerifyAll(),
+              Fails(Reason::kGoldenMismatch,
+                    HasSubstr("the vector of dark has 7 dimensions, the model gives 3")));
 }
 
 TEST_F(VerifyTest, ADeviceThatFailsIsAnErrorAndNoVerdict) {
   model_.FailNext(MakeError(Reason::kDeviceFailure, "it broke"));
-  EXPECT_THAT(Run(), Fails(Reason::kDeviceFailure, HasSubstr("it broke")));
+  EXPECT_THAT(VerifyAll(), Fails(Reason::kDeviceFailure, HasSubstr("it broke")));
   model_.FailRunners(MakeError(Reason::kOutOfMemory, "no room"));
-  EXPECT_THAT(Run(), Fails(Reason::kOutOfMemory, HasSubstr("no room")));
+  EXPECT_THAT(VerifyAll(), Fails(Reason::kOutOfMemory, HasSubstr("no room")));
 }
 
 }  // namespace

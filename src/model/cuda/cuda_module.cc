@@ -42,7 +42,7 @@ class CapturedGraph final : public DeviceGraph {
   ~CapturedGraph() override {
     output_.reset();
     const std::lock_guard lock(AllocatorMutex());
-    graph_.reset();
+    graph_ = nullptr;
   }
 
   const at::Tensor& output() const override { return output_; }
