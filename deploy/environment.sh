@@ -29,8 +29,8 @@ export GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -modcacherw -buildvcs
 # Compilations are shared by all checkouts of one user.
 export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}"
 export CCACHE_NOHASHDIR=1
-# What ccache wants before it keeps compilations with precompiled headers.
-export CCACHE_SLOPPINESS=pch_defines,time_macros
+# What ccache wants before it keeps compilations with precompiled headers, however new these are.
+export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 
 # One line of progress.
 step() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
