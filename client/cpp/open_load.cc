@@ -110,8 +110,9 @@ class UnaryLoad {
     EmbedCall& call = *free_.back();
     free_.pop_back();
     call.since = due;
-    caller_.Start(call, number, &call);
+    // Read before: an answer may be there before Start returns.
     tally_.CountSend(Clock::now() - due);
+    caller_.Start(call, number, &call);
   }
 
   void Receive() {
