@@ -1,1 +1,1 @@
-// A program needs a source. It is never linked: see pixembed_test_headers in CMakeLists.txt.
+// A program needs a source. Nobody runs it: see pixembed_test_headers in CMakeLists.txt.

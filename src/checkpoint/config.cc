@@ -90,8 +90,9 @@ absl::StatusOr<double> Config::Rep::ToDouble(std::string_view key, const Json& v
                                              double max) const {
   if (!value.is_number()) return Refuse(key, value, NumberRule(min, max));
   const auto number = value.get<double>();
-  if (std::isnan(number) || number < min || number > max)
+  if (std::isnan(number) || number < min || number > max) {
     return Refuse(key, value, NumberRule(min, max));
+  }
   return number;
 }
 
