@@ -15,6 +15,8 @@ namespace pixembed {
 namespace {
 
 struct Avx512 : Avx512Panels<Avx512> {
+  static constexpr bool kInterleaved = false;
+
   PIXEMBED_VECTOR_CODE static __m512 SelectNegative(__m512 sign, __m512 a, __m512 b) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(sign, Zero(), _CMP_LT_OQ), b, a);
   }

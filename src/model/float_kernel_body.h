@@ -21,7 +21,9 @@ namespace pixembed {
 
 // V: a type with what PanelProduct, PackPanelOfRows and Gelu name, and
 //   kVectors: registers of a panel's row; Store, Subtract, Magnitude, Exponential of numbers <= 0,
-//   SelectNegative(sign, a, b): a where sign < 0.
+//   SelectNegative(sign, a, b): a where sign < 0;
+//   kInterleaved: of PanelProduct; if true, Interleave(rows, stride, depth, to): kRows rows that
+//   begin `stride` floats apart, to [depth, kRows].
 template <typename V>
 class FloatBody {
  public:
@@ -105,7 +107,17 @@ class FloatBody {
         std::index_sequence<vectors...> all) const {
       alignas(64) static constexpr float kZeros[kColumns] = {};
       const float* const shift = last ? bias : kZeros;
-      const bool follows = last && (activation != Activation::kNone || add || columns < kColumns);
+      if (!first) (AddRow<rows>(sums, *this, all), ...);
+      const bool whole = activation == Activation::kNone && columns == kColumns;
+      if (last && add && whole) {
+        if (scale == nullptr) {
+          (AddToOut<rows, false>(sums, *this, all), ...);
+        } else {
+          (AddToOut<rows, true>(sums, *this, all), ...);
+        }
+        return;
+      }
+      const bool follows = last && !whole;
       alignas(64) float y[sizeof...(rows) * kColumns];
       float* to = last ? out : partial;
       std::ptrdiff_t to_stride = last ? out_stride : partial_stride;
@@ -113,13 +125,12 @@ class FloatBody {
         to = y;
         to_stride = kColumns;
       }
-      if (!first) (AddRow<rows>(sums, *this, all), ...);
       (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
       if (follows) Follow(y, sizeof...(rows), *this);
     }
   };
 
-  using Product = PanelProduct<V, kVectors, Tile>;
+  using Product = PanelProduct<V, kVectors, Tile, V::kInterleaved>;
   static constexpr std::size_t kStride = Product::kStride;
 
   static std::size_t Panels(std::size_t columns) { return (columns + kColumns - 1) / kColumns; }
@@ -148,7 +159,7 @@ class FloatBody {
 
   PIXEMBED_VECTOR_CODE static void RunChunk(const FloatProduct& product, std::size_t first_row,
                                             std::size_t rows, float* scratch) {
-    float* const x = scratch;                      // [rows, kStride]
+    float* const x = scratch;                      // of LoadRows
     float* const kept = scratch + rows * kStride;  // [rows, kept_columns]
     const std::size_t kept_panels = KeptPanels(product);
     const std::size_t padded = Panels(product.columns) * kColumns;
@@ -160,11 +171,8 @@ class FloatBody {
       const std::size_t depth = std::min(block, product.depth - first);
       tile.first = first == 0;
       tile.last = first + depth == product.depth;
-      for (std::size_t row = 0; row < rows; ++row) {
-        std::copy_n(
-            product.x + static_cast<std::ptrdiff_t>(first_row + row) * product.x_stride + first,
-            depth, x + row * kStride);
-      }
+      LoadRows(product.x + static_cast<std::ptrdiff_t>(first_row) * product.x_stride + first,
+               product.x_stride, rows, depth, x);
       for (std::size_t panel = product.first_panel; panel < product.last_panel; ++panel) {
         const std::size_t column = panel * kColumns;
         tile.columns = std::min(kColumns, product.columns - column);
@@ -185,6 +193,38 @@ class FloatBody {
     }
   }
 
+  // Floats of `rows` rows, of which `depth` are multiplied at once.
+  static std::size_t RowsFloats(std::size_t rows, std::size_t depth) {
+    return rows * (V::kInterleaved ? depth : kStride);
+  }
+
+  // Rows that begin `stride` floats apart, to the blocks of rows that MultiplyPanel goes through:
+  // RowsFloats() each.
+  PIXEMBED_VECTOR_CODE static void LoadRows(const float* from, std::ptrdiff_t stride,
+                                            std::size_t rows, std::size_t depth, float* x) {
+    while (rows > 0) {
+      const std::size_t own = NextBlock(rows, kRows);
+      LoadBlock(from, stride, own, depth, x);
+      from += static_cast<std::ptrdiff_t>(own) * stride;
+      x += RowsFloats(own, depth);
+      rows -= own;
+    }
+  }
+
+  PIXEMBED_VECTOR_CODE static void LoadBlock(const float* from, std::ptrdiff_t stride,
+                                             std::size_t rows, std::size_t depth, float* x) {
+    if constexpr (V::kInterleaved) {
+      if (rows == kRows) return V::Interleave(from, stride, depth, x);
+      for (std::size_t row = 0; row < rows; ++row, from += stride) {
+        for (std::size_t k = 0; k < depth; ++k) x[k * rows + row] = from[k];
+      }
+    } else {
+      for (std::size_t row = 0; row < rows; ++row, from += stride) {
+        std::copy_n(from, depth, x + row * kStride);
+      }
+    }
+  }
+
   PIXEMBED_VECTOR_CODE static void MultiplyPanel(const float* x, std::size_t rows,
                                                  const float* weights, std::size_t depth,
                                                  Tile tile) {
@@ -196,7 +236,7 @@ class FloatBody {
       next += depth / Product::kUnroll * kLineFloats;
       if (next >= weights + 2 * panel) next = weights;
       rows -= own;
-      x += own * kStride;
+      x += RowsFloats(own, depth);
       tile.partial += static_cast<std::ptrdiff_t>(own) * tile.partial_stride;
       tile.out += static_cast<std::ptrdiff_t>(own) * tile.out_stride;
     }
@@ -221,41 +261,72 @@ class FloatBody {
      ...);
   }
 
+  // out += sums + bias; scaled: out += scale * (sums + bias).
+  template <std::size_t row, bool scaled, std::size_t... vectors>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void AddToOut(
+      const Floats* sums, const Tile& tile, std::index_sequence<vectors...> /*all*/) {
+    float* const out = tile.out + static_cast<std::ptrdiff_t>(row) * tile.out_stride;
+    (V::Store(
+         out + vectors * kLanes,
+         Added(scaled ? tile.scale + vectors * kLanes : nullptr, V::Load(out + vectors * kLanes),
+               V::Add(sums[row * kVectors + vectors], V::Load(tile.bias + vectors * kLanes)))),
+     ...);
+  }
+
+  // before + scale * own; null: 1.
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static Floats Added(const float* scale,
+                                                                          Floats before,
+                                                                          Floats own) {
+    return scale == nullptr ? V::Add(before, own) : V::MultiplyAdd(V::Load(scale), own, before);
+  }
+
   // What follows the product: `y`, [rows, kColumns], to `out`.
-  PIXEMBED_VECTOR_CODE __attribute__((noinline)) static void Follow(float* y, std::size_t rows,
+  PIXEMBED_VECTOR_CODE __attribute__((noinline)) static void Follow(const float* y,
+                                                                    std::size_t rows,
                                                                     const Tile& tile) {
-    const std::size_t count = rows * kColumns;
     switch (tile.activation) {
       case Activation::kGelu:
-        for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, Gelu<V>(V::Load(y + i)));
-        break;
+        return FollowBy<Gelu<V>>(y, rows, tile);
       case Activation::kGeluTanh:
-        for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, GeluTanh(V::Load(y + i)));
-        break;
+        return FollowBy<GeluTanh>(y, rows, tile);
       case Activation::kQuickGelu:
-        for (std::size_t i = 0; i < count; i += kLanes) V::Store(y + i, QuickGelu(V::Load(y + i)));
-        break;
+        return FollowBy<QuickGelu>(y, rows, tile);
       default:
-        break;
+        return FollowBy<Identity>(y, rows, tile);
     }
-    for (std::size_t row = 0; row < rows; ++row, y += kColumns) {
-      float* const out = tile.out + static_cast<std::ptrdiff_t>(row) * tile.out_stride;
+  }
+
+  template <Floats (*f)(Floats)>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void FollowBy(const float* y,
+                                                                           std::size_t rows,
+                                                                           const Tile& tile) {
+    float* out = tile.out;
+    if (tile.columns == kColumns && !tile.add) {
+      for (; rows > 0; --rows, y += kColumns, out += tile.out_stride) {
+        for (std::size_t i = 0; i < kColumns; i += kLanes) V::Store(out + i, f(V::Load(y + i)));
+      }
+      return;
+    }
+    for (; rows > 0; --rows, y += kColumns, out += tile.out_stride) {
       std::size_t column = 0;
       for (; column + kLanes <= tile.columns; column += kLanes) {
-        Floats own = V::Load(y + column);
-        if (tile.add) {
-          const Floats before = V::Load(out + column);
-          own = tile.scale == nullptr ? V::Add(before, own)
-                                      : V::MultiplyAdd(V::Load(tile.scale + column), own, before);
-        }
-        V::Store(out + column, own);
+        const Floats own = f(V::Load(y + column));
+        V::Store(out + column, tile.add
+                                   ? Added(tile.scale == nullptr ? nullptr : tile.scale + column,
+                                           V::Load(out + column), own)
+                                   : own);
       }
-      for (; column < tile.columns; ++column) {
-        const float own = tile.scale == nullptr ? y[column] : tile.scale[column] * y[column];
-        out[column] = tile.add ? out[column] + own : own;
+      if (column == tile.columns) continue;
+      alignas(64) float last[kLanes];
+      V::Store(last, f(V::Load(y + column)));
+      for (const float* own = last; column < tile.columns; ++column, ++own) {
+        const float scaled = tile.scale == nullptr ? *own : tile.scale[column] * *own;
+        out[column] = tile.add ? out[column] + scaled : scaled;
       }
     }
   }
+
+  PIXEMBED_VECTOR_CODE static Floats Identity(Floats x) { return x; }
 
   // 1 / (1 + exp(-x)).
   PIXEMBED_VECTOR_CODE static Floats Sigmoid(Floats x) {

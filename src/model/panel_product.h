@@ -24,10 +24,12 @@ inline constexpr std::size_t kLineFloats = 16;  // of a line of the caches
 //   their operands; kUnroll: steps of the depth for each line that is fetched ahead; kDepth: a
 //   multiple of it, so that kDepth steps of a panel and kRows rows of x lie in the first cache
 //   together; Zero, Load, Broadcast, MultiplyAdd(a, b, c) = a b + c.
+// interleaved: the rows of x lie step by step of the depth, [depth, rows], so that they are read as
+// one line after the other; else row by row, kStride apart.
 // Sink: what becomes of the sums: a type with
 //   Prefetch<row>(), before; Take(sums, rows, vectors), after: sums[row * kVectors + vector] for
 //   the index sequences 0, 1, ... below the rows and below kVectors.
-template <typename V, std::size_t vectors_of_a_row, typename Sink>
+template <typename V, std::size_t vectors_of_a_row, typename Sink, bool interleaved = false>
 class PanelProduct {
  public:
   static constexpr std::size_t kRows = V::kRows;
@@ -38,9 +40,9 @@ class PanelProduct {
   // of the first cache.
   static constexpr std::size_t kStride = V::kDepth + kLineFloats;
 
-  // x: [rows, depth], kStride apart; 0 < rows <= kRows, depth <= kDepth. Each sum begins at 0 and
-  // grows step by step of the depth, whatever stands beside it. `next`: what is read soon, depth /
-  // kUnroll lines of it; any address will do.
+  // x: [rows, depth]; 0 < rows <= kRows, depth <= kDepth. Each sum begins at 0 and grows step by
+  // step of the depth, whatever stands beside it. `next`: what is read soon, depth / kUnroll lines
+  // of it; any address will do.
   PIXEMBED_VECTOR_CODE static void Run(std::size_t rows, const float* x, const float* panel,
                                        std::size_t depth, const float* next, const Sink& sink) {
     static constexpr std::array kFunctions = Functions(std::make_index_sequence<kRows>());
@@ -70,6 +72,7 @@ class PanelProduct {
       const float* x, const float* panel, std::size_t depth, const float* next, const Sink& sink,
       std::index_sequence<steps...> /*all*/, std::index_sequence<rows...> every_row,
       std::index_sequence<vectors...> all) {
+    constexpr std::size_t kStep = interleaved ? sizeof...(rows) : 1;
     Floats sums[sizeof...(rows) * kVectors];
     (Clear<rows>(sums, all), ...);
     (sink.template Prefetch<rows>(), ...);
@@ -77,13 +80,13 @@ class PanelProduct {
     for (; k + kUnroll <= depth; k += kUnroll) {
       __builtin_prefetch(next, 0, 2);
       next += kLineFloats;
-      (MultiplyStep(x + steps, panel + steps * kColumns, sums, every_row, all), ...);
-      x += kUnroll;
+      (MultiplyStep(x + steps * kStep, panel + steps * kColumns, sums, every_row, all), ...);
+      x += kUnroll * kStep;
       panel += kUnroll * kColumns;
     }
     for (; k < depth; ++k) {
       MultiplyStep(x, panel, sums, every_row, all);
-      ++x;
+      x += kStep;
       panel += kColumns;
     }
     sink.Take(sums, every_row, all);
@@ -100,7 +103,7 @@ class PanelProduct {
   template <std::size_t row, std::size_t... vectors>
   PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyRow(
       const float* x, const Floats* own, Floats* sums, std::index_sequence<vectors...> /*all*/) {
-    const Floats factor = V::Broadcast(x[row * kStride]);
+    const Floats factor = V::Broadcast(x[row * (interleaved ? 1 : kStride)]);
     ((sums[row * kVectors + vectors] =
           V::MultiplyAdd(factor, own[vectors], sums[row * kVectors + vectors])),
      ...);
