@@ -52,9 +52,9 @@ ABSL_FLAG(bool, trust_model_code, false,
           "only for files whose author you trust");
 ABSL_FLAG(std::string, precision, "float32",
           "What the model's matrix products are computed in: float32, bfloat16 (refused where the "
-          "device does not multiply it), int8 (CPUs with AVX512_VNNI or AVX_VNNI; products that "
-          "lose too much stay in bfloat16), or auto: bfloat16 where that is faster and close "
-          "enough");
+          "device does not multiply it), int16 (CPUs with AVX2 and without AVX-512), int8 (CPUs "
+          "with AVX512_VNNI or AVX_VNNI; products that lose too much stay in bfloat16), or auto: "
+          "bfloat16 or else int16 where that is faster and close enough");
 ABSL_FLAG(double, precision_min_cosine, 0.999,
           "The smallest cosine with float32 that vectors in another --precision may have; measured "
           "at start on built-in pictures, and against the golden file where there is one");
@@ -209,10 +209,10 @@ absl::StatusOr<Precision> ReadPrecision() {
   if (std::isnan(cosine) || cosine < 0.0 || cosine > 1.0) {
     return Invalid(absl::StrCat("--precision_min_cosine is ", cosine, "; possible are 0.0 to 1.0"));
   }
-  return ReadChoice(
-      "precision", absl::GetFlag(FLAGS_precision),
-      std::array{Precision::kFloat32, Precision::kBFloat16, Precision::kInt8, Precision::kAuto},
-      PrecisionName);
+  return ReadChoice("precision", absl::GetFlag(FLAGS_precision),
+                    std::array{Precision::kFloat32, Precision::kBFloat16, Precision::kInt16,
+                               Precision::kInt8, Precision::kAuto},
+                    PrecisionName);
 }
 
 EngineOptions ReadEngineOptions() {

@@ -1,9 +1,9 @@
-// The kernel of int8_kernel.h for AVX512_VNNI: 32 registers of 64 bytes. Only functions marked
+// The kernel of integer_kernel.h for AVX512_VNNI: 32 registers of 64 bytes. Only functions marked
 // PIXEMBED_VECTOR_CODE hold such code, so that the library runs where there is none.
 #include <cstddef>
 #include <cstdint>
 
-#include "src/model/int8_kernel.h"
+#include "src/model/integer_kernel.h"
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -38,9 +38,9 @@ struct Vnni : Avx512Floats<Vnni> {
 
 }  // namespace
 
-const Int8Kernel* Avx512Int8Kernel() {
+const IntegerKernel* Avx512Int8Kernel() {
   using Body = Int8Body<Vnni>;
-  static constexpr Int8Kernel kKernel = {
+  static constexpr IntegerKernel kKernel = {
       .instructions = "AVX512_VNNI",
       .packed_bytes = Body::PackedBytes,
       .pack = Body::Pack,
@@ -59,7 +59,7 @@ const Int8Kernel* Avx512Int8Kernel() {
 
 namespace pixembed {
 
-const Int8Kernel* Avx512Int8Kernel() { return nullptr; }
+const IntegerKernel* Avx512Int8Kernel() { return nullptr; }
 
 }  // namespace pixembed
 

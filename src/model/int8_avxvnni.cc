@@ -1,9 +1,9 @@
-// The kernel of int8_kernel.h for AVX_VNNI: 16 registers of 32 bytes. Only functions marked
+// The kernel of integer_kernel.h for AVX_VNNI: 16 registers of 32 bytes. Only functions marked
 // PIXEMBED_VECTOR_CODE hold such code, so that the library runs where there is none.
 #include <cstddef>
 #include <cstdint>
 
-#include "src/model/int8_kernel.h"
+#include "src/model/integer_kernel.h"
 
 #ifdef __x86_64__
 #include <cpuid.h>
@@ -53,9 +53,9 @@ bool HasAvxVnni() {
 
 }  // namespace
 
-const Int8Kernel* AvxVnniInt8Kernel() {
+const IntegerKernel* AvxVnniInt8Kernel() {
   using Body = Int8Body<Vnni>;
-  static constexpr Int8Kernel kKernel = {
+  static constexpr IntegerKernel kKernel = {
       .instructions = "AVX_VNNI",
       .packed_bytes = Body::PackedBytes,
       .pack = Body::Pack,
@@ -72,7 +72,7 @@ const Int8Kernel* AvxVnniInt8Kernel() {
 
 namespace pixembed {
 
-const Int8Kernel* AvxVnniInt8Kernel() { return nullptr; }
+const IntegerKernel* AvxVnniInt8Kernel() { return nullptr; }
 
 }  // namespace pixembed
 

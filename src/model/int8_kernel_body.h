@@ -1,5 +1,5 @@
-// The kernel of int8_kernel.h over a vector type, for the files that name one and the instruction
-// set: they define PIXEMBED_VECTOR_CODE, the attribute of every function here, first.
+// The kernel of integer_kernel.h over a vector type, for the files that name one and the
+// instruction set: they define PIXEMBED_VECTOR_CODE, the attribute of every function here, first.
 //
 // Rows of x become bytes q with x = low + scale q, weights signed bytes w with W = weight_scale w:
 // then W x = weight_scale scale (sum of q w) + low weight_scale (sum of w), whose last factor is
@@ -17,7 +17,7 @@
 #include <utility>
 
 #include "src/model/gelu_body.h"
-#include "src/model/int8_kernel.h"
+#include "src/model/integer_kernel.h"
 #include "src/model/row_blocks.h"
 
 #ifndef PIXEMBED_VECTOR_CODE
@@ -56,7 +56,7 @@ class Int8Body {
            kRows * kColumns * sizeof(float);
   }
 
-  PIXEMBED_VECTOR_CODE static void Run(const Int8Product& product, std::byte* scratch) {
+  PIXEMBED_VECTOR_CODE static void Run(const IntegerProduct& product, std::byte* scratch) {
     const std::size_t depth = product.depth;
     const std::size_t groups = Groups(depth);
     auto* const sums = reinterpret_cast<float*>(scratch);                       // [kRows, kColumns]
@@ -140,8 +140,13 @@ class Int8Body {
         std::copy_n(weights + first, std::min(kInt8Group, depth - first), channels);
       }
       float largest = 0.0F;
-      for (const float channel : channels) largest = std::max(largest, std::abs(channel));
-      const float scale = largest / kLargestWeight;
+      bool finite = true;
+      for (const float channel : channels) {
+        largest = std::max(largest, std::abs(channel));
+        finite = finite && std::isfinite(channel);
+      }
+      const float scale =
+          finite ? largest / kLargestWeight : std::numeric_limits<float>::quiet_NaN();
       // The smallest numbers have no inverse.
       const float inverse = largest > kNegligible ? kLargestWeight / largest : 0.0F;
       std::int32_t rounded[kInt8Group];
@@ -149,7 +154,7 @@ class Int8Body {
       for (std::size_t i = 0; i < kInt8Group; ++i) {
         const float level =
             std::min(std::max(channels[i] * inverse, -kLargestWeight), kLargestWeight);
-        rounded[i] = static_cast<std::int32_t>(std::nearbyint(level));
+        rounded[i] = finite ? static_cast<std::int32_t>(std::nearbyint(level)) : 0;
         sum += rounded[i];
       }
       for (std::size_t i = 0; i < quads * kQuad; ++i) {
@@ -164,7 +169,7 @@ class Int8Body {
     }
   }
 
-  PIXEMBED_VECTOR_CODE static void Quantize(const Int8Product& product, const float* x,
+  PIXEMBED_VECTOR_CODE static void Quantize(const IntegerProduct& product, const float* x,
                                             std::uint8_t* bytes, RowScale* scales) {
     constexpr std::size_t kGroupVectors = kInt8Group / kLanes;
     for (std::size_t first = 0; first < product.depth; first += kInt8Group) {
@@ -291,7 +296,7 @@ class Int8Body {
   }
 
   // Adds the bias, and writes what is within the product.
-  PIXEMBED_VECTOR_CODE static void Finish(const Int8Product& product, const float* sums,
+  PIXEMBED_VECTOR_CODE static void Finish(const IntegerProduct& product, const float* sums,
                                           std::size_t row, std::size_t rows, std::size_t column) {
     const std::size_t columns = std::min(kColumns, product.columns - column);
     for (std::size_t r = 0; r < rows; ++r) {

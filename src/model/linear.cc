@@ -28,7 +28,7 @@
 #include "src/model/activation.h"
 #include "src/model/elementwise.h"
 #include "src/model/float_kernel.h"
-#include "src/model/int8_kernel.h"
+#include "src/model/integer_kernel.h"
 #include "src/model/model.h"
 #include "src/model/precision_plan.h"
 #include "src/model/thread_team.h"
@@ -95,7 +95,7 @@ Cut CutFor(std::int64_t threads, std::int64_t rows, std::int64_t block, std::int
   return best;
 }
 
-constexpr std::int64_t kMostRows = 272;  // that one call of the int8 kernel multiplies
+constexpr std::int64_t kMostRows = 272;  // that one call of an integer kernel multiplies
 
 std::int64_t AlignedBytes(std::int64_t bytes) {
   constexpr std::int64_t kAlignment = 64;
@@ -115,7 +115,7 @@ at::Tensor EmptyLike(const at::Tensor& x, std::int64_t columns) {
 }
 
 // Bytes, from a contiguous weight.
-at::Tensor PackInt8(const Int8Kernel& kernel, const at::Tensor& weight) {
+at::Tensor PackInteger(const IntegerKernel& kernel, const at::Tensor& weight) {
   const auto out = static_cast<std::size_t>(weight.size(0));
   const auto in = static_cast<std::size_t>(weight.size(1));
   at::Tensor packed =
@@ -151,9 +151,9 @@ Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision, BranchTy
   if (!weight_.defined()) return;
   out_ = weight_.size(0);
   in_ = weight_.size(1);
-  if (precision == Precision::kInt8) {
-    int8_ = NativeInt8Kernel();
-    weight_ = PackInt8(*int8_, weight_.contiguous());
+  if (precision == Precision::kInt16 || precision == Precision::kInt8) {
+    integer_ = precision == Precision::kInt16 ? NativeInt16Kernel() : NativeInt8Kernel();
+    weight_ = PackInteger(*integer_, weight_.contiguous());
     return;
   }
   if (precision == Precision::kFloat32 && weight_.is_cpu() && NativeFloatKernel() != nullptr) {
@@ -179,8 +179,8 @@ at::Tensor Linear::Forward(const at::Tensor& x, Activation f) const {
     return y;
   }
   at::Tensor y;
-  if (int8_ != nullptr) {
-    y = ForwardInt8(x, /*gelu=*/false);
+  if (integer_ != nullptr) {
+    y = ForwardInteger(x, /*gelu=*/false);
   } else {
     y = Product(x).to(at::kFloat);
   }
@@ -244,7 +244,7 @@ void Linear::RunFloat(const at::Tensor& x, FloatProduct product) const {
   });
 }
 
-at::Tensor Linear::ForwardInt8(const at::Tensor& x, bool gelu) const {
+at::Tensor Linear::ForwardInteger(const at::Tensor& x, bool gelu) const {
   const at::Tensor operand = x.contiguous();
   const std::int64_t rows = operand.numel() / in_;
   at::Tensor out = EmptyLike(operand, out_);
@@ -254,24 +254,24 @@ at::Tensor Linear::ForwardInt8(const at::Tensor& x, bool gelu) const {
   const std::int64_t parts = threads * CeilDivide(rows, threads * kMostRows);
   const std::int64_t part_rows = CeilDivide(rows, parts);
   const at::Tensor scratch =
-      ScratchFor(threads, static_cast<std::int64_t>(int8_->scratch_bytes(
+      ScratchFor(threads, static_cast<std::int64_t>(integer_->scratch_bytes(
                               static_cast<std::size_t>(part_rows), static_cast<std::size_t>(in_))));
   auto* const first_scratch = static_cast<std::byte*>(scratch.mutable_data_ptr());
   const auto* const first = operand.const_data_ptr<float>();
   auto* const first_out = out.mutable_data_ptr<float>();
   InParallel(CeilDivide(rows, part_rows), [&](std::int64_t part, int thread) {
     const std::int64_t row = part * part_rows;
-    int8_->run({.x = first + row * in_,
-                .x_stride = in_,
-                .rows = static_cast<std::size_t>(std::min(part_rows, rows - row)),
-                .depth = static_cast<std::size_t>(in_),
-                .columns = static_cast<std::size_t>(out_),
-                .weight = static_cast<const std::byte*>(weight_.const_data_ptr()),
-                .bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr,
-                .gelu = gelu,
-                .out = first_out + row * out_,
-                .out_stride = out_},
-               first_scratch + thread * scratch.size(1));
+    integer_->run({.x = first + row * in_,
+                   .x_stride = in_,
+                   .rows = static_cast<std::size_t>(std::min(part_rows, rows - row)),
+                   .depth = static_cast<std::size_t>(in_),
+                   .columns = static_cast<std::size_t>(out_),
+                   .weight = static_cast<const std::byte*>(weight_.const_data_ptr()),
+                   .bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr,
+                   .gelu = gelu,
+                   .out = first_out + row * out_,
+                   .out_stride = out_},
+                  first_scratch + thread * scratch.size(1));
   });
   return out;
 }

@@ -14,7 +14,7 @@
 #include "src/image/image.h"
 #include "src/model/activation.h"
 #include "src/model/float_kernel.h"
-#include "src/model/int8_kernel.h"
+#include "src/model/integer_kernel.h"
 #include "src/model/model.h"
 #include "src/model/weights.h"
 
@@ -32,11 +32,11 @@ enum class BranchType {
 
 // y = x W^T + b. Immutable, thread-safe.
 //
-// On a CPU the weight is packed once. float32 and int8 are products of our own (float_kernel.h,
-// int8_kernel.h): a row's result depends on neither the other rows nor the number of threads, to
-// the bit. LibTorch's own product is MKL's, which takes the AVX2 path on every CPU that is not
-// Intel's: with AVX-512 it does less than half of what the machine can, see tests/bench/README.md.
-// bfloat16 is oneDNN's.
+// On a CPU the weight is packed once. float32, int16 and int8 are products of our own
+// (float_kernel.h, integer_kernel.h): a row's result depends on neither the other rows nor the
+// number of threads, to the bit. LibTorch's own product is MKL's, which takes the AVX2 path on
+// every CPU that is not Intel's: with AVX-512 it does less than half of what the machine can, see
+// tests/bench/README.md. bfloat16 is oneDNN's.
 class Linear {
  public:
   Linear() = default;  // undefined
@@ -60,9 +60,9 @@ class Linear {
   void AddTo(const at::Tensor& x, const at::Tensor& scale, at::Tensor& sum) const;
 
   // Whether ForwardGelu is there: it saves a pass over x.
-  bool fuses_gelu() const { return int8_ != nullptr; }
+  bool fuses_gelu() const { return integer_ != nullptr; }
   // Forward(exact GELU of x), within 1e-6 of it. REQUIRES: fuses_gelu().
-  at::Tensor ForwardGelu(const at::Tensor& x) const { return ForwardInt8(x, /*gelu=*/true); }
+  at::Tensor ForwardGelu(const at::Tensor& x) const { return ForwardInteger(x, /*gelu=*/true); }
 
   // From now on Forward is that of `other` while `*uses_other` is true, which outlives this.
   void SwitchTo(Linear other, const bool* uses_other);
@@ -71,7 +71,7 @@ class Linear {
   bool IsAnother() const { return uses_other_ != nullptr && *uses_other_; }
   // x W^T + b by LibTorch or oneDNN, in type_.
   at::Tensor Product(const at::Tensor& x) const;
-  at::Tensor ForwardInt8(const at::Tensor& x, bool gelu) const;
+  at::Tensor ForwardInteger(const at::Tensor& x, bool gelu) const;
   // Whose `out` is set, and what is done with the sums.
   void RunFloat(const at::Tensor& x, FloatProduct product) const;
 
@@ -79,10 +79,10 @@ class Linear {
   // one, of a FloatKernel with the bias.
   at::Tensor weight_;
   at::Tensor bias_;
-  at::ScalarType type_ = at::kFloat;    // of both, and of what they are multiplied with
-  at::ScalarType within_ = at::kFloat;  // what ForwardWithin gives
-  const Int8Kernel* int8_ = nullptr;    // null: another type
-  const FloatKernel* float_ = nullptr;  // null: another type, device or CPU
+  at::ScalarType type_ = at::kFloat;        // of both, and of what they are multiplied with
+  at::ScalarType within_ = at::kFloat;      // what ForwardWithin gives
+  const IntegerKernel* integer_ = nullptr;  // null: another type
+  const FloatKernel* float_ = nullptr;      // null: another type, device or CPU
   std::int64_t in_ = 0;
   std::int64_t out_ = 0;
   std::shared_ptr<const Linear> other_;

@@ -36,7 +36,7 @@
 #include "src/model/float_kernel.h"
 #include "src/model/freed_memory.h"
 #include "src/model/guard.h"
-#include "src/model/int8_kernel.h"
+#include "src/model/integer_kernel.h"
 #include "src/model/linear.h"
 #include "src/model/mixed_precision.h"
 #include "src/model/model.h"
@@ -316,7 +316,13 @@ absl::StatusOr<BuiltNetwork> BuildInPrecision(const Checkpoint& checkpoint, Size
   if (precision == Precision::kInt8) {
     return BuildInt8(checkpoint, input, device, min_cosine, first);
   }
-  return BuildFromWeights(checkpoint, input, device, {.precision = precision}, first);
+  absl::StatusOr<BuiltNetwork> built =
+      BuildFromWeights(checkpoint, input, device, {.precision = precision}, first);
+  if (built.ok() && precision == Precision::kInt16) {
+    built->products =
+        absl::StrCat(", int16 products by ", std::string(NativeInt16Kernel()->instructions));
+  }
+  return built;
 }
 
 // `file` is the source's: opened once, so that all devices run what was digested.
@@ -394,10 +400,10 @@ constexpr int kTokensThatFillTheCores = 160;
 bool RowsAreApart(std::span<const Device> devices, Precision precision,
                   const NetworkInfo& network) {
   const int attended = network.attended_tokens > 0 ? network.attended_tokens : network.tokens;
-  return precision == Precision::kFloat32 && NativeFloatKernel() != nullptr &&
-         AttendsByOwnKernel(attended) && std::ranges::all_of(devices, [](const Device& device) {
-           return device.kind == Device::Kind::kCpu;
-         });
+  return (precision == Precision::kFloat32 || precision == Precision::kInt16) &&
+         NativeFloatKernel() != nullptr && AttendsByOwnKernel(attended) &&
+         std::ranges::all_of(
+             devices, [](const Device& device) { return device.kind == Device::Kind::kCpu; });
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
@@ -498,9 +504,10 @@ absl::StatusOr<std::shared_ptr<const Model>> BuildAsAsked(const Checkpoint& chec
     if (!status.ok()) return status;
     return Build(checkpoint, source, options, options.precision);
   }
-  if (CheckPrecision(Precision::kBFloat16, source, options.devices).ok()) {
+  for (const Precision precision : {Precision::kBFloat16, Precision::kInt16}) {
+    if (!CheckPrecision(precision, source, options.devices).ok()) continue;
     absl::StatusOr<std::shared_ptr<const Model>> model =
-        Build(checkpoint, source, options, Precision::kBFloat16);
+        Build(checkpoint, source, options, precision);
     if (ReasonOf(model.status()) != Reason::kPrecisionLoss) return model;
   }
   return Build(checkpoint, source, options, Precision::kFloat32);

@@ -111,14 +111,17 @@ absl::StatusOr<std::vector<std::string>> CudaDevices();
 enum class Precision {
   kFloat32,
   kBFloat16,  // half the memory, and twice the speed or more where the device multiplies it
+  // Half the memory, and half as fast again on a CPU of AVX2, nearly as exact as kFloat32; others
+  // multiply kFloat32 as fast.
+  kInt16,
   // A quarter of the memory; CPUs with AVX512_VNNI or AVX_VNNI only. Products that lose too much by
   // it stay in kBFloat16 (kFloat32 where the CPU does not multiply that): which ones is found at
   // load, and part of the fingerprint.
   kInt8,
-  kAuto,  // kBFloat16 where every device does and the model bears it, else kFloat32
+  kAuto,  // kBFloat16 or else kInt16 where every device does and the model bears it, else kFloat32
 };
 
-// "float32", "bfloat16", "int8", "auto".
+// "float32", "bfloat16", "int16", "int8", "auto".
 std::string_view PrecisionName(Precision precision);
 
 // What a model is. Immutable after LoadModel.

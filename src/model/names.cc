@@ -40,6 +40,8 @@ std::string_view PrecisionName(Precision precision) {
       return "float32";
     case Precision::kBFloat16:
       return "bfloat16";
+    case Precision::kInt16:
+      return "int16";
     case Precision::kInt8:
       return "int8";
     case Precision::kAuto:

@@ -1,6 +1,7 @@
 // The product of a few rows and one panel of a packed matrix, with its sums in registers: what the
-// kernels of the room in float32 are made of. For the files that name a vector type and its
-// instruction set: they define PIXEMBED_VECTOR_CODE, the attribute of every function here, first.
+// kernels of the room in float32 and int16 are made of. For the files that name a vector type and
+// its instruction set: they define PIXEMBED_VECTOR_CODE, the attribute of every function here,
+// first.
 #ifndef PIXEMBED_SRC_MODEL_PANEL_PRODUCT_H_
 #define PIXEMBED_SRC_MODEL_PANEL_PRODUCT_H_
 
@@ -14,16 +15,16 @@
 
 namespace pixembed {
 
-inline constexpr std::size_t kLineFloats = 16;  // of a line of the caches
+inline constexpr std::size_t kLineFloats = 16;  // of a line of the caches; numbers of 4 bytes
 
 // A panel holds kVectors registers of columns for each step of the depth, one step behind the
 // other: [depth, kVectors * kLanes].
 //
 // V: a type with
-//   Floats, a register; kLanes: floats in one; kRows: rows whose sums fit into the registers beside
-//   their operands; kUnroll: steps of the depth for each line that is fetched ahead; kDepth: a
-//   multiple of it, so that kDepth steps of a panel and kRows rows of x lie in the first cache
-//   together; Zero, Load, Broadcast, MultiplyAdd(a, b, c) = a b + c.
+//   Number, of 4 bytes: what is multiplied; Register, of kLanes of them; kRows: rows whose sums fit
+//   into the registers beside their operands; kUnroll: steps of the depth for each line that is
+//   fetched ahead; kDepth: a multiple of it, so that kDepth steps of a panel and kRows rows of x
+//   lie in the first cache together; Zero, Load, Broadcast, MultiplyAdd(a, b, c) = a b + c.
 // interleaved: the rows of x lie step by step of the depth, [depth, rows], so that they are read as
 // one line after the other; else row by row, kStride apart.
 // Sink: what becomes of the sums: a type with
@@ -32,6 +33,8 @@ inline constexpr std::size_t kLineFloats = 16;  // of a line of the caches
 template <typename V, std::size_t vectors_of_a_row, typename Sink, bool interleaved = false>
 class PanelProduct {
  public:
+  using Number = typename V::Number;
+  using Register = typename V::Register;
   static constexpr std::size_t kRows = V::kRows;
   static constexpr std::size_t kVectors = vectors_of_a_row;
   static constexpr std::size_t kColumns = kVectors * V::kLanes;
@@ -43,15 +46,14 @@ class PanelProduct {
   // x: [rows, depth]; 0 < rows <= kRows, depth <= kDepth. Each sum begins at 0 and grows step by
   // step of the depth, whatever stands beside it. `next`: what is read soon, depth / kUnroll lines
   // of it; any address will do.
-  PIXEMBED_VECTOR_CODE static void Run(std::size_t rows, const float* x, const float* panel,
-                                       std::size_t depth, const float* next, const Sink& sink) {
+  PIXEMBED_VECTOR_CODE static void Run(std::size_t rows, const Number* x, const Number* panel,
+                                       std::size_t depth, const Number* next, const Sink& sink) {
     static constexpr std::array kFunctions = Functions(std::make_index_sequence<kRows>());
     kFunctions[rows - 1](x, panel, depth, next, sink);
   }
 
  private:
-  using Floats = typename V::Floats;
-  using Function = void (*)(const float*, const float*, std::size_t, const float*, const Sink&);
+  using Function = void (*)(const Number*, const Number*, std::size_t, const Number*, const Sink&);
 
   template <std::size_t... less>
   static constexpr std::array<Function, kRows> Functions(std::index_sequence<less...> /*all*/) {
@@ -59,8 +61,8 @@ class PanelProduct {
   }
 
   template <std::size_t rows>
-  PIXEMBED_VECTOR_CODE static void MultiplyRows(const float* x, const float* panel,
-                                                std::size_t depth, const float* next,
+  PIXEMBED_VECTOR_CODE static void MultiplyRows(const Number* x, const Number* panel,
+                                                std::size_t depth, const Number* next,
                                                 const Sink& sink) {
     Multiply(x, panel, depth, next, sink, std::make_index_sequence<kUnroll>(),
              std::make_index_sequence<rows>(), std::make_index_sequence<kVectors>());
@@ -69,11 +71,11 @@ class PanelProduct {
   // Every index of an array of registers is a constant: else they lie in memory.
   template <std::size_t... steps, std::size_t... rows, std::size_t... vectors>
   PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void Multiply(
-      const float* x, const float* panel, std::size_t depth, const float* next, const Sink& sink,
+      const Number* x, const Number* panel, std::size_t depth, const Number* next, const Sink& sink,
       std::index_sequence<steps...> /*all*/, std::index_sequence<rows...> every_row,
       std::index_sequence<vectors...> all) {
     constexpr std::size_t kStep = interleaved ? sizeof...(rows) : 1;
-    Floats sums[sizeof...(rows) * kVectors];
+    Register sums[sizeof...(rows) * kVectors];
     (Clear<rows>(sums, all), ...);
     (sink.template Prefetch<rows>(), ...);
     std::size_t k = 0;
@@ -94,16 +96,17 @@ class PanelProduct {
 
   template <std::size_t... rows, std::size_t... vectors>
   PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyStep(
-      const float* x, const float* panel, Floats* sums, std::index_sequence<rows...> /*all*/,
+      const Number* x, const Number* panel, Register* sums, std::index_sequence<rows...> /*all*/,
       std::index_sequence<vectors...> all) {
-    const Floats own[] = {V::Load(panel + vectors * V::kLanes)...};
+    const Register own[] = {V::Load(panel + vectors * V::kLanes)...};
     (MultiplyRow<rows>(x, own, sums, all), ...);
   }
 
   template <std::size_t row, std::size_t... vectors>
   PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyRow(
-      const float* x, const Floats* own, Floats* sums, std::index_sequence<vectors...> /*all*/) {
-    const Floats factor = V::Broadcast(x[row * (interleaved ? 1 : kStride)]);
+      const Number* x, const Register* own, Register* sums,
+      std::index_sequence<vectors...> /*all*/) {
+    const Register factor = V::Broadcast(x[row * (interleaved ? 1 : kStride)]);
     ((sums[row * kVectors + vectors] =
           V::MultiplyAdd(factor, own[vectors], sums[row * kVectors + vectors])),
      ...);
@@ -111,7 +114,7 @@ class PanelProduct {
 
   template <std::size_t row, std::size_t... vectors>
   PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void Clear(
-      Floats* sums, std::index_sequence<vectors...> /*all*/) {
+      Register* sums, std::index_sequence<vectors...> /*all*/) {
     ((sums[row * kVectors + vectors] = V::Zero()), ...);
   }
 };

@@ -20,7 +20,9 @@ namespace pixembed {
 // compiles this for.
 template <typename Kernel>
 struct Avx2Floats {
+  using Number = float;
   using Floats = __m256;
+  using Register = Floats;
   static constexpr std::size_t kLanes = 8;
 
   PIXEMBED_VECTOR_CODE static __m256 Zero() { return _mm256_setzero_ps(); }
@@ -82,6 +84,31 @@ struct Avx2Floats {
     for (std::size_t j = 0; j < 4; ++j) {
       rows[j] = _mm256_permute2f128_ps(fours[j], fours[4 + j], 0x20);
       rows[4 + j] = _mm256_permute2f128_ps(fours[j], fours[4 + j], 0x31);
+    }
+  }
+
+  // Four rows that begin `stride` numbers of 4 bytes apart, to [depth, 4]: as many of `depth` as
+  // are whole registers.
+  PIXEMBED_VECTOR_CODE static void InterleaveFour(const float* rows, std::ptrdiff_t stride,
+                                                  std::size_t depth, float* to) {
+    for (; depth >= kLanes; depth -= kLanes, rows += kLanes, to += 4 * kLanes) {
+      const __m256 row0 = Load(rows);
+      const __m256 row1 = Load(rows + stride);
+      const __m256 row2 = Load(rows + 2 * stride);
+      const __m256 row3 = Load(rows + 3 * stride);
+      // Of their half h: steps 4 h and 4 h + 1, 4 h + 2 and 4 h + 3.
+      const __m256d low01 = _mm256_castps_pd(_mm256_unpacklo_ps(row0, row1));
+      const __m256d high01 = _mm256_castps_pd(_mm256_unpackhi_ps(row0, row1));
+      const __m256d low23 = _mm256_castps_pd(_mm256_unpacklo_ps(row2, row3));
+      const __m256d high23 = _mm256_castps_pd(_mm256_unpackhi_ps(row2, row3));
+      const __m256 step0 = _mm256_castpd_ps(_mm256_unpacklo_pd(low01, low23));
+      const __m256 step1 = _mm256_castpd_ps(_mm256_unpackhi_pd(low01, low23));
+      const __m256 step2 = _mm256_castpd_ps(_mm256_unpacklo_pd(high01, high23));
+      const __m256 step3 = _mm256_castpd_ps(_mm256_unpackhi_pd(high01, high23));
+      Store(to, _mm256_permute2f128_ps(step0, step1, 0x20));
+      Store(to + kLanes, _mm256_permute2f128_ps(step2, step3, 0x20));
+      Store(to + 2 * kLanes, _mm256_permute2f128_ps(step0, step1, 0x31));
+      Store(to + 3 * kLanes, _mm256_permute2f128_ps(step2, step3, 0x31));
     }
   }
 

@@ -19,7 +19,9 @@ namespace pixembed {
 // compiles this for.
 template <typename Kernel>
 struct Avx512Floats {
+  using Number = float;
   using Floats = __m512;
+  using Register = Floats;
   static constexpr std::size_t kLanes = 16;
 
   PIXEMBED_VECTOR_CODE static __m512 Zero() { return _mm512_setzero_ps(); }

@@ -70,8 +70,8 @@ int Number(absl::string_view text) {
 }
 
 Precision PrecisionOf(const std::string& name) {
-  for (const Precision precision :
-       {Precision::kFloat32, Precision::kBFloat16, Precision::kInt8, Precision::kAuto}) {
+  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16, Precision::kInt16,
+                                    Precision::kInt8, Precision::kAuto}) {
     if (PrecisionName(precision) == name) return precision;
   }
   Exit(absl::StrCat("not a precision: ", name));

@@ -3,9 +3,10 @@
 
 usage: tests/bench/frontier.sh [MODEL_DIR [PHOTOS]] [--rounds 5] [--seconds 3]
 
-float32, bfloat16 and int8 for a few --precision_min_cosine, beside ONNX Runtime's float32 and dynamic int8 of the same
-weights, on the same pixels; each after the other, round by round. Prints a Markdown table: medians over the rounds, and
-of the ratios to float32 of the same round; cosines with float32, of each runtime's own kind, over the photos.
+float32, bfloat16, int16 and int8 for a few --precision_min_cosine, beside ONNX Runtime's float32 and dynamic int8 of
+the same weights, on the same pixels; each after the other, round by round. Prints a Markdown table: medians over the
+rounds, and of the ratios to float32 of the same round; cosines with float32, of each runtime's own kind, over the
+photos.
 """
 
 import argparse
@@ -24,6 +25,7 @@ CACHE = pathlib.Path(os.environ["PIXEMBED_CACHE"])
 OURS: dict[str, tuple[str, ...]] = {
     "pixembed float32": (),
     "pixembed bfloat16": ("--precision=bfloat16",),
+    "pixembed int16": ("--precision=int16",),
 } | {
     f"pixembed int8, --precision_min_cosine={cosine}": ("--precision=int8", f"--precision_min_cosine={cosine}")
     for cosine in ("0.999", "0.9995", "0.9997")

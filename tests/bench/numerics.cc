@@ -59,6 +59,7 @@ constexpr std::array kColumns = {
     Column{.name = "float32"},
     Column{.name = "--deterministic", .deterministic = true},
     Column{.name = "--precision=bfloat16", .precision = Precision::kBFloat16},
+    Column{.name = "--precision=int16", .precision = Precision::kInt16},
     Column{.name = "--precision=int8", .precision = Precision::kInt8},
     Column{.name = "answered as float16", .data_type = DataType::kFloat16},
     Column{.name = "answered as bfloat16", .data_type = DataType::kBFloat16},

@@ -1,6 +1,6 @@
 // The same bits whatever the batch, the runner and the number of threads, for every model that
-// make_embeddings.py writes: where the model says so of itself (float32 weights, on a CPU with
-// AVX2), and under --deterministic.
+// make_embeddings.py writes: where the model says so of itself (float32 weights or int16 products,
+// on a CPU with AVX2), and under --deterministic.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "src/checkpoint/checkpoint.h"
+#include "src/error/error.h"
 #include "src/image/image.h"
 #include "src/model/model.h"
 #include "tests/golden/golden.h"
@@ -70,9 +71,12 @@ int RunMixes(const Model& model, const std::vector<Image>& images,
 // Vectors that depended on the batch, the runner or the threads. Nothing: the model does not say
 // that none does.
 std::optional<int> CountDifferences(const std::filesystem::path& directory, const Weights& expected,
-                                    bool deterministic) {
-  const auto model =
-      LoadModel(directory, {.trust_model_code = true, .deterministic = deterministic});
+                                    bool deterministic, Precision precision = Precision::kFloat32) {
+  const auto model = LoadModel(directory, {.trust_model_code = true,
+                                           .deterministic = deterministic,
+                                           .precision = precision,
+                                           .precision_min_cosine = 0.0});
+  if (ReasonOf(model.status()) == Reason::kUnsupportedPrecision) return std::nullopt;
   EXPECT_TRUE(model.ok()) << model.status();
   if (!model.ok()) return -1;
   if (!(*model)->info().deterministic) return std::nullopt;
@@ -109,6 +113,8 @@ TEST(DeterministicGolden, TinyModelsGiveTheSameBitsInEveryBatchOnEveryRunner) {
     ++models;
     const std::optional<int> differences = CountDifferences(entry.path(), expected, false);
     EXPECT_EQ(differences.value_or(0), 0) << name;
+    EXPECT_EQ(CountDifferences(entry.path(), expected, false, Precision::kInt16).value_or(0), 0)
+        << name;
     if (differences.has_value()) {
       ++by_themselves;
     } else {
@@ -127,6 +133,7 @@ TEST(DeterministicGolden, TheRealModelGivesTheSameBitsInEveryBatchOnEveryRunner)
   const std::string directory = GoldenBytes("embeddings/dinov2-s14/directory");
   const Weights expected = GoldenTensors("embeddings/dinov2-s14/expected.safetensors");
   EXPECT_EQ(CountDifferences(directory, expected, false).value_or(0), 0);
+  EXPECT_EQ(CountDifferences(directory, expected, false, Precision::kInt16).value_or(0), 0);
   EXPECT_EQ(CountDifferences(directory, expected, true), 0);
 }
 

@@ -43,6 +43,10 @@ constexpr double kRealCosine = 0.99999;
 constexpr double kTinyBFloat16Cosine = 0.999;
 constexpr double kSharpBFloat16Cosine = 0.99;
 constexpr double kRealBFloat16Cosine = 0.9995;
+// Of int16.
+constexpr double kTinyInt16Cosine = 0.99999;
+constexpr double kSharpInt16Cosine = 0.999;
+constexpr double kRealInt16Cosine = 0.99999;
 // Of int8.
 constexpr double kTinyInt8Cosine = 0.999;
 constexpr double kSharpInt8Cosine = 0.9;
@@ -350,6 +354,22 @@ TEST_P(EmbeddingsGolden, BFloat16HasTheReferencesDirection) {
   ExpectTheReferencesDirection(**model, folder, cosine);
 }
 
+TEST_P(EmbeddingsGolden, Int16HasTheReferencesDirection) {
+  const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
+  const double cosine = GetParam() == kSharpAttention ? kSharpInt16Cosine : kTinyInt16Cosine;
+  const auto model = LoadModel(GoldenPath(folder), {.trust_model_code = true,
+                                                    .devices = {TestDevice()},
+                                                    .precision = Precision::kInt16,
+                                                    .precision_min_cosine = cosine});
+  if (IsProgram(GetParam()) || ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
+    EXPECT_EQ(ReasonOf(model.status()), Reason::kUnsupportedPrecision) << model.status();
+    return;
+  }
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().precision, Precision::kInt16);
+  ExpectTheReferencesDirection(**model, folder, cosine);
+}
+
 TEST_P(EmbeddingsGolden, Int8HasTheReferencesDirection) {
   const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
   const auto load = [&](double min_cosine) {
@@ -484,6 +504,18 @@ TEST(RealModelBFloat16, PhotosHaveTheReferencesDirection) {
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_GE((*model)->info().precision_cosine, kRealBFloat16Cosine);
   ExpectTheReferencesDirection(**model, folder, kRealBFloat16Cosine);
+}
+
+TEST(RealModelInt16, PhotosHaveTheReferencesDirection) {
+  const std::string folder = "embeddings/dinov2-s14";
+  const auto model = LoadModel(GoldenBytes(folder + "/directory"),
+                               {.devices = {TestDevice()}, .precision = Precision::kInt16});
+  if (ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
+    GTEST_SKIP() << model.status();
+  }
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_GE((*model)->info().precision_cosine, kRealInt16Cosine);
+  ExpectTheReferencesDirection(**model, folder, kRealInt16Cosine);
 }
 
 // As few products are kept as the bound asks for, and photos are within it.

@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-#include "src/model/int8_kernel.h"
+#include "src/model/integer_kernel.h"
 #include "src/model/linear.h"
 #include "src/model/model.h"
 #include "src/model/precision.h"
@@ -118,16 +118,24 @@ TEST(Mlp, GatesTheSecondHalfByTheFirst) {
   EXPECT_THAT(Values(mlp.Forward(at::tensor({2.0F}).view({1, 1, 1}))), Near({6.0F * silu}));
 }
 
-TEST(Mlp, OfInt8IsNearFloat32WithEveryActivation) {
-  if (NativeInt8Kernel() == nullptr) GTEST_SKIP() << "this CPU does not multiply int8";
+class MlpOfIntegers : public testing::TestWithParam<Precision> {};
+INSTANTIATE_TEST_SUITE_P(Of, MlpOfIntegers, testing::Values(Precision::kInt16, Precision::kInt8),
+                         [](const auto& precision) {
+                           return std::string(PrecisionName(precision.param));
+                         });
+
+TEST_P(MlpOfIntegers, IsNearFloat32WithEveryActivation) {
+  if (!CheckNative(GetParam(), std::vector<Device>{Device{}}).ok()) {
+    GTEST_SKIP() << "this CPU does not multiply " << PrecisionName(GetParam());
+  }
   const at::Tensor up = at::randn({40, 20});
   const at::Tensor down = at::randn({20, 40});
   const at::Tensor x = at::randn({2, 9, 20});
   for (const Activation activation :
        {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu}) {
     const Mlp exact{.up = Linear(up), .down = Linear(down), .activation = activation};
-    const Mlp rounded{.up = Linear(up, {}, Precision::kInt8),
-                      .down = Linear(down, {}, Precision::kInt8),
+    const Mlp rounded{.up = Linear(up, {}, GetParam()),
+                      .down = Linear(down, {}, GetParam()),
                       .activation = activation};
     EXPECT_TRUE(at::allclose(rounded.Forward(x), exact.Forward(x), /*rtol=*/0.02, /*atol=*/1.5))
         << ActivationName(activation);

@@ -25,7 +25,7 @@
 #include "src/model/activation.h"
 #include "src/model/elementwise.h"
 #include "src/model/float_kernel.h"
-#include "src/model/int8_kernel.h"
+#include "src/model/integer_kernel.h"
 #include "src/model/model.h"
 #include "src/model/precision.h"
 #include "src/model/thread_team.h"
@@ -144,17 +144,23 @@ TEST(Linear, OfBFloat16RoundsItsOperandsAndItsResult) {
   EXPECT_TRUE(at::allclose(y, at::linear(x, weight, bias), /*rtol=*/0.02, /*atol=*/0.2));
 }
 
-class LinearOfInt8 : public testing::Test {
+class LinearOfIntegers : public testing::TestWithParam<Precision> {
  protected:
   void SetUp() override {
-    if (NativeInt8Kernel() == nullptr) GTEST_SKIP() << "this CPU does not multiply int8";
+    if (!CheckNative(GetParam(), std::vector<Device>{Device{}}).ok()) {
+      GTEST_SKIP() << "this CPU does not multiply " << PrecisionName(GetParam());
+    }
   }
 };
+INSTANTIATE_TEST_SUITE_P(Of, LinearOfIntegers, testing::Values(Precision::kInt16, Precision::kInt8),
+                         [](const auto& precision) {
+                           return std::string(PrecisionName(precision.param));
+                         });
 
-TEST_F(LinearOfInt8, IsNearFloat32ForAnyNumberOfRowsAndAnyStrides) {
+TEST_P(LinearOfIntegers, IsNearFloat32ForAnyNumberOfRowsAndAnyStrides) {
   const at::Tensor weight = at::randn({50, 70});
   const at::Tensor bias = at::randn({50});
-  const Linear linear(weight, bias, Precision::kInt8);
+  const Linear linear(weight, bias, GetParam());
   EXPECT_TRUE(linear.defined());
   for (const std::int64_t rows : {1, 3, 197, 1000}) {
     const at::Tensor x = at::randn({rows, 2, 70});
@@ -164,13 +170,12 @@ TEST_F(LinearOfInt8, IsNearFloat32ForAnyNumberOfRowsAndAnyStrides) {
   }
   const at::Tensor turned = at::randn({70, 9}).t();
   EXPECT_TRUE(at::allclose(linear.Forward(turned), at::linear(turned, weight, bias), 0.01, 0.4));
-  EXPECT_TRUE(
-      at::allclose(Linear(weight.t().contiguous().t(), {}, Precision::kInt8).Forward(turned),
-                   at::linear(turned, weight), 0.01, 0.4));
+  EXPECT_TRUE(at::allclose(Linear(weight.t().contiguous().t(), {}, GetParam()).Forward(turned),
+                           at::linear(turned, weight), 0.01, 0.4));
 }
 
-TEST_F(LinearOfInt8, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {
-  const Linear linear(at::randn({33, 130}), at::randn({33}), Precision::kInt8);
+TEST_P(LinearOfIntegers, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {
+  const Linear linear(at::randn({33, 130}), at::randn({33}), GetParam());
   const at::Tensor x = at::randn({301, 130});
   const at::Tensor one_thread = [&] {
     const ThreadTeam team(1);
@@ -183,9 +188,9 @@ TEST_F(LinearOfInt8, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads
   EXPECT_TRUE(at::equal(linear.Forward(x), one_thread));
 }
 
-TEST_F(LinearOfInt8, FusesGelu) {
+TEST_P(LinearOfIntegers, FusesGelu) {
   const at::Tensor weight = at::randn({20, 70});
-  const Linear linear(weight, {}, Precision::kInt8);
+  const Linear linear(weight, {}, GetParam());
   ASSERT_TRUE(linear.fuses_gelu());
   EXPECT_FALSE(Linear(weight).fuses_gelu());
   const at::Tensor x = at::randn({9, 70});

@@ -19,7 +19,7 @@
 #include "absl/status/statusor.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
-#include "src/model/int8_kernel.h"
+#include "src/model/integer_kernel.h"
 #include "src/model/linear.h"
 #include "src/model/model.h"
 #include "src/model/network.h"

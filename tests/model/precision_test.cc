@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
-#include "src/model/int8_kernel.h"
+#include "src/model/integer_kernel.h"
 #include "src/model/mixed_precision.h"
 #include "src/model/model.h"
 #include "tests/checkpoint/temporary_directory.h"
@@ -28,6 +28,7 @@ namespace pixembed {
 namespace {
 
 using testing::AllOf;
+using testing::AnyOf;
 using testing::HasSubstr;
 using testing::SizeIs;
 
@@ -53,7 +54,8 @@ TEST(Precision, WhatTheDeviceDoesNotMultiplyIsRefusedWithWhatItLacks) {
   EXPECT_EQ(ReasonOf(model.status()), Reason::kUnsupportedPrecision);
   EXPECT_THAT(std::string(model.status().message()),
               AllOf(HasSubstr("--precision=bfloat16"), HasSubstr("neither AVX512_BF16 nor AMX"),
-                    HasSubstr("--precision=float32")));
+                    AnyOf(HasSubstr("--precision=float32 is no"),
+                          HasSubstr("--precision=int16 is faster"))));
 }
 
 TEST(Precision, AModelThatLosesMoreThanItMayIsRefusedWithBothNumbers) {
@@ -85,13 +87,47 @@ TEST(Precision, Int8IsForCpusThatMultiplyItInHardware) {
   EXPECT_EQ(status.ok(), NativeInt8Kernel() != nullptr);
   if (!status.ok()) {
     EXPECT_EQ(ReasonOf(status), Reason::kUnsupportedPrecision);
-    EXPECT_THAT(std::string(status.message()), HasSubstr("neither AVX512_VNNI nor AVX_VNNI"));
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr("neither AVX512_VNNI nor AVX_VNNI"),
+                      HasSubstr(NativeInt16Kernel() != nullptr ? "--precision=int16 is faster"
+                                                               : "--precision=float32 is no")));
   }
   const absl::Status cuda =
       CheckNative(Precision::kInt8, std::vector<Device>{{Device::Kind::kCuda, 1}});
   EXPECT_EQ(ReasonOf(cuda), Reason::kUnsupportedPrecision);
   EXPECT_THAT(std::string(cuda.message()),
               AllOf(HasSubstr("not for cuda:1"), HasSubstr("--precision=bfloat16")));
+}
+
+TEST(Precision, Int16IsForCpusThatMultiplyItFasterThanFloat32) {
+  const std::vector<Device> cpu = {Device{}};
+  const absl::Status status = CheckNative(Precision::kInt16, cpu);
+  EXPECT_EQ(status.ok(), NativeInt16Kernel() != nullptr);
+  if (!status.ok()) {
+    EXPECT_EQ(ReasonOf(status), Reason::kUnsupportedPrecision);
+    EXPECT_THAT(std::string(status.message()),
+                AnyOf(HasSubstr("multiplies float32 by AVX-512 as fast"), HasSubstr("no AVX2")));
+  }
+  const absl::Status cuda =
+      CheckNative(Precision::kInt16, std::vector<Device>{{Device::Kind::kCuda, 0}});
+  EXPECT_EQ(ReasonOf(cuda), Reason::kUnsupportedPrecision);
+  EXPECT_THAT(std::string(cuda.message()), HasSubstr("--precision=int16 is for CPUs"));
+}
+
+bool MultipliesInt16() {
+  return CheckNative(Precision::kInt16, std::vector<Device>{TestDevice()}).ok();
+}
+
+TEST(Precision, AModelOfInt16SaysHowCloseItIsAndWhatComputes) {
+  if (!MultipliesInt16()) GTEST_SKIP() << "this device does not multiply int16";
+  const auto exact = LoadTiny(Precision::kFloat32, 0.999);
+  const auto reduced = LoadTiny(Precision::kInt16, 0.99999);
+  ASSERT_TRUE(exact.ok() && reduced.ok()) << reduced.status();
+  EXPECT_EQ((*reduced)->info().precision, Precision::kInt16);
+  EXPECT_GE((*reduced)->info().precision_cosine, 0.99999);
+  EXPECT_EQ((*reduced)->info().deterministic, (*exact)->info().deterministic);
+  EXPECT_THAT((*reduced)->info().kernels, HasSubstr("int16 products by AVX2"));
+  EXPECT_NE((*exact)->Fingerprint({}), (*reduced)->Fingerprint({}));
 }
 
 bool MultipliesInt8() {
@@ -140,8 +176,9 @@ TEST(Precision, AModelOfInt8ThatKeepsOtherProductsHasAnotherFingerprint) {
 TEST(Precision, AutoIsTheFastestThatTheDeviceHasAndTheModelBears) {
   const auto model = LoadTiny(Precision::kAuto, 0.99);
   ASSERT_TRUE(model.ok()) << model.status();
-  EXPECT_EQ((*model)->info().precision,
-            MultipliesBFloat16() ? Precision::kBFloat16 : Precision::kFloat32);
+  EXPECT_EQ((*model)->info().precision, MultipliesBFloat16() ? Precision::kBFloat16
+                                        : MultipliesInt16()  ? Precision::kInt16
+                                                             : Precision::kFloat32);
   const auto strict = LoadTiny(Precision::kAuto, 1.0);
   ASSERT_TRUE(strict.ok()) << strict.status();
   EXPECT_EQ((*strict)->info().precision, Precision::kFloat32);

@@ -100,10 +100,11 @@ TEST(Config, APrecisionIsOneOfThoseThatThereAre) {
   ASSERT_TRUE(command.ok()) << command.status();
   EXPECT_EQ(command->config.precision, Precision::kBFloat16);
   EXPECT_EQ(command->config.precision_min_cosine, 0.99);
+  EXPECT_EQ(Parse({"--model=/m", "--precision=int16"})->config.precision, Precision::kInt16);
   EXPECT_EQ(Parse({"--model=/m", "--precision=int8"})->config.precision, Precision::kInt8);
   EXPECT_EQ(Parse({"--model=/m", "--precision=auto"})->config.precision, Precision::kAuto);
   EXPECT_THAT(Refusal({"--model=/m", "--precision=half"}),
-              AllOf(HasSubstr("half"), HasSubstr("float32, bfloat16, int8 and auto")));
+              AllOf(HasSubstr("half"), HasSubstr("float32, bfloat16, int16, int8 and auto")));
   for (const char* const cosine : {"1.5", "-0.1", "nan"}) {
     EXPECT_THAT(Refusal({"--model=/m", absl::StrCat("--precision_min_cosine=", cosine).c_str()}),
                 HasSubstr("0.0 to 1.0"));

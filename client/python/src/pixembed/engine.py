@@ -51,7 +51,7 @@ class EngineOptions(TypedDict, total=False):
     deterministic: bool
     format: Literal["auto", "safetensors", "torchscript", "aotinductor"]
     trust_model_code: bool
-    precision: Literal["float32", "bfloat16", "int8", "auto"]
+    precision: Literal["float32", "bfloat16", "int16", "int8", "auto"]
     precision_min_cosine: float
     cuda_graphs: bool
     cores: int
