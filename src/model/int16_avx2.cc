@@ -39,7 +39,7 @@ struct Avx2 : Avx2Floats<Avx2> {
   PIXEMBED_VECTOR_CODE static Register MultiplyAdd(Register pairs, Register weights,
                                                    Register sums) {
     const __m256i products = _mm256_madd_epi16(__m256i(pairs), __m256i(weights));
-    Register sum = Register(_mm256_add_epi32(__m256i(sums), products));
+    auto sum = Register(_mm256_add_epi32(__m256i(sums), products));
     // Else the compiler multiplies first and adds later, from memory.
     asm("" : "+x"(sum));
     return sum;

@@ -8,8 +8,8 @@
 //
 // int8: weights are whole numbers to +-127, activations 0 to 255 above the least of the group. For
 // CPUs that multiply four bytes at once (VNNI).
-// int16: weights to +-2047, activations to +-4095. Every CPU with AVX2 multiplies two such numbers
-// at once: a third more of them, or half as many again, as of float32, and nearly as exact.
+// int16: weights to +-2047, activations to +-4095. Every CPU with AVX2 multiplies pairs of these,
+// half as many again in a time as of float32; nearly as exact.
 #ifndef PIXEMBED_SRC_MODEL_INTEGER_KERNEL_H_
 #define PIXEMBED_SRC_MODEL_INTEGER_KERNEL_H_
 

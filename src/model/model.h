@@ -111,8 +111,8 @@ absl::StatusOr<std::vector<std::string>> CudaDevices();
 enum class Precision {
   kFloat32,
   kBFloat16,  // half the memory, and twice the speed or more where the device multiplies it
-  // Half the memory, and half as fast again on a CPU of AVX2, nearly as exact as kFloat32; others
-  // multiply kFloat32 as fast.
+  // Half the memory, nearly as exact as kFloat32, and a sixth to a third faster on a CPU that has
+  // AVX2 and nothing newer. Others multiply kFloat32 as fast.
   kInt16,
   // A quarter of the memory; CPUs with AVX512_VNNI or AVX_VNNI only. Products that lose too much by
   // it stay in kBFloat16 (kFloat32 where the CPU does not multiply that): which ones is found at

@@ -112,6 +112,7 @@ std::vector<float> Expected(const Format& format, const Case& shape, const Opera
   std::vector<double> sums(shape.rows * shape.columns);
   for (std::size_t first = 0; first < shape.depth; first += format.group) {
     std::vector<std::vector<double>> weights;
+    weights.reserve(shape.columns);
     for (std::size_t c = 0; c < shape.columns; ++c) {
       weights.push_back(RoundedTo(format.largest_weight, part(operands.weight, c, first)));
     }
@@ -124,6 +125,7 @@ std::vector<float> Expected(const Format& format, const Case& shape, const Opera
     }
   }
   std::vector<float> out;
+  out.reserve(sums.size());
   for (std::size_t i = 0; i < sums.size(); ++i) {
     out.push_back(
         static_cast<float>(sums[i] + (shape.bias ? operands.bias[i % shape.columns] : 0.0F)));
