@@ -11,7 +11,7 @@ const IntegerKernel* NativeInt8Kernel() {
 }
 
 const IntegerKernel* NativeInt16Kernel() {
-  // AVX-512 multiplies as many numbers of float32 at once as AVX2 of int16.
+  // AVX-512 multiplies as many numbers of float32 at once as AVX2 does of int16.
   static const IntegerKernel* const kernel =
       Avx512FloatKernel() != nullptr ? nullptr : Avx2Int16Kernel();
   return kernel;

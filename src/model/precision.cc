@@ -171,9 +171,10 @@ absl::Status CheckNative(Precision precision, std::span<const Device> devices) {
     if (device.kind == Device::Kind::kCpu) {
       if (precision == Precision::kInt16) {
         if (NativeInt16Kernel() != nullptr) continue;
-        return Refuse(
-            precision, device,
-            Avx2Int16Kernel() != nullptr ? "multiplies float32 by AVX-512 as fast" : "has no AVX2");
+        return Refuse(precision, device,
+                      Avx2Int16Kernel() != nullptr
+                          ? "multiplies float32 by AVX-512, as fast as int16 by AVX2"
+                          : "has no AVX2");
       }
       if (precision == Precision::kInt8) {
         if (NativeInt8Kernel() != nullptr) continue;

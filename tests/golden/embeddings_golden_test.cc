@@ -338,55 +338,37 @@ void ExpectTheReferencesDirection(const Model& model, const std::string& folder,
 }
 
 // Where the device multiplies it; elsewhere, and for programs, the refusal is tested instead.
-TEST_P(EmbeddingsGolden, BFloat16HasTheReferencesDirection) {
-  const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
-  const double cosine = GetParam() == kSharpAttention ? kSharpBFloat16Cosine : kTinyBFloat16Cosine;
+void ExpectTheReferencesDirectionIn(Precision precision, std::string_view name, double cosine) {
+  const std::string folder = absl::StrCat("embeddings/", std::string(name));
   const auto model = LoadModel(GoldenPath(folder), {.trust_model_code = true,
                                                     .devices = {TestDevice()},
-                                                    .precision = Precision::kBFloat16,
+                                                    .precision = precision,
                                                     .precision_min_cosine = cosine});
-  if (IsProgram(GetParam()) || ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
+  if (IsProgram(name) || ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
     EXPECT_EQ(ReasonOf(model.status()), Reason::kUnsupportedPrecision) << model.status();
     return;
   }
   ASSERT_TRUE(model.ok()) << model.status();
-  EXPECT_EQ((*model)->info().precision, Precision::kBFloat16);
+  EXPECT_EQ((*model)->info().precision, precision);
   ExpectTheReferencesDirection(**model, folder, cosine);
+}
+
+TEST_P(EmbeddingsGolden, BFloat16HasTheReferencesDirection) {
+  ExpectTheReferencesDirectionIn(
+      Precision::kBFloat16, GetParam(),
+      GetParam() == kSharpAttention ? kSharpBFloat16Cosine : kTinyBFloat16Cosine);
 }
 
 TEST_P(EmbeddingsGolden, Int16HasTheReferencesDirection) {
-  const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
-  const double cosine = GetParam() == kSharpAttention ? kSharpInt16Cosine : kTinyInt16Cosine;
-  const auto model = LoadModel(GoldenPath(folder), {.trust_model_code = true,
-                                                    .devices = {TestDevice()},
-                                                    .precision = Precision::kInt16,
-                                                    .precision_min_cosine = cosine});
-  if (IsProgram(GetParam()) || ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
-    EXPECT_EQ(ReasonOf(model.status()), Reason::kUnsupportedPrecision) << model.status();
-    return;
-  }
-  ASSERT_TRUE(model.ok()) << model.status();
-  EXPECT_EQ((*model)->info().precision, Precision::kInt16);
-  ExpectTheReferencesDirection(**model, folder, cosine);
+  ExpectTheReferencesDirectionIn(
+      Precision::kInt16, GetParam(),
+      GetParam() == kSharpAttention ? kSharpInt16Cosine : kTinyInt16Cosine);
 }
 
 TEST_P(EmbeddingsGolden, Int8HasTheReferencesDirection) {
-  const std::string folder = absl::StrCat("embeddings/", std::string(GetParam()));
-  const auto load = [&](double min_cosine) {
-    return LoadModel(GoldenPath(folder), {.trust_model_code = true,
-                                          .devices = {TestDevice()},
-                                          .precision = Precision::kInt8,
-                                          .precision_min_cosine = min_cosine});
-  };
-  const double cosine = GetParam() == kSharpAttention ? kSharpInt8Cosine : kTinyInt8Cosine;
-  const auto model = load(cosine);
-  if (IsProgram(GetParam()) || ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
-    EXPECT_EQ(ReasonOf(model.status()), Reason::kUnsupportedPrecision) << model.status();
-    return;
-  }
-  ASSERT_TRUE(model.ok()) << model.status();
-  EXPECT_EQ((*model)->info().precision, Precision::kInt8);
-  ExpectTheReferencesDirection(**model, folder, cosine);
+  ExpectTheReferencesDirectionIn(
+      Precision::kInt8, GetParam(),
+      GetParam() == kSharpAttention ? kSharpInt8Cosine : kTinyInt8Cosine);
 }
 
 // The mean over the tokens of each layer, and of all layers at once; and without padding.
