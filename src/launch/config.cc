@@ -43,7 +43,7 @@ ABSL_FLAG(std::string, verify, "enforce",
 ABSL_FLAG(
     bool, deterministic, false,
     "The same bits for an image whatever the batch, the worker or the number of cores. float32 "
-    "weights on a CPU give them anyway; of others, images run one at a time, each on one core");
+    "and int16 on a CPU give them anyway; of others, images run one at a time, each on one core");
 ABSL_FLAG(std::string, format, "auto",
           "What to load of a model directory: safetensors, torchscript (model.pt), aotinductor "
           "(model.pt2), or auto: the first of safetensors, model.pt2 and model.pt that is there");

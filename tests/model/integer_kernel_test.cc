@@ -144,8 +144,9 @@ class IntegerKernelTest : public testing::TestWithParam<Format> {
 // Whole and broken registers, groups, panels and blocks of rows, in every direction.
 TEST_P(IntegerKernelTest, MultipliesWhatRoundingLeaves) {
   for (const std::size_t rows : {1, 5, 6, 7, 13, 14, 15, 29}) {
-    for (const std::size_t depth : {1, 3, 4, 15, 16, 17, 63, 64, 65, 200, 255, 256, 257, 300}) {
-      for (const std::size_t columns : {1, 15, 16, 24, 25, 65, 130}) {
+    for (const std::size_t depth :
+         {1, 3, 4, 15, 16, 17, 63, 64, 65, 100, 192, 200, 255, 256, 257, 300}) {
+      for (const std::size_t columns : {1, 15, 16, 17, 24, 25, 64, 65, 130}) {
         for (const bool bias : {false, true}) {
           const Case shape{rows, depth, columns, bias};
           const Operands operands(shape);

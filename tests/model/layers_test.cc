@@ -21,7 +21,6 @@
 #include <utility>
 #include <vector>
 
-#include "src/model/integer_kernel.h"
 #include "src/model/linear.h"
 #include "src/model/model.h"
 #include "src/model/precision.h"
