@@ -1,6 +1,7 @@
 #include "server/completion_queue.h"
 
 #include <grpc/support/time.h>
+#include <pthread.h>
 
 #include <coroutine>
 #include <memory>
@@ -23,7 +24,10 @@ CompletionQueue::~CompletionQueue() {
 }
 
 void CompletionQueue::Start() {
-  thread_ = std::thread([this] { Run(); });
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "calls");
+    Run();
+  });
 }
 
 void CompletionQueue::Run() {

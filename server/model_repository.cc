@@ -1,5 +1,7 @@
 #include "server/model_repository.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <functional>
@@ -66,7 +68,10 @@ ModelRepository::ModelRepository(
   Publish();
   if (!control_.has_value()) return;
   ReadNames();
-  thread_ = std::jthread([this] { Run(); });
+  thread_ = std::jthread([this] {
+    pthread_setname_np(pthread_self(), "repository");
+    Run();
+  });
 }
 
 ModelRepository::~ModelRepository() { Close(); }

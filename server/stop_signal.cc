@@ -23,7 +23,10 @@ sigset_t StopSignals() {
 StopSignal::StopSignal() {
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  watcher_ = std::thread([this] { Watch(); });
+  watcher_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "signals");
+    Watch();
+  });
 }
 
 StopSignal::~StopSignal() {

@@ -1,5 +1,7 @@
 #include "src/engine/engine.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -13,6 +15,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -78,6 +81,13 @@ Line LineOf(std::span<const Item> items) {
     if (!item.describe) ++(item.lane == Lane::kBulk ? line.bulk : line.online);
   }
   return line;
+}
+
+// As `top -H` and debuggers show it. The helpers that a worker starts for itself are called as it.
+void NameThisThread(std::string_view stage, int index) {
+  constexpr std::size_t kLongest = 15;  // the kernel's
+  const std::string name = absl::StrCat(std::string(stage), "-", index);
+  pthread_setname_np(pthread_self(), name.substr(0, kLongest).c_str());
 }
 
 absl::Status NoSuchModel() {
@@ -377,7 +387,10 @@ absl::Status EngineImpl::StartStages(std::span<const std::shared_ptr<const Model
   absl::StatusOr<std::unique_ptr<BatchScheduler<Pending>>> started = BatchScheduler<Pending>::Start(
       inference,
       // Called before Start returns only: it holds no model.
-      [this, models](int index) { return InferenceWorker::Make(this, models, index); },
+      [this, models](int index) {
+        NameThisThread("embed", index);
+        return InferenceWorker::Make(this, models, index);
+      },
       [this](const Abandoned<Pending>& abandoned) {
         const Task& task = *abandoned.item;
         --task.model->Waiting(task.item.lane);
@@ -390,7 +403,11 @@ absl::Status EngineImpl::StartStages(std::span<const std::shared_ptr<const Model
   decode.queue.cost = BatchCost::kPerItem;
   decode.workers = shape_.options.decode_threads;
   started = BatchScheduler<Pending>::Start(
-      decode, [this](int /*index*/) { return std::make_unique<DecodeWorker>(this); },
+      decode,
+      [this](int index) {
+        NameThisThread("decode", index);
+        return std::make_unique<DecodeWorker>(this);
+      },
       [this](const Abandoned<Pending>& abandoned) {
         const Task& task = *abandoned.item;
         ComesNoMore(task);

@@ -7,6 +7,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <latch>
 #include <memory>
@@ -29,6 +31,7 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::IsSupersetOf;
 using ::testing::SizeIs;
 
 TEST_F(EngineTest, AnImageBecomesItsVectorWithTimings) {
@@ -53,6 +56,18 @@ TEST_F(EngineTest, WarmUpRunsEverySizeOnEveryWorkerBeforeStartReturns) {
   EXPECT_THAT(sizes, ElementsAre(1, 1, 2, 2, 3, 3));
   EXPECT_EQ(model().runners_made(), 2);
   EXPECT_EQ(engine_->stats().batches, 0U);
+}
+
+TEST_F(EngineTest, ThreadsAreNamedAfterTheirStage) {
+  EngineOptions options;
+  options.decode_threads = 3;
+  Start(options);
+  std::vector<std::string> names;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(thread.path() / "comm");
+    std::getline(file, names.emplace_back());
+  }
+  EXPECT_THAT(names, IsSupersetOf({"embed-0", "embed-1", "decode-0", "decode-1", "decode-2"}));
 }
 
 TEST_F(EngineTest, StartFailsWithTheErrorOfTheWarmUp) {
