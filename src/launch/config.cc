@@ -50,11 +50,12 @@ ABSL_FLAG(std::string, format, "auto",
 ABSL_FLAG(bool, trust_model_code, false,
           "Lets a model be a program (model.pt, model.pt2). It runs with all rights of the server: "
           "only for files whose author you trust");
-ABSL_FLAG(std::string, precision, "float32",
-          "What the model's matrix products are computed in: float32, bfloat16 (refused where the "
-          "device does not multiply it), int16 (CPUs with AVX2 and without AVX-512), int8 (CPUs "
-          "with AVX512_VNNI or AVX_VNNI; products that lose too much stay in bfloat16), or auto: "
-          "bfloat16 or else int16 where that is faster and close enough");
+ABSL_FLAG(
+    std::string, precision, "float32",
+    "What the model's matrix products are computed in: float32, bfloat16 (refused where the "
+    "device does not multiply it), int16 (CPUs with AVX2, not those with AVX-512 and without "
+    "VNNI), int8 (CPUs with AVX512_VNNI or AVX_VNNI; products that lose too much stay in "
+    "bfloat16 or int16), or auto: bfloat16 or else int16 where that is faster and close enough");
 ABSL_FLAG(double, precision_min_cosine, 0.999,
           "The smallest cosine with float32 that vectors in another --precision may have; measured "
           "at start on built-in pictures, and against the golden file where there is one");

@@ -6,8 +6,9 @@
 #include "src/model/integer_kernel.h"
 
 #ifdef __x86_64__
-#include <cpuid.h>
 #include <immintrin.h>
+
+#include "src/model/avx_vnni.h"
 
 #define PIXEMBED_VECTOR_CODE __attribute__((target("avx2,fma,avxvnni")))
 
@@ -40,17 +41,6 @@ struct Vnni : Avx2Floats<Vnni> {
   }
 };
 
-// Compilers of this age have no word for it.
-bool HasAvxVnni() {
-  constexpr unsigned kLeaf = 7;
-  constexpr unsigned kSubleaf = 1;
-  unsigned eax = 0;
-  unsigned ebx = 0;
-  unsigned ecx = 0;
-  unsigned edx = 0;
-  return __get_cpuid_count(kLeaf, kSubleaf, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1U << 4U)) != 0;
-}
-
 }  // namespace
 
 const IntegerKernel* AvxVnniInt8Kernel() {
@@ -62,8 +52,7 @@ const IntegerKernel* AvxVnniInt8Kernel() {
       .scratch_bytes = Body::ScratchBytes,
       .run = Body::Run,
   };
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasAvxVnni() ? &kKernel
-                                                                                         : nullptr;
+  return HasAvxVnni() ? &kKernel : nullptr;
 }
 
 }  // namespace pixembed

@@ -8,8 +8,8 @@
 //
 // int8: weights are whole numbers to +-127, activations 0 to 255 above the least of the group. For
 // CPUs that multiply four bytes at once (VNNI).
-// int16: weights to +-2047, activations to +-4095. Every CPU with AVX2 multiplies pairs of these,
-// half as many again in a time as of float32; nearly as exact.
+// int16: weights to +-2047, activations to +-4095; nearly as exact as float32. Every CPU with AVX2
+// multiplies pairs of these, half as many in a time again as of float32, with VNNI twice as many.
 #ifndef PIXEMBED_SRC_MODEL_INTEGER_KERNEL_H_
 #define PIXEMBED_SRC_MODEL_INTEGER_KERNEL_H_
 
@@ -60,8 +60,10 @@ const IntegerKernel* NativeInt8Kernel();
 
 // Null where this CPU cannot run it.
 const IntegerKernel* Avx2Int16Kernel();
+const IntegerKernel* AvxVnniInt16Kernel();
+const IntegerKernel* Avx512Int16Kernel();
 
-// The one that multiplies faster than this CPU multiplies float32; null where none does.
+// The fastest in int16 that this CPU runs; null where none is faster than float32.
 const IntegerKernel* NativeInt16Kernel();
 
 }  // namespace pixembed

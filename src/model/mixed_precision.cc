@@ -102,7 +102,8 @@ class Calibration {
 
 Precision KeptPrecision() {
   const Device cpu[] = {Device{}};
-  return CheckNative(Precision::kBFloat16, cpu).ok() ? Precision::kBFloat16 : Precision::kFloat32;
+  // What multiplies int8 multiplies int16.
+  return CheckNative(Precision::kBFloat16, cpu).ok() ? Precision::kBFloat16 : Precision::kInt16;
 }
 
 }  // namespace
@@ -145,16 +146,15 @@ absl::StatusOr<MixedNetwork> BuildMixedInt8(const NetworkBuilder& build, const P
       SmallestEnough(switches.size() / 2, enough);
   if (!count.ok()) return count.status();
   if (count->has_value()) return best;
+  const std::string kept(PrecisionName(KeptPrecision()));
   return MakeError(
       Reason::kPrecisionLoss,
       absl::StrFormat(
           "in int8, with up to half of its %d products in %s, a vector of a built-in picture has "
-          "the "
-          "cosine %.9f with that of float32; photos lose up to %.0f times as much, more than the "
-          "%.9f of --precision_min_cosine allows; serve with --precision=bfloat16 or "
+          "the cosine %.9f with that of float32; photos lose up to %.0f times as much, more than "
+          "the %.9f of --precision_min_cosine allows; serve with --precision=%s or "
           "--precision=float32",
-          switches.size(), std::string(PrecisionName(KeptPrecision())), last, kCalibrationMargin,
-          min_cosine));
+          switches.size(), kept, last, kCalibrationMargin, min_cosine, kept));
 }
 
 }  // namespace pixembed

@@ -31,7 +31,7 @@ struct MixedNetwork {
 // asked for.
 inline constexpr double kCalibrationMargin = 5.0;
 
-// Where int8 alone is not close enough, some products stay in bfloat16 (float32 where this CPU does
+// Where int8 alone is not close enough, some products stay in bfloat16 (int16 where this CPU does
 // not multiply that): those that, alone in int8, change the worst picture most; as few as do, and
 // at most half. Takes a pass over the pictures in float32 and one in int8, and else, beside a few
 // more, one over the worst picture for each product. Errors: PRECISION_LOSS; those of `build` and

@@ -111,11 +111,11 @@ absl::StatusOr<std::vector<std::string>> CudaDevices();
 enum class Precision {
   kFloat32,
   kBFloat16,  // half the memory, and twice the speed or more where the device multiplies it
-  // Half the memory, nearly as exact as kFloat32, and a sixth to a third faster on a CPU that has
-  // AVX2 and nothing newer. Others multiply kFloat32 as fast.
+  // Half the memory, and nearly as exact as kFloat32. CPUs with AVX512_VNNI, AVX_VNNI or AVX2, but
+  // not those with AVX-512 and no VNNI: they multiply kFloat32 as fast.
   kInt16,
   // A quarter of the memory; CPUs with AVX512_VNNI or AVX_VNNI only. Products that lose too much by
-  // it stay in kBFloat16 (kFloat32 where the CPU does not multiply that): which ones is found at
+  // it stay in kBFloat16 (kInt16 where the CPU does not multiply that): which ones is found at
   // load, and part of the fingerprint.
   kInt8,
   kAuto,  // kBFloat16 or else kInt16 where every device does and the model bears it, else kFloat32
@@ -147,8 +147,8 @@ struct ModelInfo {
   double precision_cosine = 1.0;
   double precision_min_cosine = 1.0;
   std::string kernels;  // what computes, for the log: "ATen AVX2, MKL"
-  // An image's vector has the same bits whatever the batch, the runner and `threads`. Float32
-  // weights on CPUs with AVX2 give them always; others where ModelOptions asks for it.
+  // An image's vector has the same bits whatever the batch, the runner and `threads`. kFloat32
+  // and kInt16 on CPUs with AVX2 give them always; others where ModelOptions asks for it.
   bool deterministic = false;
   // Runners take the images of a batch one by one, on a CPU each on one thread: how the others are
   // deterministic.

@@ -173,7 +173,7 @@ absl::Status CheckNative(Precision precision, std::span<const Device> devices) {
         if (NativeInt16Kernel() != nullptr) continue;
         return Refuse(precision, device,
                       Avx2Int16Kernel() != nullptr
-                          ? "multiplies float32 by AVX-512, as fast as int16 by AVX2"
+                          ? "has AVX-512 without VNNI, which multiplies float32 as fast as int16"
                           : "has no AVX2");
       }
       if (precision == Precision::kInt8) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <iterator>
 
 #include "src/model/exponential_terms.h"
@@ -142,6 +143,44 @@ struct Avx2Panels : Avx2Floats<Kernel> {
   static constexpr std::size_t kVectors = 2;
   static constexpr std::size_t kDepth = 256;
   static constexpr std::size_t kUnroll = 8;
+};
+
+// Twice, with the shape of Int16Body: as a register of floats, and as one of pairs of shorts, of
+// which the kernel has MultiplyAdd itself: 12 sums, 3 registers of a panel, a factor.
+template <typename Kernel>
+struct Avx2Pairs : Avx2Floats<Kernel> {
+  using Number = std::int32_t;
+  // GCC's own: of an array of Intel's integer registers it keeps a copy in memory.
+  using Register = std::int32_t __attribute__((vector_size(32)));
+  static constexpr std::size_t kRows = 4;
+  static constexpr std::size_t kVectors = 3;
+  static constexpr std::size_t kDepth = 128;
+  static constexpr std::size_t kUnroll = 8;
+
+  using Avx2Floats<Kernel>::Broadcast;
+  using Avx2Floats<Kernel>::Load;
+  using Avx2Floats<Kernel>::MultiplyAdd;
+  PIXEMBED_VECTOR_CODE static Register Load(const std::int32_t* from) {
+    return Register(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+  PIXEMBED_VECTOR_CODE static Register Zero() { return Register{}; }
+  PIXEMBED_VECTOR_CODE static Register Broadcast(std::int32_t x) {
+    return Register(_mm256_set1_epi32(x));
+  }
+  PIXEMBED_VECTOR_CODE static __m256 ToFloats(Register x) { return _mm256_cvtepi32_ps(__m256i(x)); }
+  PIXEMBED_VECTOR_CODE static void StorePairs(__m256 x, std::int32_t* to) {
+    const __m256i ints = _mm256_cvtps_epi32(x);
+    _mm_storeu_si128(
+        reinterpret_cast<__m128i*>(to),
+        _mm_packs_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256(ints, 1)));
+  }
+  // Numbers of 4 bytes are moved alike, whatever they mean.
+  PIXEMBED_VECTOR_CODE static void Interleave(const std::int32_t* rows, std::ptrdiff_t stride,
+                                              std::size_t depth, std::int32_t* to) {
+    static_assert(kRows == 4);
+    Avx2Floats<Kernel>::InterleaveFour(reinterpret_cast<const float*>(rows), stride, depth,
+                                       reinterpret_cast<float*>(to));
+  }
 };
 
 }  // namespace pixembed

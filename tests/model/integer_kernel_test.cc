@@ -274,7 +274,9 @@ TEST_P(IntegerKernelTest, HoldsTheLargestSumsOfAGroup) {
 INSTANTIATE_TEST_SUITE_P(Of, IntegerKernelTest,
                          testing::Values(Int8("Int8AvxVnni", AvxVnniInt8Kernel),
                                          Int8("Int8Avx512", Avx512Int8Kernel),
-                                         Int16("Int16Avx2", Avx2Int16Kernel)),
+                                         Int16("Int16Avx2", Avx2Int16Kernel),
+                                         Int16("Int16AvxVnni", AvxVnniInt16Kernel),
+                                         Int16("Int16Avx512", Avx512Int16Kernel)),
                          [](const auto& format) { return std::string(format.param.name); });
 
 TEST(NativeInt8Kernel, IsTheWidestThatThisCpuRuns) {
@@ -283,8 +285,11 @@ TEST(NativeInt8Kernel, IsTheWidestThatThisCpuRuns) {
   EXPECT_EQ(NativeInt8Kernel(), widest);
 }
 
-TEST(NativeInt16Kernel, IsThereWhereFloat32IsNotAsFast) {
-  EXPECT_EQ(NativeInt16Kernel(), Avx512FloatKernel() != nullptr ? nullptr : Avx2Int16Kernel());
+TEST(NativeInt16Kernel, IsTheWidestThatThisCpuRunsWhereFloat32IsNotAsFast) {
+  const IntegerKernel* const vnni =
+      Avx512Int16Kernel() != nullptr ? Avx512Int16Kernel() : AvxVnniInt16Kernel();
+  const IntegerKernel* const madd = Avx512FloatKernel() != nullptr ? nullptr : Avx2Int16Kernel();
+  EXPECT_EQ(NativeInt16Kernel(), vnni != nullptr ? vnni : madd);
 }
 
 }  // namespace

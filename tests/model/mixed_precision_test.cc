@@ -23,6 +23,7 @@
 #include "src/model/linear.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
+#include "src/model/precision.h"
 #include "src/model/precision_plan.h"
 #include "src/model/weights.h"
 
@@ -101,7 +102,9 @@ TEST_F(MixedInt8, KeepsTheProductsThatLose) {
   const auto mixed = Build({"b", "d"}, 0.9);
   ASSERT_TRUE(mixed.ok()) << mixed.status();
   EXPECT_THAT(mixed->plan.kept, testing::ElementsAre("b", "d"));
-  EXPECT_NE(mixed->plan.kept_precision, Precision::kInt8);
+  const Device cpu[] = {Device{}};
+  EXPECT_EQ(mixed->plan.kept_precision,
+            CheckNative(Precision::kBFloat16, cpu).ok() ? Precision::kBFloat16 : Precision::kInt16);
   EXPECT_GT(mixed->cosine, 1.0 - 0.1 / kCalibrationMargin);
 }
 
