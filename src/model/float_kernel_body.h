@@ -22,8 +22,7 @@ namespace pixembed {
 // V: a type with what PanelProduct, PackPanelOfRows and Gelu name, and
 //   kVectors: registers of a panel's row; Store, Subtract, Magnitude, Exponential of numbers <= 0,
 //   SelectNegative(sign, a, b): a where sign < 0;
-//   kInterleaved: of PanelProduct; if true, Interleave(rows, stride, depth, to): kRows rows that
-//   begin `stride` floats apart, to [depth, kRows].
+//   kInterleaved: of PanelProduct.
 template <typename V>
 class FloatBody {
  public:
@@ -128,6 +127,11 @@ class FloatBody {
       (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
       if (follows) Follow(y, sizeof...(rows), *this);
     }
+
+    void Advance(std::size_t rows) {
+      partial += static_cast<std::ptrdiff_t>(rows) * partial_stride;
+      out += static_cast<std::ptrdiff_t>(rows) * out_stride;
+    }
   };
 
   using Product = PanelProduct<V, kVectors, Tile, V::kInterleaved>;
@@ -187,58 +191,21 @@ class FloatBody {
           tile.partial = tile.out;
           tile.partial_stride = tile.out_stride;
         }
-        MultiplyPanel(x, rows, packed + column * depth, depth, tile);
+        Product::RunAll(rows, x, packed + column * depth, depth, kColumns * depth, tile);
       }
       packed += padded * depth;
     }
   }
 
-  // Floats of `rows` rows, of which `depth` are multiplied at once.
-  static std::size_t RowsFloats(std::size_t rows, std::size_t depth) {
-    return rows * (V::kInterleaved ? depth : kStride);
-  }
-
-  // Rows that begin `stride` floats apart, to the blocks of rows that MultiplyPanel goes through:
-  // RowsFloats() each.
+  // Rows that begin `stride` floats apart, to the blocks of RunAll.
   PIXEMBED_VECTOR_CODE static void LoadRows(const float* from, std::ptrdiff_t stride,
                                             std::size_t rows, std::size_t depth, float* x) {
     while (rows > 0) {
       const std::size_t own = NextBlock(rows, kRows);
-      LoadBlock(from, stride, own, depth, x);
+      Product::LoadBlock(from, stride, own, depth, x);
       from += static_cast<std::ptrdiff_t>(own) * stride;
-      x += RowsFloats(own, depth);
+      x += Product::BlockNumbers(own, depth);
       rows -= own;
-    }
-  }
-
-  PIXEMBED_VECTOR_CODE static void LoadBlock(const float* from, std::ptrdiff_t stride,
-                                             std::size_t rows, std::size_t depth, float* x) {
-    if constexpr (V::kInterleaved) {
-      if (rows == kRows) return V::Interleave(from, stride, depth, x);
-      for (std::size_t row = 0; row < rows; ++row, from += stride) {
-        for (std::size_t k = 0; k < depth; ++k) x[k * rows + row] = from[k];
-      }
-    } else {
-      for (std::size_t row = 0; row < rows; ++row, from += stride) {
-        std::copy_n(from, depth, x + row * kStride);
-      }
-    }
-  }
-
-  PIXEMBED_VECTOR_CODE static void MultiplyPanel(const float* x, std::size_t rows,
-                                                 const float* weights, std::size_t depth,
-                                                 Tile tile) {
-    const std::size_t panel = kColumns * depth;
-    const float* next = weights + panel;  // the next panel, once
-    while (rows > 0) {
-      const std::size_t own = NextBlock(rows, kRows);
-      Product::Run(own, x, weights, depth, next, tile);
-      next += depth / Product::kUnroll * kLineFloats;
-      if (next >= weights + 2 * panel) next = weights;
-      rows -= own;
-      x += RowsFloats(own, depth);
-      tile.partial += static_cast<std::ptrdiff_t>(own) * tile.partial_stride;
-      tile.out += static_cast<std::ptrdiff_t>(own) * tile.out_stride;
     }
   }
 

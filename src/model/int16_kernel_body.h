@@ -26,9 +26,8 @@
 namespace pixembed {
 
 // V: a type with
-//   what PanelProduct names, of pairs of shorts as its numbers, kVectors: registers of a panel's
-//   row, and Interleave(rows, stride, depth, to): kRows rows of pairs that begin `stride` pairs
-//   apart, to [depth, kRows], of whole registers; Floats, a register of as many floats, and of it
+//   what PanelProduct names, of pairs of shorts as its numbers, with Interleave of whole registers;
+//   kVectors: registers of a panel's row; Floats, a register of as many floats, and of it
 //   what Gelu names, Load, Store, Magnitude, ReduceMax, HasNan, LoadFirst(from, count): the first
 //   repeated beyond `count` < kLanes; ToFloats(Register): of sums; StorePairs(floats, to): rounded
 //   to nearest even, kLanes / 2 pairs.
@@ -77,8 +76,9 @@ class Int16Body {
         const std::size_t channels = std::min(kInt16Group, depth - group * kInt16Group);
         const bool last = group + 1 == Groups(depth);
         const bool whole = last && columns == kColumns;
-        MultiplyPanel(
+        Product::RunAll(
             rows, pairs + rows * Pairs(group * kInt16Group), weights, Pairs(channels),
+            GroupPairs(channels),
             {.before = group == 0 ? bias : sums,
              .before_stride = group == 0 ? 0 : std::ptrdiff_t{kColumns},
              .scales = scales + group * rows,
@@ -132,6 +132,12 @@ class Int16Body {
         std::index_sequence<vectors...> all) const {
       (TakeRow<rows>(sums, *this, all), ...);
     }
+
+    void Advance(std::size_t rows) {
+      before += static_cast<std::ptrdiff_t>(rows) * before_stride;
+      scales += rows;
+      to += static_cast<std::ptrdiff_t>(rows) * stride;
+    }
   };
 
   using Product = PanelProduct<V, V::kVectors, Tile, /*interleaved=*/true>;
@@ -173,8 +179,7 @@ class Int16Body {
         finite ? largest / kLargestWeight : std::numeric_limits<float>::quiet_NaN();
   }
 
-  // A group of all rows, to the blocks of rows that MultiplyPanel goes through: [pairs, rows of the
-  // block] each.
+  // A group of all rows, to the blocks of RunAll.
   PIXEMBED_VECTOR_CODE static void Quantize(const IntegerProduct& product, std::size_t group,
                                             Pair* to, float* scales) {
     const std::size_t first = group * kInt16Group;
@@ -189,14 +194,8 @@ class Int16Body {
             product.x + static_cast<std::ptrdiff_t>(row + r) * product.x_stride + first;
         *scales++ = QuantizeRow(x, channels, product.gelu, block + r * pairs);
       }
-      if (rows == kRows) {
-        V::Interleave(block, static_cast<std::ptrdiff_t>(pairs), pairs, to);
-      } else {
-        for (std::size_t r = 0; r < rows; ++r) {
-          for (std::size_t i = 0; i < pairs; ++i) to[i * rows + r] = block[r * pairs + i];
-        }
-      }
-      to += rows * pairs;
+      Product::LoadBlock(block, static_cast<std::ptrdiff_t>(pairs), rows, pairs, to);
+      to += Product::BlockNumbers(rows, pairs);
       row += rows;
     }
   }
@@ -222,25 +221,6 @@ class Int16Body {
       V::StorePairs(V::Multiply(numbers[v], factor), to + v * kLanes / 2);
     }
     return V::HasNan(sum) ? std::numeric_limits<float>::quiet_NaN() : most / kLargest;
-  }
-
-  // x: of Quantize.
-  PIXEMBED_VECTOR_CODE static void MultiplyPanel(std::size_t rows, const Pair* x,
-                                                 const Pair* weights, std::size_t pairs,
-                                                 Tile tile) {
-    const std::size_t panel = (pairs + 1) * kColumns;
-    const Pair* next = weights + panel;  // what is multiplied next, once
-    while (rows > 0) {
-      const std::size_t own = NextBlock(rows, kRows);
-      Product::Run(own, x, weights, pairs, next, tile);
-      next += pairs / V::kUnroll * kLineFloats;
-      if (next >= weights + 2 * panel) next = weights;
-      rows -= own;
-      x += own * pairs;
-      tile.before += static_cast<std::ptrdiff_t>(own) * tile.before_stride;
-      tile.scales += own;
-      tile.to += static_cast<std::ptrdiff_t>(own) * tile.stride;
-    }
   }
 
   template <std::size_t row, std::size_t... vectors>

@@ -5,9 +5,12 @@
 #ifndef PIXEMBED_SRC_MODEL_PANEL_PRODUCT_H_
 #define PIXEMBED_SRC_MODEL_PANEL_PRODUCT_H_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>
+
+#include "src/model/row_blocks.h"
 
 #ifndef PIXEMBED_VECTOR_CODE
 #error "define PIXEMBED_VECTOR_CODE before this header"
@@ -24,12 +27,15 @@ inline constexpr std::size_t kLineFloats = 16;  // of a line of the caches; numb
 //   Number, of 4 bytes: what is multiplied; Register, of kLanes of them; kRows: rows whose sums fit
 //   into the registers beside their operands; kUnroll: steps of the depth for each line that is
 //   fetched ahead; kDepth: a multiple of it, so that kDepth steps of a panel and kRows rows of x
-//   lie in the first cache together; Zero, Load, Broadcast, MultiplyAdd(a, b, c) = a b + c.
+//   lie in the first cache together; Zero, Load, Broadcast, MultiplyAdd(a, b, c) = a b + c; where
+//   interleaved, Interleave(rows, stride, depth, to): kRows rows that begin `stride` numbers apart,
+//   to [depth, kRows].
 // interleaved: the rows of x lie step by step of the depth, [depth, rows], so that they are read as
 // one line after the other; else row by row, kStride apart.
 // Sink: what becomes of the sums: a type with
 //   Prefetch<row>(), before; Take(sums, rows, vectors), after: sums[row * kVectors + vector] for
-//   the index sequences 0, 1, ... below the rows and below kVectors.
+//   the index sequences 0, 1, ... below the rows and below kVectors; for RunAll, Advance(rows):
+//   what comes next is so many rows further.
 template <typename V, std::size_t vectors_of_a_row, typename Sink, bool interleaved = false>
 class PanelProduct {
  public:
@@ -43,7 +49,43 @@ class PanelProduct {
   // of the first cache.
   static constexpr std::size_t kStride = V::kDepth + kLineFloats;
 
-  // x: [rows, depth]; 0 < rows <= kRows, depth <= kDepth. Each sum begins at 0 and grows step by
+  // Of a block of x: see interleaved.
+  static constexpr std::size_t BlockNumbers(std::size_t rows, std::size_t depth) {
+    return rows * (interleaved ? depth : kStride);
+  }
+
+  // To a block of x: rows that begin `stride` numbers apart.
+  PIXEMBED_VECTOR_CODE static void LoadBlock(const Number* from, std::ptrdiff_t stride,
+                                             std::size_t rows, std::size_t depth, Number* x) {
+    if constexpr (interleaved) {
+      if (rows == kRows) return V::Interleave(from, stride, depth, x);
+      for (std::size_t row = 0; row < rows; ++row, from += stride) {
+        for (std::size_t k = 0; k < depth; ++k) x[k * rows + row] = from[k];
+      }
+    } else {
+      for (std::size_t row = 0; row < rows; ++row, from += stride) {
+        std::copy_n(from, depth, x + row * kStride);
+      }
+    }
+  }
+
+  // Run of any number of rows: x is one block after the other, of NextBlock's rows. The panel that
+  // is multiplied next, `panel_numbers` behind this one, is fetched meanwhile, once.
+  PIXEMBED_VECTOR_CODE static void RunAll(std::size_t rows, const Number* x, const Number* panel,
+                                          std::size_t depth, std::size_t panel_numbers, Sink sink) {
+    const Number* next = panel + panel_numbers;
+    while (rows > 0) {
+      const std::size_t own = NextBlock(rows, kRows);
+      Run(own, x, panel, depth, next, sink);
+      next += depth / kUnroll * kLineFloats;
+      if (next >= panel + 2 * panel_numbers) next = panel;
+      rows -= own;
+      x += BlockNumbers(own, depth);
+      sink.Advance(own);
+    }
+  }
+
+  // x: a block; 0 < rows <= kRows, depth <= kDepth. Each sum begins at 0 and grows step by
   // step of the depth, whatever stands beside it. `next`: what is read soon, depth / kUnroll lines
   // of it; any address will do.
   PIXEMBED_VECTOR_CODE static void Run(std::size_t rows, const Number* x, const Number* panel,
