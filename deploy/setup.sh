@@ -10,6 +10,7 @@
 #             Triton's client and load generator
 #   heavy     Ray, Spark and a Java for it: what the Python client's examples are tried with; UMAP,
 #             scikit-learn and Chromium: what pixembed-map needs and is looked at with
+#   emulated  the emulator Bochs, and a kernel to boot in it: what tests/emulated.sh needs
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source deploy/environment.sh
@@ -25,6 +26,7 @@ BUILD_PACKAGES=(ca-certificates build-essential cmake ninja-build ccache pkg-con
 TEST_PACKAGES=(clang-14 clang-format-14 libfuzzer-14-dev libclang-rt-14-dev llvm-14
   mmdebstrap)
 HEAVY_PACKAGES=(openjdk-17-jre-headless chromium)
+EMULATED_PACKAGES=(bochs bochs-term vgabios busybox-static cpio grub-common grub-pc-bin mtools xorriso)
 
 # Debian's Python, whatever else is on the PATH: the pinned wheels are CPython 3.11's.
 PYTHON=/usr/bin/python3
@@ -246,6 +248,18 @@ heavy() {
   once client-map $requirements/client.txt $requirements/client_map.txt -- client_map
 }
 
+# Debian's kernel, unpacked only: this machine keeps its own.
+emulated_kernel() {
+  local folder="$PIXEMBED_CACHE/emulated_kernel" package
+  [ ! -d "$folder" ] || return 0
+  package=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image\)/\1/p')
+  step "$package, for the emulator"
+  rm -rf "$folder.part"
+  mkdir -p "$folder.part"
+  (cd "$folder.part" && apt-get download -qq -o APT::Sandbox::User=root "$package" && dpkg -x ./*.deb . && rm ./*.deb)
+  mv "$folder.part" "$folder"
+}
+
 main() {
   local system part
   system=$(. /etc/os-release; echo "$PRETTY_NAME, $(uname -m)")
@@ -262,7 +276,8 @@ main() {
       assets) assets ;;
       test) test_tools ;;
       heavy) heavy ;;
-      *) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+      emulated) apt_install "${EMULATED_PACKAGES[@]}"; emulated_kernel ;;
+      *) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
     esac
   done
 }
