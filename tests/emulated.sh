@@ -93,4 +93,8 @@ exec 3<> "$work/keys"  # no key comes, and no end of them, at which `script` wou
 TERM=xterm timeout 3600 script -qfc "stty rows 50 cols 132; bochs -q -f $work/bochsrc -rc $work/commands" \
   "$work/screen" <&3 > /dev/null || true
 tr -d '\r' < "$serial" | sed -n '/model name/,$p' | grep -v '^$' || true
-grep -q '^ended: 0' "$serial" || { echo "emulated: a test failed, or the emulator did" >&2; exit 1; }
+if ! grep -q '^ended: 0' "$serial"; then
+  tail -n 5 "$work/bochs.log" >&2
+  echo "emulated: a test failed, or the emulator did" >&2
+  exit 1
+fi
