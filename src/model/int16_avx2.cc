@@ -28,14 +28,7 @@ struct Avx2 : Avx2Pairs<Avx2> {
 }  // namespace
 
 const IntegerKernel* Avx2Int16Kernel() {
-  using Body = Int16Body<Avx2>;
-  static constexpr IntegerKernel kKernel = {
-      .instructions = "AVX2",
-      .packed_bytes = Body::PackedBytes,
-      .pack = Body::Pack,
-      .scratch_bytes = Body::ScratchBytes,
-      .run = Body::Run,
-  };
+  static constexpr IntegerKernel kKernel = IntegerKernelOf<Int16Body<Avx2>>("AVX2");
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &kKernel : nullptr;
 }
 

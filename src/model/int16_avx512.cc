@@ -64,14 +64,7 @@ struct Vnni : Avx512Panels<Vnni> {
 }  // namespace
 
 const IntegerKernel* Avx512Int16Kernel() {
-  using Body = Int16Body<Vnni>;
-  static constexpr IntegerKernel kKernel = {
-      .instructions = "AVX512_VNNI",
-      .packed_bytes = Body::PackedBytes,
-      .pack = Body::Pack,
-      .scratch_bytes = Body::ScratchBytes,
-      .run = Body::Run,
-  };
+  static constexpr IntegerKernel kKernel = IntegerKernelOf<Int16Body<Vnni>>("AVX512_VNNI");
   return __builtin_cpu_supports("avx512vnni") ? &kKernel : nullptr;
 }
 

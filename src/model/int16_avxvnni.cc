@@ -26,14 +26,7 @@ struct Vnni : Avx2Pairs<Vnni> {
 }  // namespace
 
 const IntegerKernel* AvxVnniInt16Kernel() {
-  using Body = Int16Body<Vnni>;
-  static constexpr IntegerKernel kKernel = {
-      .instructions = "AVX_VNNI",
-      .packed_bytes = Body::PackedBytes,
-      .pack = Body::Pack,
-      .scratch_bytes = Body::ScratchBytes,
-      .run = Body::Run,
-  };
+  static constexpr IntegerKernel kKernel = IntegerKernelOf<Int16Body<Vnni>>("AVX_VNNI");
   return HasAvxVnni() ? &kKernel : nullptr;
 }
 

@@ -39,14 +39,7 @@ struct Vnni : Avx512Floats<Vnni> {
 }  // namespace
 
 const IntegerKernel* Avx512Int8Kernel() {
-  using Body = Int8Body<Vnni>;
-  static constexpr IntegerKernel kKernel = {
-      .instructions = "AVX512_VNNI",
-      .packed_bytes = Body::PackedBytes,
-      .pack = Body::Pack,
-      .scratch_bytes = Body::ScratchBytes,
-      .run = Body::Run,
-  };
+  static constexpr IntegerKernel kKernel = IntegerKernelOf<Int8Body<Vnni>>("AVX512_VNNI");
   return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
                  __builtin_cpu_supports("avx512vl")
              ? &kKernel

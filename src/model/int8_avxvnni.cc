@@ -44,14 +44,7 @@ struct Vnni : Avx2Floats<Vnni> {
 }  // namespace
 
 const IntegerKernel* AvxVnniInt8Kernel() {
-  using Body = Int8Body<Vnni>;
-  static constexpr IntegerKernel kKernel = {
-      .instructions = "AVX_VNNI",
-      .packed_bytes = Body::PackedBytes,
-      .pack = Body::Pack,
-      .scratch_bytes = Body::ScratchBytes,
-      .run = Body::Run,
-  };
+  static constexpr IntegerKernel kKernel = IntegerKernelOf<Int8Body<Vnni>>("AVX_VNNI");
   return HasAvxVnni() ? &kKernel : nullptr;
 }
 

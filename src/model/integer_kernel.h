@@ -51,6 +51,16 @@ struct IntegerKernel {
   void (*run)(const IntegerProduct& product, std::byte* scratch);
 };
 
+// Body: Int8Body or Int16Body of a vector type.
+template <typename Body>
+constexpr IntegerKernel IntegerKernelOf(std::string_view instructions) {
+  return {.instructions = instructions,
+          .packed_bytes = Body::PackedBytes,
+          .pack = Body::Pack,
+          .scratch_bytes = Body::ScratchBytes,
+          .run = Body::Run};
+}
+
 // Null where this CPU cannot run it.
 const IntegerKernel* AvxVnniInt8Kernel();
 const IntegerKernel* Avx512Int8Kernel();
