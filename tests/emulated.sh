@@ -44,8 +44,7 @@ for module in "${modules[@]/#/drivers/}" fs/isofs/isofs; do
 done > "$initramfs/load"
 cat > "$initramfs/init" <<'INIT'
 #!/bin/sh
-for command in mount mkdir insmod sleep grep head tr poweroff; do ln -s busybox "/bin/$command" 2>/dev/null ||
-  /bin/busybox ln -s busybox "/bin/$command"; done
+/bin/busybox --install -s /bin
 mkdir -p /proc /sys /dev /tmp /disc
 mount -t proc proc /proc
 mount -t sysfs sys /sys
