@@ -16,7 +16,8 @@ source deploy/environment.sh
 deploy/setup.sh emulated
 readonly TESTS=build/release/tests KERNEL=$PIXEMBED_CACHE/emulated_kernel
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+emulator=
+trap '[ -z "$emulator" ] || kill "$emulator" 2>/dev/null; rm -rf "$work"' EXIT
 readonly serial=$work/serial.txt disc=$work/disc initramfs=$work/initramfs
 
 # The programs and all that they load, and what runs them: on a disc, since it may be LibTorch.
@@ -87,10 +88,18 @@ log: $work/bochs.log
 BOCHS
 echo continue > "$work/commands"  # of its debugger, which Debian's begins with
 step "emulated: $*"
-mkfifo "$work/keys"
-exec 3<> "$work/keys"  # no key comes, and no end of them, at which `script` would read its screen no more
-TERM=xterm timeout 3600 script -qfc "stty rows 50 cols 132; bochs -q -f $work/bochsrc -rc $work/commands" \
-  "$work/screen" <&3 > /dev/null || true
+TERM=xterm timeout --kill-after=5 3600 script -qfc "bochs -q -f $work/bochsrc -rc $work/commands" "$work/screen" \
+  < /dev/null > /dev/null &
+emulator=$!
+# What it draws goes to a terminal of its own, and the emulator would wait for ever for somebody to look at it.
+terminal=
+while [ -z "$terminal" ] && kill -0 "$emulator" 2>/dev/null; do
+  sleep 1
+  terminal=$(sed -n 's/.*connected to screen "\(.*\)".*/\1/p' "$work/screen" 2>/dev/null) || true
+done
+[ -z "$terminal" ] || cat "$terminal" > /dev/null 2>&1 &
+wait "$emulator" || true
+emulator=
 tr -d '\r' < "$serial" | sed -n '/model name/,$p' | grep -v '^$' || true
 if ! grep -q '^ended: 0' "$serial"; then
   tail -n 5 "$work/bochs.log" >&2
