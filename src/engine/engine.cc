@@ -15,7 +15,6 @@
 #include <span>
 #include <stop_token>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -84,9 +83,9 @@ Line LineOf(std::span<const Item> items) {
 }
 
 // As `top -H` and debuggers show it. The helpers that a worker starts for itself are called as it.
-void NameThisThread(std::string_view stage, int index) {
+void NameThisThread(const char* stage, int index) {
   constexpr std::size_t kLongest = 15;  // the kernel's
-  const std::string name = absl::StrCat(std::string(stage), "-", index);
+  const std::string name = absl::StrCat(stage, "-", index);
   pthread_setname_np(pthread_self(), name.substr(0, kLongest).c_str());
 }
 
