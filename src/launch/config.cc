@@ -53,9 +53,9 @@ ABSL_FLAG(bool, trust_model_code, false,
 ABSL_FLAG(
     std::string, precision, "float32",
     "What the model's matrix products are computed in: float32, bfloat16 (refused where the "
-    "device does not multiply it), int16 (CPUs with AVX2, not those with AVX-512 and without "
-    "VNNI), int8 (CPUs with AVX512_VNNI or AVX_VNNI; products that lose too much stay in "
-    "bfloat16 or int16), or auto: bfloat16 or else int16 where that is faster and close enough");
+    "device does not multiply it), int16 and int8 (CPUs with AVX2, not those with AVX-512 and "
+    "without VNNI; products that lose too much in int8 stay in bfloat16 or int16), or auto: "
+    "bfloat16 or else int16 where that is faster and close enough");
 ABSL_FLAG(double, precision_min_cosine, 0.999,
           "The smallest cosine with float32 that vectors in another --precision may have; measured "
           "at start on built-in pictures, and against the golden file where there is one");

@@ -34,6 +34,8 @@ namespace pixembed {
 template <typename V>
 class Int16Body {
  public:
+  static constexpr std::int32_t kLargestActivation = 4095;
+
   static std::size_t PackedBytes(std::size_t depth, std::size_t columns) {
     return Panels(columns) * PanelPairs(depth) * sizeof(Pair);
   }
@@ -104,8 +106,9 @@ class Int16Body {
   static constexpr std::size_t kColumns = V::kVectors * kLanes;  // of a panel
   // The largest that leave the sum of a group within 32 bits.
   static constexpr float kLargestWeight = 2047.0F;
-  static constexpr float kLargest = 4095.0F;
-  static_assert(kInt16Group * 2047 * 4095 <= std::numeric_limits<std::int32_t>::max());
+  static constexpr float kLargest = kLargestActivation;
+  static_assert(kInt16Group * 2047 * kLargestActivation <=
+                std::numeric_limits<std::int32_t>::max());
   // Smaller numbers have no inverse.
   static constexpr float kNegligible = 1e-30F;
 

@@ -20,6 +20,9 @@ struct Vnni : Avx512Floats<Vnni> {
   using Ints = std::int32_t __attribute__((vector_size(64)));
   static constexpr std::size_t kRows = 14;
   static constexpr std::size_t kVectors = 2;  // 28 sums, 2 of weights, an operand
+  static constexpr std::size_t kQuads = 1;
+  static constexpr std::int32_t kLargestByte = 255;
+  static constexpr std::int32_t kMostOfOneSign = 0;
 
   PIXEMBED_VECTOR_CODE static Ints LoadInts(const std::byte* from) {
     return Ints(_mm512_loadu_si512(from));
@@ -27,8 +30,8 @@ struct Vnni : Avx512Floats<Vnni> {
   PIXEMBED_VECTOR_CODE static Ints BroadcastInts(std::int32_t x) {
     return Ints(_mm512_set1_epi32(x));
   }
-  PIXEMBED_VECTOR_CODE static Ints Dot(Ints sums, Ints bytes, Ints weights) {
-    return Ints(_mm512_dpbusd_epi32(__m512i(sums), __m512i(bytes), __m512i(weights)));
+  PIXEMBED_VECTOR_CODE static Ints Dot(Ints sums, const Ints* bytes, const Ints* weights) {
+    return Ints(_mm512_dpbusd_epi32(__m512i(sums), __m512i(*bytes), __m512i(*weights)));
   }
   PIXEMBED_VECTOR_CODE static __m512 ToFloats(Ints x) { return _mm512_cvtepi32_ps(__m512i(x)); }
   PIXEMBED_VECTOR_CODE static void StoreBytes(__m512 x, std::uint8_t* to) {

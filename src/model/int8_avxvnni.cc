@@ -18,26 +18,15 @@
 namespace pixembed {
 namespace {
 
-struct Vnni : Avx2Floats<Vnni> {
-  using Ints = std::int32_t __attribute__((vector_size(32)));
+struct Vnni : Avx2Quads<Vnni> {
   static constexpr std::size_t kRows = 6;
   static constexpr std::size_t kVectors = 2;  // 12 sums, 2 of weights, an operand
+  static constexpr std::size_t kQuads = 1;
+  static constexpr std::int32_t kLargestByte = 255;
+  static constexpr std::int32_t kMostOfOneSign = 0;
 
-  PIXEMBED_VECTOR_CODE static Ints LoadInts(const std::byte* from) {
-    return Ints(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-  }
-  PIXEMBED_VECTOR_CODE static Ints BroadcastInts(std::int32_t x) {
-    return Ints(_mm256_set1_epi32(x));
-  }
-  PIXEMBED_VECTOR_CODE static Ints Dot(Ints sums, Ints bytes, Ints weights) {
-    return Ints(_mm256_dpbusd_avx_epi32(__m256i(sums), __m256i(bytes), __m256i(weights)));
-  }
-  PIXEMBED_VECTOR_CODE static __m256 ToFloats(Ints x) { return _mm256_cvtepi32_ps(__m256i(x)); }
-  PIXEMBED_VECTOR_CODE static void StoreBytes(__m256 x, std::uint8_t* to) {
-    const __m256i ints = _mm256_cvtps_epi32(x);
-    const __m128i shorts =
-        _mm_packus_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256(ints, 1));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(shorts, shorts));
+  PIXEMBED_VECTOR_CODE static Ints Dot(Ints sums, const Ints* bytes, const Ints* weights) {
+    return Ints(_mm256_dpbusd_avx_epi32(__m256i(sums), __m256i(*bytes), __m256i(*weights)));
   }
 };
 

@@ -30,13 +30,19 @@ namespace pixembed {
 //   Ints, Floats: registers, Ints as a vector of int of GCC's own (of an array of Intel's integer
 //   registers it keeps a copy in memory, which halves the speed); kLanes: numbers in one;
 //   kRows x kVectors: the block of sums that fits into the registers beside its operands;
-//   Dot(sums, bytes, weights): sums + the products of four unsigned and four signed bytes each;
+//   kQuads: the quads of bytes of a row that are multiplied at once; Dot(sums, bytes, weights):
+//   sums + the products of four unsigned and four signed bytes each, of bytes[i] and
+//   weights[i * kVectors] for all i < kQuads; kLargestByte: of the unsigned ones; kMostOfOneSign:
+//   0, or the largest sum of signed ones of one sign that Dot adds up in 16 bits: at places 2 i and
+//   2 i + 1 of all its quads;
 //   ToFloats(Ints), StoreBytes(numbers from 0 to 255, to): rounded to nearest even;
 //   and, of Floats, what Gelu names, Load, Store, Subtract, ReduceMin, ReduceMax, HasNan,
 //   LoadFirst(from, count): the first repeated beyond `count` < kLanes.
 template <typename V>
 class Int8Body {
  public:
+  static constexpr std::int32_t kLargestActivation = V::kLargestByte;
+
   static std::size_t PackedBytes(std::size_t depth, std::size_t columns) {
     return Panels(columns) * PanelBytes(depth);
   }
@@ -72,14 +78,27 @@ class Int8Body {
     const std::size_t steps = (product.rows + kRows - 1) / kRows * groups;
     const std::size_t fetched = (PanelBytes(depth) / kLine + steps) / steps;
     for (std::size_t column = 0; column < product.columns; column += kColumns) {
+      alignas(64) float bias[kColumns] = {};
+      const std::size_t columns = std::min(kColumns, product.columns - column);
+      if (product.bias != nullptr) std::copy_n(product.bias + column, columns, bias);
       const std::byte* next = panel + PanelBytes(depth);
       std::size_t row = 0;
       while (row < product.rows) {
         const std::size_t rows = NextBlock(product.rows - row, kRows);
+        float* const out =
+            product.out + static_cast<std::ptrdiff_t>(row) * product.out_stride + column;
+        const bool whole = columns == kColumns;
         MultiplyBlock(rows, bytes + row * PaddedDepth(depth), scales + row * groups, panel, depth,
-                      {next, fetched}, sums);
+                      {next, fetched},
+                      {.bias = bias,
+                       .tile = sums,
+                       .to = whole ? out : sums,
+                       .stride = whole ? product.out_stride : std::ptrdiff_t{kColumns}});
         next += fetched * groups * kLine;
-        Finish(product, sums, row, rows, column);
+        for (std::size_t r = 0; !whole && r < rows; ++r) {
+          std::copy_n(sums + r * kColumns, columns,
+                      out + static_cast<std::ptrdiff_t>(r) * product.out_stride);
+        }
         row += rows;
       }
       panel += PanelBytes(depth);
@@ -95,14 +114,27 @@ class Int8Body {
   static constexpr std::size_t kColumns = kVectors * kLanes;  // of a panel of the packed weight
   static constexpr std::size_t kQuad = 4;                     // bytes that are multiplied together
   static constexpr std::size_t kLine = 64;                    // bytes of a line of the caches
+  static_assert(kLanes % (V::kQuads * kQuad) == 0);           // what PaddedDepth relies on
   static constexpr float kLargestWeight = 127.0F;
-  static constexpr float kLargestByte = 255.0F;
+  static constexpr float kLargestByte = V::kLargestByte;
+  // Times a sum of weights: the least weight that may become kLargestWeight, so that the sum of the
+  // whole numbers is kMostOfOneSign at most, however its 2 kQuads numbers are rounded.
+  static constexpr float kWeightOfSum =
+      kLargestWeight / static_cast<float>(V::kMostOfOneSign - std::int32_t{V::kQuads});
   static constexpr float kNegligible = 1e-30F;
 
   // Of a row's group.
   struct RowScale {
     float scale = 0.0F;
     float low = 0.0F;
+  };
+
+  // Where the sums of a block and a panel go.
+  struct Sums {
+    const float* bias;  // [kColumns]
+    float* tile;        // [kRows, kColumns], what they are kept in between the groups
+    float* to;          // after the last
+    std::ptrdiff_t stride;
   };
 
   // What is read soon: `lines` of the caches for each group. Any address will do.
@@ -145,6 +177,9 @@ class Int8Body {
         largest = std::max(largest, std::abs(channel));
         finite = finite && std::isfinite(channel);
       }
+      if constexpr (V::kMostOfOneSign > 0) {
+        largest = std::max(largest, LargestSum(channels) * kWeightOfSum);
+      }
       const float scale =
           finite ? largest / kLargestWeight : std::numeric_limits<float>::quiet_NaN();
       // The smallest numbers have no inverse.
@@ -167,6 +202,23 @@ class Int8Body {
       scales[kColumns + column] = scale * static_cast<float>(sum);
       panel += kGroupScaleBytes;
     }
+  }
+
+  // The largest sum of weights of one sign that Dot adds up in 16 bits, of a group's channels.
+  static float LargestSum(const float* channels) {
+    float largest = 0.0F;
+    for (std::size_t first = 0; first < kInt8Group; first += V::kQuads * kQuad) {
+      for (std::size_t pair = first; pair < first + kQuad; pair += 2) {
+        float positive = 0.0F;
+        float negative = 0.0F;
+        for (std::size_t i = pair; i < pair + V::kQuads * kQuad; i += kQuad) {
+          positive += std::max(channels[i], 0.0F) + std::max(channels[i + 1], 0.0F);
+          negative -= std::min(channels[i], 0.0F) + std::min(channels[i + 1], 0.0F);
+        }
+        largest = std::max({largest, positive, negative});
+      }
+    }
+    return largest;
   }
 
   PIXEMBED_VECTOR_CODE static void Quantize(const IntegerProduct& product, const float* x,
@@ -209,46 +261,68 @@ class Int8Body {
     ((sums[row * kVectors + vectors] = Ints{}), ...);
   }
 
-  template <std::size_t row, std::size_t... vectors>
-  PIXEMBED_VECTOR_CODE static void MultiplyRow(const std::uint8_t* quad, const Ints* weights,
-                                               Ints* sums,
-                                               std::index_sequence<vectors...> /*all*/) {
-    std::int32_t bytes;
-    std::memcpy(&bytes, quad, sizeof(bytes));
-    const Ints operand = V::BroadcastInts(bytes);
+  template <std::size_t... rows, std::size_t... loads>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyStep(
+      const std::uint8_t* bytes, std::size_t stride, const std::byte* panel, Ints* sums,
+      std::index_sequence<rows...> /*all*/, std::index_sequence<loads...> /*all*/) {
+    const Ints weights[] = {V::LoadInts(panel + loads * kLanes * kQuad)...};
+    (MultiplyRow<rows>(bytes + rows * stride, weights, sums, std::make_index_sequence<kVectors>(),
+                       std::make_index_sequence<V::kQuads>()),
+     ...);
+  }
+
+  // `weights`: [kQuads, kVectors].
+  template <std::size_t row, std::size_t... vectors, std::size_t... quads>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyRow(
+      const std::uint8_t* bytes, const Ints* weights, Ints* sums,
+      std::index_sequence<vectors...> /*all*/, std::index_sequence<quads...> /*all*/) {
+    const Ints operands[] = {BroadcastQuad(bytes + quads * kQuad)...};
     ((sums[row * kVectors + vectors] =
-          V::Dot(sums[row * kVectors + vectors], operand, weights[vectors])),
+          V::Dot(sums[row * kVectors + vectors], operands, weights + vectors)),
      ...);
   }
 
-  template <std::size_t vector, std::size_t... rows>
-  PIXEMBED_VECTOR_CODE static void AddGroup(const Ints* sums, const RowScale* row_scales,
-                                            std::size_t groups, const float* scales, float* out,
-                                            std::index_sequence<rows...> /*all*/) {
-    const Floats scale = V::Load(scales + vector * kLanes);
-    const Floats sum = V::Load(scales + kColumns + vector * kLanes);
-    (AddTo(out + rows * kColumns + vector * kLanes,
-           V::Multiply(V::ToFloats(sums[rows * kVectors + vector]), scale), sum,
-           row_scales[rows * groups]),
+  PIXEMBED_VECTOR_CODE static Ints BroadcastQuad(const std::uint8_t* bytes) {
+    std::int32_t quad;
+    std::memcpy(&quad, bytes, sizeof(quad));
+    return V::BroadcastInts(quad);
+  }
+
+  // What the sums of a group are added to, and where to.
+  struct Tile {
+    const float* before;
+    std::ptrdiff_t before_stride;
+    float* to;
+    std::ptrdiff_t stride;
+  };
+
+  // `scales`: those of the panel's group.
+  template <std::size_t row, std::size_t... vectors>
+  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void AddGroup(
+      const Ints* sums, const RowScale& own, const float* scales, const Tile& tile,
+      std::index_sequence<vectors...> /*all*/) {
+    const float* const before = tile.before + static_cast<std::ptrdiff_t>(row) * tile.before_stride;
+    float* const to = tile.to + static_cast<std::ptrdiff_t>(row) * tile.stride;
+    const Floats scale = V::Broadcast(own.scale);
+    const Floats low = V::Broadcast(own.low);
+    (V::Store(to + vectors * kLanes,
+              V::MultiplyAdd(V::Load(scales + kColumns + vectors * kLanes), low,
+                             V::MultiplyAdd(V::Multiply(V::ToFloats(sums[row * kVectors + vectors]),
+                                                        V::Load(scales + vectors * kLanes)),
+                                            scale, V::Load(before + vectors * kLanes)))),
      ...);
   }
 
-  PIXEMBED_VECTOR_CODE static void AddTo(float* out, Floats product, Floats sum,
-                                         const RowScale& row) {
-    const Floats scaled = V::MultiplyAdd(product, V::Broadcast(row.scale), V::Load(out));
-    V::Store(out, V::MultiplyAdd(sum, V::Broadcast(row.low), scaled));
-  }
-
-  // [rows, depth] x a panel -> out [rows, kColumns]. 0 < rows <= kRows.
+  // [rows, depth] x a panel + bias -> out [rows, kColumns]. 0 < rows <= kRows.
   PIXEMBED_VECTOR_CODE static void MultiplyBlock(std::size_t rows, const std::uint8_t* bytes,
                                                  const RowScale* scales, const std::byte* panel,
-                                                 std::size_t depth, Soon soon, float* out) {
+                                                 std::size_t depth, Soon soon, const Sums& out) {
     static constexpr std::array kFunctions = Functions(std::make_index_sequence<kRows>());
     kFunctions[rows - 1](bytes, scales, panel, depth, soon, out);
   }
 
   using Function = void (*)(const std::uint8_t*, const RowScale*, const std::byte*, std::size_t,
-                            Soon, float*);
+                            Soon, const Sums&);
 
   template <std::size_t... less>
   static constexpr std::array<Function, kRows> Functions(std::index_sequence<less...> /*all*/) {
@@ -258,7 +332,7 @@ class Int8Body {
   template <std::size_t rows>
   PIXEMBED_VECTOR_CODE static void MultiplyRows(const std::uint8_t* bytes, const RowScale* scales,
                                                 const std::byte* panel, std::size_t depth,
-                                                Soon soon, float* out) {
+                                                Soon soon, const Sums& out) {
     MultiplyGroups(bytes, scales, panel, depth, soon, out, std::make_index_sequence<rows>(),
                    std::make_index_sequence<kVectors>());
   }
@@ -267,13 +341,13 @@ class Int8Body {
   template <std::size_t... rows, std::size_t... vectors>
   PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void MultiplyGroups(
       const std::uint8_t* bytes, const RowScale* scales, const std::byte* panel, std::size_t depth,
-      Soon soon, float* out, std::index_sequence<rows...> every_row,
+      Soon soon, const Sums& out, std::index_sequence<rows...> every_row,
       std::index_sequence<vectors...> all) {
-    std::fill(out, out + sizeof...(rows) * kColumns, 0.0F);
     const std::size_t stride = PaddedDepth(depth);
     const std::size_t groups = Groups(depth);
     for (std::size_t group = 0; group < groups; ++group) {
-      // Here `out` is in memory: the compiler would keep some of it in registers, and spill them.
+      // Here the tile is in memory: the compiler would keep some of it in registers, and spill
+      // them.
       asm volatile("" : : : "memory");
       for (std::size_t line = 0; line < soon.lines; ++line) {
         __builtin_prefetch(soon.next, 0, 2);
@@ -282,32 +356,21 @@ class Int8Body {
       Ints sums[sizeof...(rows) * kVectors];
       (Clear<rows>(sums, all), ...);
       const std::size_t quads = GroupQuads(depth, group);
-      for (std::size_t quad = 0; quad < quads; ++quad) {
-        const Ints weights[] = {V::LoadInts(panel + vectors * kLanes * kQuad)...};
-        (MultiplyRow<rows>(bytes + rows * stride, weights, sums, all), ...);
-        panel += kColumns * kQuad;
-        bytes += kQuad;
+      for (std::size_t quad = 0; quad < quads; quad += V::kQuads) {
+        MultiplyStep(bytes, stride, panel, sums, every_row,
+                     std::make_index_sequence<V::kQuads * kVectors>());
+        panel += V::kQuads * kColumns * kQuad;
+        bytes += V::kQuads * kQuad;
       }
-      (AddGroup<vectors>(sums, scales + group, groups, reinterpret_cast<const float*>(panel), out,
-                         every_row),
+      const bool last = group + 1 == groups;
+      const Tile tile = {.before = group == 0 ? out.bias : out.tile,
+                         .before_stride = group == 0 ? 0 : std::ptrdiff_t{kColumns},
+                         .to = last ? out.to : out.tile,
+                         .stride = last ? out.stride : std::ptrdiff_t{kColumns}};
+      (AddGroup<rows>(sums, scales[rows * groups + group], reinterpret_cast<const float*>(panel),
+                      tile, all),
        ...);
       panel += kGroupScaleBytes;
-    }
-  }
-
-  // Adds the bias, and writes what is within the product.
-  PIXEMBED_VECTOR_CODE static void Finish(const IntegerProduct& product, const float* sums,
-                                          std::size_t row, std::size_t rows, std::size_t column) {
-    const std::size_t columns = std::min(kColumns, product.columns - column);
-    for (std::size_t r = 0; r < rows; ++r) {
-      float* const out =
-          product.out + static_cast<std::ptrdiff_t>(row + r) * product.out_stride + column;
-      const float* const own = sums + r * kColumns;
-      if (product.bias == nullptr) {
-        std::copy_n(own, columns, out);
-      } else {
-        for (std::size_t c = 0; c < columns; ++c) out[c] = own[c] + product.bias[column + c];
-      }
     }
   }
 };

@@ -6,8 +6,11 @@
 // its group only. Sums within a group are integers, and exact; those of the groups are float32,
 // added in their order.
 //
-// int8: weights are whole numbers to +-127, activations 0 to 255 above the least of the group. For
-// CPUs that multiply four bytes at once (VNNI).
+// int8: weights are whole numbers to +-127, activations 0 to 255 above the least of the group. CPUs
+// with VNNI multiply and add four of these at once. With AVX2 alone what is in between has 16 bits:
+// activations are 0 to 127 there, and where weights of one sign that are added up in it are more
+// than 258 together, all of the group are smaller, so that no sum leaves them. In the time of a
+// product in float32, two are multiplied.
 // int16: weights to +-2047, activations to +-4095; nearly as exact as float32. Every CPU with AVX2
 // multiplies pairs of these, half as many in a time again as of float32, with VNNI twice as many.
 #ifndef PIXEMBED_SRC_MODEL_INTEGER_KERNEL_H_
@@ -40,7 +43,8 @@ struct IntegerProduct {
 // What a row of `out` holds depends on its row of x and the weight alone, not on the rows beside
 // it; a NaN in x makes all of it NaN.
 struct IntegerKernel {
-  std::string_view instructions;  // "AVX512_VNNI"
+  std::string_view instructions;    // "AVX512_VNNI"
+  std::int32_t largest_activation;  // the largest whole number of one
   std::size_t (*packed_bytes)(std::size_t depth, std::size_t columns);
   // `weight`: [columns, depth]; of a row that is not finite, all that is multiplied with it is NaN.
   // `packed`: packed_bytes(), aligned to 64 bytes.
@@ -55,6 +59,7 @@ struct IntegerKernel {
 template <typename Body>
 constexpr IntegerKernel IntegerKernelOf(std::string_view instructions) {
   return {.instructions = instructions,
+          .largest_activation = Body::kLargestActivation,
           .packed_bytes = Body::PackedBytes,
           .pack = Body::Pack,
           .scratch_bytes = Body::ScratchBytes,
@@ -62,10 +67,11 @@ constexpr IntegerKernel IntegerKernelOf(std::string_view instructions) {
 }
 
 // Null where this CPU cannot run it.
+const IntegerKernel* Avx2Int8Kernel();
 const IntegerKernel* AvxVnniInt8Kernel();
 const IntegerKernel* Avx512Int8Kernel();
 
-// The fastest in int8 that this CPU runs; null where it has none.
+// The fastest in int8 that this CPU runs; null where none is faster than float32.
 const IntegerKernel* NativeInt8Kernel();
 
 // Null where this CPU cannot run it.

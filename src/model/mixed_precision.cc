@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "src/model/integer_kernel.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
 #include "src/model/pixels.h"
@@ -132,6 +133,7 @@ absl::StatusOr<MixedNetwork> BuildMixedInt8(const NetworkBuilder& build, const P
     tried.plan.precision = Precision::kInt8;
     tried.plan.kept = {order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count)};
     tried.plan.kept_precision = KeptPrecision();
+    tried.plan.int8_largest_activation = NativeInt8Kernel()->largest_activation;
     absl::StatusOr<std::shared_ptr<const Network>> network = build(tried.plan, nullptr);
     if (!network.ok()) return network.status();
     tried.network = *std::move(network);

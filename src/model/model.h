@@ -114,9 +114,9 @@ enum class Precision {
   // Half the memory, and nearly as exact as kFloat32. CPUs with AVX512_VNNI, AVX_VNNI or AVX2, but
   // not those with AVX-512 and no VNNI: they multiply kFloat32 as fast.
   kInt16,
-  // A quarter of the memory; CPUs with AVX512_VNNI or AVX_VNNI only. Products that lose too much by
-  // it stay in kBFloat16 (kInt16 where the CPU does not multiply that): which ones is found at
-  // load, and part of the fingerprint.
+  // A quarter of the memory; CPUs as kInt16. Products that lose too much by it stay in kBFloat16
+  // (kInt16 where the CPU does not multiply that): which ones is found at load, and part of the
+  // fingerprint, as is how activations are rounded, which is coarser without VNNI.
   kInt8,
   kAuto,  // kBFloat16 or else kInt16 where every device does and the model bears it, else kFloat32
 };

@@ -169,16 +169,14 @@ absl::Status CheckNative(Precision precision, std::span<const Device> devices) {
   if (precision == Precision::kFloat32) return absl::OkStatus();
   for (const Device& device : devices) {
     if (device.kind == Device::Kind::kCpu) {
-      if (precision == Precision::kInt16) {
-        if (NativeInt16Kernel() != nullptr) continue;
+      if (precision == Precision::kInt16 || precision == Precision::kInt8) {
+        const bool native = precision == Precision::kInt16 ? NativeInt16Kernel() != nullptr
+                                                           : NativeInt8Kernel() != nullptr;
+        if (native) continue;
         return Refuse(precision, device,
                       Avx2Int16Kernel() != nullptr
-                          ? "has AVX-512 without VNNI, which multiplies float32 as fast as int16"
+                          ? "has AVX-512 without VNNI, which multiplies float32 as fast"
                           : "has no AVX2");
-      }
-      if (precision == Precision::kInt8) {
-        if (NativeInt8Kernel() != nullptr) continue;
-        return Refuse(precision, device, "has neither AVX512_VNNI nor AVX_VNNI");
       }
       // All that have AMX have it, too.
       if (__builtin_cpu_supports("avx512bf16")) continue;

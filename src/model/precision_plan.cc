@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <optional>
@@ -25,6 +26,10 @@ Precision PrecisionPlan::At(std::string_view path) const {
 
 std::string PlanText(const PrecisionPlan& plan) {
   std::string text(PrecisionName(plan.precision));
+  const std::int32_t largest = plan.int8_largest_activation;
+  if (largest != PrecisionPlan{}.int8_largest_activation) {
+    absl::StrAppend(&text, " activations=", largest);
+  }
   if (plan.kept.empty()) return text;
   return absl::StrCat(text, " ", std::string(PrecisionName(plan.kept_precision)), "=",
                       absl::StrJoin(plan.kept, ","));

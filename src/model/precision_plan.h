@@ -3,6 +3,7 @@
 #define PIXEMBED_SRC_MODEL_PRECISION_PLAN_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <set>
@@ -24,11 +25,14 @@ struct PrecisionPlan {
   // several that are multiplied together.
   std::set<std::string, std::less<>> kept = {};
   Precision kept_precision = Precision::kFloat32;
+  // In int8, the largest whole number of an activation: see integer_kernel.h.
+  std::int32_t int8_largest_activation = 255;
 
   Precision At(std::string_view path) const;
 };
 
-// For a fingerprint: "float32", "int8", "int8 bfloat16=encoder.layer.0.mlp.fc1,...".
+// For a fingerprint: "float32", "int8", "int8 bfloat16=encoder.layer.0.mlp.fc1,...", and
+// "int8 activations=127", "int8 activations=127 int16=encoder.layer.0.mlp.fc1,...".
 std::string PlanText(const PrecisionPlan& plan);
 
 // A product that can be computed in int8 for once, to see what that changes.

@@ -183,6 +183,27 @@ struct Avx2Pairs : Avx2Floats<Kernel> {
   }
 };
 
+// Twice, for Int8Body: as a register of floats, and as one of quads of bytes, of which the kernel
+// has Dot and the shape itself.
+template <typename Kernel>
+struct Avx2Quads : Avx2Floats<Kernel> {
+  using Ints = std::int32_t __attribute__((vector_size(32)));
+
+  PIXEMBED_VECTOR_CODE static Ints LoadInts(const std::byte* from) {
+    return Ints(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+  PIXEMBED_VECTOR_CODE static Ints BroadcastInts(std::int32_t x) {
+    return Ints(_mm256_set1_epi32(x));
+  }
+  PIXEMBED_VECTOR_CODE static __m256 ToFloats(Ints x) { return _mm256_cvtepi32_ps(__m256i(x)); }
+  PIXEMBED_VECTOR_CODE static void StoreBytes(__m256 x, std::uint8_t* to) {
+    const __m256i ints = _mm256_cvtps_epi32(x);
+    const __m128i shorts =
+        _mm_packus_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256(ints, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(shorts, shorts));
+  }
+};
+
 }  // namespace pixembed
 
 #endif  // PIXEMBED_SRC_MODEL_REGISTERS_AVX2_H_

@@ -27,16 +27,20 @@ struct Format {
   const IntegerKernel* (*kernel)();
   std::size_t group;
   float largest_weight;
-  float largest;   // of an activation
-  bool symmetric;  // activations are whole numbers times a scale; else above the least
+  float largest;    // of an activation
+  bool symmetric;   // activations are whole numbers times a scale; else above the least
+  bool sums_of_16;  // see integer_kernel.h: no sum of four weights of one sign leaves 16 bits
 };
 void PrintTo(const Format& format, std::ostream* out) { *out << format.name; }
 
 Format Int8(const char* name, const IntegerKernel* (*kernel)()) {
-  return {name, kernel, kInt8Group, 127.0F, 255.0F, false};
+  return {name, kernel, kInt8Group, 127.0F, 255.0F, false, false};
+}
+Format Int8OfSevenBits(const char* name, const IntegerKernel* (*kernel)()) {
+  return {name, kernel, kInt8Group, 127.0F, 127.0F, false, true};
 }
 Format Int16(const char* name, const IntegerKernel* (*kernel)()) {
-  return {name, kernel, kInt16Group, 2047.0F, 4095.0F, true};
+  return {name, kernel, kInt16Group, 2047.0F, 4095.0F, true, false};
 }
 
 struct Case {
@@ -78,8 +82,8 @@ std::vector<float> Multiply(const IntegerKernel& kernel, const Case& shape,
 }
 
 // The numbers of a group that are left, by the words of the header.
-std::vector<double> RoundedTo(float levels, const std::vector<float>& numbers) {
-  float largest = 0.0F;
+std::vector<double> RoundedTo(float levels, const std::vector<float>& numbers, float least = 0.0F) {
+  float largest = least;
   for (const float number : numbers) largest = std::max(largest, std::abs(number));
   std::vector<double> rounded(numbers.size());
   if (largest == 0.0F) return rounded;
@@ -88,6 +92,29 @@ std::vector<double> RoundedTo(float levels, const std::vector<float>& numbers) {
         std::nearbyint(numbers[i] * (levels / largest)) * (double{largest} / double{levels});
   }
   return rounded;
+}
+
+// What must become the largest whole number, lest the sums of four leave 16 bits: of those at the
+// same two of four places in two quads.
+float LeastOfSums(const std::vector<float>& weights) {
+  std::vector<float> padded = weights;
+  padded.resize((weights.size() + 7) / 8 * 8);
+  float largest = 0.0F;
+  for (std::size_t first = 0; first < padded.size(); first += 8) {
+    for (const std::size_t half : {first, first + 2}) {
+      float positive = 0.0F;
+      float negative = 0.0F;
+      for (const std::size_t i : {half, half + 1, half + 4, half + 5}) {
+        (padded[i] > 0.0F ? positive : negative) += padded[i];
+      }
+      largest = std::max({largest, positive, -negative});
+    }
+  }
+  return largest * (127.0F / 256.0F);  // 258 after each of the four is rounded up
+}
+
+std::vector<double> RoundedWeights(const Format& format, const std::vector<float>& weights) {
+  return RoundedTo(format.largest_weight, weights, format.sums_of_16 ? LeastOfSums(weights) : 0.0F);
 }
 
 std::vector<double> RoundedRow(const Format& format, const std::vector<float>& row) {
@@ -114,7 +141,7 @@ std::vector<float> Expected(const Format& format, const Case& shape, const Opera
     std::vector<std::vector<double>> weights;
     weights.reserve(shape.columns);
     for (std::size_t c = 0; c < shape.columns; ++c) {
-      weights.push_back(RoundedTo(format.largest_weight, part(operands.weight, c, first)));
+      weights.push_back(RoundedWeights(format, part(operands.weight, c, first)));
     }
     for (std::size_t r = 0; r < shape.rows; ++r) {
       const std::vector<double> row = RoundedRow(format, part(operands.x, r, first));
@@ -271,18 +298,42 @@ TEST_P(IntegerKernelTest, HoldsTheLargestSumsOfAGroup) {
   }
 }
 
+// All of a row's activations are the largest whole number but the one that the others are above;
+// weights have one sign, or are the largest there are.
+TEST_P(IntegerKernelTest, HoldsTheLargestActivationsTimesWeightsOfAnySize) {
+  const Case shape{3, GetParam().group, 96, false};
+  for (const float power : {0.0F, 0.1F, 1.0F, 8.0F}) {
+    for (const float sign : {1.0F, -1.0F}) {
+      Operands operands(shape);
+      for (std::size_t i = 0; i < operands.x.size(); ++i) {
+        operands.x[i] = i % shape.depth == 0 && !GetParam().symmetric ? 0.0F : 1.0F;
+      }
+      for (float& weight : operands.weight) {
+        weight = sign * std::pow(0.5F * std::abs(weight), power);
+      }
+      const std::vector<float> out = Multiply(kernel(), shape, operands);
+      const std::vector<float> expected = Expected(GetParam(), shape, operands);
+      for (std::size_t i = 0; i < out.size(); ++i) {
+        ASSERT_NEAR(out[i], expected[i], kTolerance) << power << ", number " << i;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Of, IntegerKernelTest,
-                         testing::Values(Int8("Int8AvxVnni", AvxVnniInt8Kernel),
+                         testing::Values(Int8OfSevenBits("Int8Avx2", Avx2Int8Kernel),
+                                         Int8("Int8AvxVnni", AvxVnniInt8Kernel),
                                          Int8("Int8Avx512", Avx512Int8Kernel),
                                          Int16("Int16Avx2", Avx2Int16Kernel),
                                          Int16("Int16AvxVnni", AvxVnniInt16Kernel),
                                          Int16("Int16Avx512", Avx512Int16Kernel)),
                          [](const auto& format) { return std::string(format.param.name); });
 
-TEST(NativeInt8Kernel, IsTheWidestThatThisCpuRuns) {
-  const IntegerKernel* const widest =
+TEST(NativeInt8Kernel, IsTheWidestThatThisCpuRunsWhereFloat32IsNotAsFast) {
+  const IntegerKernel* const vnni =
       Avx512Int8Kernel() != nullptr ? Avx512Int8Kernel() : AvxVnniInt8Kernel();
-  EXPECT_EQ(NativeInt8Kernel(), widest);
+  const IntegerKernel* const madd = Avx512FloatKernel() != nullptr ? nullptr : Avx2Int8Kernel();
+  EXPECT_EQ(NativeInt8Kernel(), vnni != nullptr ? vnni : madd);
 }
 
 TEST(NativeInt16Kernel, IsTheWidestThatThisCpuRunsWhereFloat32IsNotAsFast) {

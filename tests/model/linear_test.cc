@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -157,7 +158,19 @@ INSTANTIATE_TEST_SUITE_P(Of, LinearOfIntegers, testing::Values(Precision::kInt16
                            return std::string(PrecisionName(precision.param));
                          });
 
+// Six standard deviations of what rounding leaves out of a sum of 70 products of numbers from
+// N(0, 1): a group's activations range over 5 and its weights to 3, so that a product's error has
+// the deviation sqrt(((5 / largest activation)^2 + (3 / largest weight)^2) / 12).
+double RoundingError(Precision precision) {
+  const bool int8 = precision == Precision::kInt8;
+  const IntegerKernel& kernel = int8 ? *NativeInt8Kernel() : *NativeInt16Kernel();
+  const double activation = 5.0 / kernel.largest_activation;
+  const double weight = 3.0 / (int8 ? 127.0 : 2047.0);
+  return 6.0 * std::sqrt(70.0 * (activation * activation + weight * weight) / 12.0);
+}
+
 TEST_P(LinearOfIntegers, IsNearFloat32ForAnyNumberOfRowsAndAnyStrides) {
+  const double error = RoundingError(GetParam());
   const at::Tensor weight = at::randn({50, 70});
   const at::Tensor bias = at::randn({50});
   const Linear linear(weight, bias, GetParam());
@@ -166,12 +179,12 @@ TEST_P(LinearOfIntegers, IsNearFloat32ForAnyNumberOfRowsAndAnyStrides) {
     const at::Tensor x = at::randn({rows, 2, 70});
     const at::Tensor y = linear.Forward(x);
     ASSERT_EQ(y.sizes(), (std::vector<std::int64_t>{rows, 2, 50}));
-    EXPECT_TRUE(at::allclose(y, at::linear(x, weight, bias), /*rtol=*/0.01, /*atol=*/0.4));
+    EXPECT_TRUE(at::allclose(y, at::linear(x, weight, bias), /*rtol=*/1e-5, /*atol=*/error));
   }
   const at::Tensor turned = at::randn({70, 9}).t();
-  EXPECT_TRUE(at::allclose(linear.Forward(turned), at::linear(turned, weight, bias), 0.01, 0.4));
+  EXPECT_TRUE(at::allclose(linear.Forward(turned), at::linear(turned, weight, bias), 1e-5, error));
   EXPECT_TRUE(at::allclose(Linear(weight.t().contiguous().t(), {}, GetParam()).Forward(turned),
-                           at::linear(turned, weight), 0.01, 0.4));
+                           at::linear(turned, weight), 1e-5, error));
 }
 
 TEST_P(LinearOfIntegers, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {

@@ -93,6 +93,7 @@ TEST_F(MixedInt8, KeepsNothingWhereNothingIsLost) {
   ASSERT_TRUE(mixed.ok()) << mixed.status();
   EXPECT_THAT(mixed->plan.kept, testing::IsEmpty());
   EXPECT_EQ(mixed->plan.precision, Precision::kInt8);
+  EXPECT_EQ(mixed->plan.int8_largest_activation, NativeInt8Kernel()->largest_activation);
   EXPECT_EQ(mixed->products, kNames.size());
   EXPECT_GT(mixed->cosine, 1.0 - 0.1 / kCalibrationMargin);
   EXPECT_NE(mixed->network, nullptr);

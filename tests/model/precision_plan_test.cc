@@ -37,6 +37,10 @@ TEST(PlanText, NamesWhatIsKeptInTheOrderOfTheNames) {
   EXPECT_EQ(PlanText(plan), "int8 bfloat16=a.q+k,b");
   plan.kept_precision = Precision::kFloat32;
   EXPECT_EQ(PlanText(plan), "int8 float32=a.q+k,b");
+  plan.int8_largest_activation = 127;
+  EXPECT_EQ(PlanText(plan), "int8 activations=127 float32=a.q+k,b");
+  plan.kept.clear();
+  EXPECT_EQ(PlanText(plan), "int8 activations=127");
 }
 
 TEST(LargestFirst, OrdersByLossThenByNameAndPutsWhatIsNoNumberFirst) {
