@@ -6,11 +6,16 @@
 // smallest cosine of the vectors of these photos with those of float32. A shape is WORKERSxTHREADS.
 // Prints a line of JSON for each shape and batch size, with the page
 // faults per image, which are 0 when nothing is given back to the kernel between batches.
+//
+// With --due=FILE, what arrival_times prints: an open loop of single images instead, which wait in
+// one line for the workers. Its p99 is what the machine makes of these arrivals, without a server.
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <barrier>
 #include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -42,6 +47,7 @@ ABSL_FLAG(double, seconds, 10.0, "How long each combination is measured");
 ABSL_FLAG(bool, deterministic, false, "As the server's flag");
 ABSL_FLAG(std::string, precision, "float32", "As the server's flag");
 ABSL_FLAG(double, precision_min_cosine, 0.999, "As the server's flag");
+ABSL_FLAG(std::string, due, "", "A file of seconds from the start, when images come; see above");
 ABSL_FLAG(std::string, photos, "", "A folder of images to compare the vectors of float32 on");
 ABSL_FLAG(std::string, device, "cpu", "As the server's --device; the first one is measured");
 ABSL_FLAG(bool, cuda_graphs, true, "As the server's flag");
@@ -129,6 +135,8 @@ class Worker {
     for (int i = 0; i < kBatches; ++i) RunBatch();
   }
 
+  void RunBatch() { OrExit(runner_->Embed(batch_, specs_, threads_)); }
+
   // Whole batches, until `duration` is over.
   Tally Run(std::chrono::duration<double> duration) {
     Tally tally;
@@ -144,8 +152,6 @@ class Worker {
   }
 
  private:
-  void RunBatch() { OrExit(runner_->Embed(batch_, specs_, threads_)); }
-
   std::unique_ptr<Runner> runner_;
   int threads_;
   Image image_;
@@ -186,6 +192,58 @@ void Measure(const Model& model, const Device& device, const Shape& shape) {
               shape.workers, shape.threads, shape.batch, images, rate,
               images / (after.cpu_seconds - before.cpu_seconds),
               static_cast<double>(after.faults - before.faults) / images);
+  std::fflush(stdout);
+}
+
+std::vector<double> ReadDue(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<double> due{std::istream_iterator<double>(file), {}};
+  if (due.empty() || !std::ranges::is_sorted(due)) Exit(path + ": no times in order");
+  return due;
+}
+
+// By nearest rank. REQUIRES: not empty.
+double Percentile(std::vector<double> values, double share) {
+  std::ranges::sort(values);
+  const auto count = static_cast<double>(values.size());
+  return values[static_cast<std::size_t>(std::max(std::ceil(share * count), 1.0)) - 1];
+}
+
+// One line before all workers, each of which takes the next image when it is free.
+void MeasureArrivals(const Model& model, const Device& device, Shape shape,
+                     const std::vector<double>& due) {
+  shape.batch = 1;
+  std::vector<double> responses(due.size());  // milliseconds
+  std::vector<double> services(due.size());
+  std::atomic<std::size_t> next = 0;
+  Clock::time_point start;
+  std::barrier begin(shape.workers, [&start]() noexcept { start = Clock::now(); });
+  const auto serve = [&] {
+    Worker worker(model, device, shape);
+    worker.WarmUp();
+    begin.arrive_and_wait();
+    const auto elapsed = [&start] {
+      return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    };
+    for (std::size_t i = next++; i < due.size(); i = next++) {
+      const auto after = std::chrono::duration<double>(due[i]);
+      std::this_thread::sleep_until(start + std::chrono::duration_cast<Clock::duration>(after));
+      const double begun = elapsed();
+      worker.RunBatch();
+      const double done = elapsed();
+      services[i] = done - begun;
+      responses[i] = done - 1e3 * due[i];
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < shape.workers; ++i) threads.emplace_back(serve);
+  }
+  std::printf(R"({"shape": "%dx%d", "requests": %zu, "service_ms": {"p50": %.3f, "p99": %.3f}, )"
+              R"("latency_ms": {"p50": %.3f, "p99": %.3f}})"
+              "\n",
+              shape.workers, shape.threads, due.size(), Percentile(services, 0.5),
+              Percentile(services, 0.99), Percentile(responses, 0.5), Percentile(responses, 0.99));
   std::fflush(stdout);
 }
 
@@ -268,6 +326,10 @@ void MeasureAll(const std::string& directory) {
   for (const std::string& text : absl::GetFlag(FLAGS_shapes)) {
     const std::vector<std::string> sides = absl::StrSplit(text, 'x');
     if (sides.size() != 2) Exit("a shape is WORKERSxTHREADS, not " + text);
+    if (const std::string due = absl::GetFlag(FLAGS_due); !due.empty()) {
+      MeasureArrivals(*model, device, {Number(sides[0]), Number(sides[1])}, ReadDue(due));
+      continue;
+    }
     for (const std::string& batch : absl::GetFlag(FLAGS_batches)) {
       Measure(*model, device, {Number(sides[0]), Number(sides[1]), Number(batch)});
     }

@@ -48,7 +48,7 @@ step "build"
 mkdir -p build/bench
 cmake --preset release > build/bench/configure.log || { cat build/bench/configure.log >&2; exit 1; }
 cmake --build --preset release --target pixembed-server pixembed preprocess_benchmark \
-  forward_benchmark null_server idle_floor fma_peak
+  forward_benchmark null_server arrival_times idle_floor fma_peak
 client/python/generate.sh
 for architecture in vit-b16 vit-ti16; do
   [ -f "$PIXEMBED_CACHE/models/$architecture/config.json" ] ||

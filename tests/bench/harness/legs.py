@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from . import programs
+from . import programs, queueing
 from .programs import Server
 from .settings import RELEASE, ROOT, Settings
 
@@ -191,20 +191,20 @@ def peak_and_open_loop(settings: Settings, server: Server, number: int, loads: S
     programs.warm_up(server, programs.picture())
     peak = programs.load(server, *SATURATING, duration, programs.picture())
     rate = peak["images_per_second"]
-    return {
-        "peak": peak,
-        "open": {
-            str(share): programs.load(
-                server,
-                f"--rate={share * rate}",
-                f"--seed={number}",
-                "--channels=2",
-                duration,
-                programs.picture(),
-            )
-            for share in in_turn(loads, number)
-        },
-    }
+
+    def open_loop_at(share: float) -> Data:
+        arrivals = (f"--rate={share * rate}", f"--seed={number}", duration)
+        report = programs.load(server, *arrivals, "--channels=2", programs.picture())
+        # By the number of servers: all cores on one image, or a core on each.
+        report["queue_histograms_ms"] = {str(servers): [] for servers in sorted({1, settings.cores})}
+        if rate:
+            due = programs.arrival_times(*arrivals)
+            for servers in (1, settings.cores):
+                times = queueing.responses(due, servers / rate, servers)
+                report["queue_histograms_ms"][str(servers)] = queueing.histogram(1000 * times)
+        return report
+
+    return {"peak": peak, "open": {str(share): open_loop_at(share) for share in in_turn(loads, number)}}
 
 
 def open_loop(settings: Settings, number: int) -> Data:

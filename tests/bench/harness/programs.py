@@ -12,6 +12,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from .settings import OUT, RELEASE, ROOT
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -166,6 +169,11 @@ def idle_floor(picture: pathlib.Path, gap_seconds: float, requests: int) -> dict
         run(RELEASE / "bench/idle_floor", picture, f"--gap={gap_seconds}s", f"--requests={requests}")
     )
     return result
+
+
+def arrival_times(*load: object) -> npt.NDArray[np.float64]:
+    """When the requests of an open loop with these --rate, --seed and --duration are due, in seconds."""
+    return np.array(run(RELEASE / "bench/arrival_times", *load).split(), float)
 
 
 def fma_peak() -> dict[str, Any]:

@@ -300,15 +300,24 @@ def start(rounds: Sequence[Data], title: str = "Start") -> list[Part]:
     ]
 
 
-def _pooled(reports: Sequence[Data]) -> tuple[int, float, float | None]:
+def _pooled(histograms: Iterable[Sequence[Sequence[float]]]) -> tuple[int, float, float | None]:
     """Requests, p50 and p99 over all rounds; no p99 of few requests."""
-    histogram = add_histograms(report["latency_histogram_ms"] for report in reports)
+    histogram = add_histograms(histograms)
     count = sum(n for _, n in histogram)
     return (
         count,
         percentile(histogram, 0.5),
         percentile(histogram, 0.99) if count >= LEAST_FOR_P99 else None,
     )
+
+
+def _measured(reports: Sequence[Data]) -> tuple[int, float, float | None]:
+    return _pooled(report["latency_histogram_ms"] for report in reports)
+
+
+def _queued(reports: Sequence[Data], servers: int) -> tuple[int, float, float | None]:
+    """What the arrivals of these rounds would have taken in an M/D/c queue of each round's peak."""
+    return _pooled(report["queue_histograms_ms"][str(servers)] for report in reports)
 
 
 def _milliseconds(value: float | None) -> str:
@@ -324,15 +333,18 @@ def open_loop_parts(what: str, cases: Sequence[Data], cores: int) -> list[Part]:
     service = {servers: divide(1000 * servers, peak.median) for servers in sorted({1, cores})}
 
     def row(load: float) -> list[str]:
-        count, p50, p99 = _pooled(reports[load])
+        count, p50, p99 = _measured(reports[load])
+        queues = [_queued(reports[load], c) for c in service]
+        longest = queues[-1][2]
         return [
             f"{100 * load:.0f} %",
             cell(of(reports[load], lambda r: r["images_per_second"])),
             str(count),
             number(p50),
-            *(number(predicted_ms(load, c, "p50", time)) for c, time in service.items()),
+            *(number(median) for _, median, _ in queues),
             _milliseconds(p99),
-            *(number(predicted_ms(load, c, "p99", time)) for c, time in service.items()),
+            *(_milliseconds(slow) for _, _, slow in queues),
+            "–" if p99 is None or longest is None else number(p99 / longest),
             str(sum(r["refused"] + r["dropped"] + sum(r["failed_images"].values()) for r in reports[load])),
             number(max(r["send_delay_ms"]["p99"] for r in reports[load])),
             cell(of(reports[load], lambda r: r["images_per_cpu_second"])),
@@ -340,7 +352,7 @@ def open_loop_parts(what: str, cases: Sequence[Data], cores: int) -> list[Part]:
 
     head = ["load", "images a second", "requests"]
     head += ["p50, ms", *(f"by M/D/{c}" for c in service), "p99, ms", *(f"by M/D/{c}" for c in service)]
-    head += ["lost", "sent late, p99, ms", "images a CPU second"]
+    head += [f"p99 / M/D/{cores}", "lost", "sent late, p99, ms", "images a CPU second"]
     lines = [*measured_curves(reports), *predicted_curves(service)]
     return [
         Heading(f"{what}: peak {cell(peak)} images a second", 3),
@@ -360,7 +372,7 @@ def measured_curves(reports: Mapping[float, Sequence[Data]]) -> list[chart.Curve
     for colour, percent in enumerate(("p50", "p99")):
         points, intervals = [], []
         for load, rounds in reports.items():
-            _, p50, p99 = _pooled(rounds)
+            _, p50, p99 = _measured(rounds)
             value = p50 if percent == "p50" else p99
             if value is not None and math.isfinite(value):
                 interval = estimate([report["latency_ms"][percent] for report in rounds])
@@ -387,8 +399,9 @@ def predicted_curves(service: Mapping[int, float]) -> list[chart.Curve]:
 
 OPEN_LOOP_TEXT = (
     "Poisson arrivals at a share of the peak that a closed loop of 16 reached just before; latency from when a request "
-    "was due, pooled over the rounds. M/D/c: what waiting in one line for c servers of constant service time c / peak "
-    "predicts, without network, scheduling or batches, decoding being part of the service time (harness/queueing.py). "
+    "was due, pooled over the rounds. M/D/c: what these very arrivals would have taken in one line for c servers of "
+    "the constant service time c / peak, without network, scheduling or batches, decoding being part of the service "
+    "time (harness/queueing.py); dashed in the drawings: what queueing theory says of ever so many arrivals. "
     f"A p99 of fewer than {LEAST_FOR_P99} requests is not shown. Lost: refused, dropped or out of time. Sent late: the "
     "generator's own delay, which is in the latency."
 )
@@ -407,7 +420,7 @@ def bulk(rounds: Sequence[Data]) -> list[Part]:
         sides = {side: [data[side]["online"] for data in cases] for side in ("alone", "with_bulk")}
 
         def words(side: str) -> list[str]:
-            count, p50, p99 = _pooled(sides[side])
+            count, p50, p99 = _measured(sides[side])
             return [str(count), number(p50), _milliseconds(p99), cell(of(sides[side], p99_of_round))]
 
         def p99_of_round(report: Data) -> float:

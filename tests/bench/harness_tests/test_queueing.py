@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.queueing import predict, responses
+from harness.queueing import histogram, predict, responses
 
 
 def one_by_one(arrivals: list[float], service: float, servers: int) -> list[float]:
@@ -48,6 +48,11 @@ def test_one_server_has_erlangs_distribution(load: float) -> None:
 def test_more_servers_wait_less_for_the_same_service_time() -> None:
     waits = [predict(0.8, 1.0, servers).mean - 1 for servers in (1, 2, 4)]
     assert waits[0] > 1.8 * waits[1] > 3.24 * waits[2] > 0  # a little less than c times
+
+
+def test_a_histogram_counts_what_is_alike_in_three_digits() -> None:
+    assert histogram(np.array([0.012341, 1234.4, 0.012344, 1230.0])) == [[0.0123, 2], [1230.0, 2]]
+    assert histogram(np.array([])) == []
 
 
 def test_time_has_no_unit() -> None:

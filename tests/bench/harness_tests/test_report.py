@@ -30,6 +30,7 @@ def load(rate: float, requests: int = 300) -> report.Data:
         "server_memory_mb": 123.0,
         "latency_ms": {"p50": 100.0, "p99": 400.0},
         "latency_histogram_ms": [[100.0, requests * 9 // 10], [400.0, requests // 10]],
+        "queue_histograms_ms": {"1": [[90.0, requests]], "2": [[150.0, requests * 9 // 10], [200.0, requests // 10]]},
         "send_delay_ms": {"p99": 0.1, "max": 0.2},
     }
 
@@ -62,14 +63,12 @@ def test_forward_gives_rates_shares_and_efficiency() -> None:
 def test_open_loop_shows_measured_beside_predicted_and_draws() -> None:
     parts = report.open_loop([{"vit-b16": open_case()}] * 2, cores=2)
     text = text_of(parts)
-    # Peak 10 a second: M/D/1 of 100 ms, M/D/2 of 200 ms; at 50 % half of M/D/1's requests do not wait.
     row = next(row for row in text.splitlines() if row.startswith("| 50 %"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[2:6] == ["600", "100", "100", "200"]
-    assert cells[6] == "400"
-    assert cells[9] == "12"
+    assert cells[2:6] == ["600", "100", "90", "150"]
+    assert cells[6:11] == ["400", "90", "200", "2", "12"]
     row = next(row for row in text.splitlines() if row.startswith("| 80 %"))
-    assert row.split("|")[7].strip() == "–"  # of 80 requests
+    assert [cell.strip() for cell in row.split("|")[7:11]] == ["–"] * 4  # of 80 requests
     (drawing,) = (part for part in parts if isinstance(part, Drawing))
     root = xml.etree.ElementTree.fromstring(drawing.svg)
     assert len(root.findall("{*}polyline")) == 2 + 4
