@@ -6,8 +6,8 @@ namespace pixembed {
 
 namespace {
 
-// Without VNNI products and additions are instructions of their own: by AVX-512, float32 is as
-// fast, or nearly so.
+// Without VNNI products and additions are instructions of their own: by AVX-512, float32 is as fast
+// as these are by AVX2, or nearly so.
 const IntegerKernel* Fastest(const IntegerKernel* avx512_vnni, const IntegerKernel* avx_vnni,
                              const IntegerKernel* avx2) {
   if (avx512_vnni != nullptr) return avx512_vnni;

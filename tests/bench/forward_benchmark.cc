@@ -237,6 +237,7 @@ void MeasureArrivals(const Model& model, const Device& device, Shape shape,
   };
   {
     std::vector<std::jthread> threads;
+    threads.reserve(static_cast<std::size_t>(shape.workers));
     for (int i = 0; i < shape.workers; ++i) threads.emplace_back(serve);
   }
   std::printf(R"({"shape": "%dx%d", "requests": %zu, "service_ms": {"p50": %.3f, "p99": %.3f}, )"
