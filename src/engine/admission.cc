@@ -104,7 +104,7 @@ Admission::Line Admission::Release(const Demand& demand) {
 void Admission::Leave(std::size_t images) {
   const std::lock_guard lock(mutex_);
   present_ -= images;
-  if (present_ == 0) empty_.notify_all();
+  if (Empty()) empty_.notify_all();
 }
 
 void Admission::Close() {
@@ -120,13 +120,15 @@ void Admission::Close() {
 
 bool Admission::WaitUntilEmpty(TimePoint deadline) {
   std::unique_lock lock(mutex_);
-  const auto empty = [this] { return present_ == 0; };
+  const auto empty = [this] { return Empty(); };
   if (deadline == TimePoint::max()) {
     empty_.wait(lock, empty);
     return true;
   }
   return empty_.wait_until(lock, deadline, empty);
 }
+
+bool Admission::Empty() const { return present_ == 0 && answering_ == 0; }
 
 Load Admission::inside() const {
   const std::lock_guard lock(mutex_);
@@ -193,10 +195,14 @@ void Admission::Sweep() {
       }
     }
     Line entered = EnterFromLines();  // the one behind may fit
+    const std::size_t answered = gone.size();
+    answering_ += answered;
     lock.unlock();
     AnswerAll(entered, absl::OkStatus());
     AnswerAll(gone, MakeError(Reason::kCancelled, "cancelled while waiting for room"));
     lock.lock();
+    answering_ -= answered;
+    if (Empty()) empty_.notify_all();
   }
 }
 

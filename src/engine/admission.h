@@ -74,7 +74,8 @@ class Admission {
 
   // Nobody enters any more; those in line are answered with DRAINING. Idempotent.
   void Close();
-  // Waits until everything that was admitted has left, or the deadline. Whether it has.
+  // Waits until everything that was admitted has left and the thread of this has no answer under
+  // way, or the deadline. Whether it has.
   bool WaitUntilEmpty(TimePoint deadline);
 
   // What is inside: admitted, not released.
@@ -91,6 +92,8 @@ class Admission {
   Line EnterFromLines();
   absl::Status Refusal(const Demand& demand) const;
 
+  bool Empty() const;
+
   void Sweep();
 
   const Load limit_;
@@ -102,7 +105,8 @@ class Admission {
   // All below are guarded by mutex_.
   Load inside_;
   Load bulk_inside_;
-  std::size_t present_ = 0;  // images that have not left
+  std::size_t present_ = 0;    // images that have not left
+  std::size_t answering_ = 0;  // waiters out of the line whom the sweeper has not answered yet
   Line online_line_;
   Line bulk_line_;
   bool closed_ = false;

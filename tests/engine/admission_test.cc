@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <future>
+#include <latch>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -231,6 +233,30 @@ TEST(Admission, IsEmptyOnlyWhenAllHaveLeft) {
   EXPECT_FALSE(admission.WaitUntilEmpty(TimePoint::min()));
   std::jthread leaver([&] { admission.Leave(2); });
   EXPECT_TRUE(admission.WaitUntilEmpty(TimePoint::max()));
+}
+
+// Its owner may be gone afterwards.
+TEST(Admission, IsNotEmptyWhileAStoppedWaiterIsBeingAnswered) {
+  TestAdmission admission({1, 100});
+  ASSERT_TRUE(admission.TryAdmit(Online(1)).ok());
+  std::latch answering(1);
+  std::latch may_end(1);
+  std::atomic<bool> answered = false;
+  std::stop_source stop;
+  admission.AdmitWhenRoom(Online(1), stop.get_token(), [&](const absl::Status& status) {
+    EXPECT_EQ(ReasonOf(status), Reason::kCancelled);
+    answering.count_down();
+    may_end.wait();
+    answered = true;
+  });
+  stop.request_stop();
+  answering.wait();
+  admission.Close();
+  admission.GiveBack(Online(1));
+  EXPECT_FALSE(admission.WaitUntilEmpty(std::chrono::steady_clock::now()));
+  may_end.count_down();
+  EXPECT_TRUE(admission.WaitUntilEmpty(TimePoint::max()));
+  EXPECT_TRUE(answered);
 }
 
 TEST(Admission, EveryWaiterOfManyThreadsIsAnsweredOnce) {
