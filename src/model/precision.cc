@@ -173,10 +173,12 @@ absl::Status CheckNative(Precision precision, std::span<const Device> devices) {
         const bool native = precision == Precision::kInt16 ? NativeInt16Kernel() != nullptr
                                                            : NativeInt8Kernel() != nullptr;
         if (native) continue;
-        return Refuse(precision, device,
-                      Avx2Int16Kernel() != nullptr
-                          ? "has AVX-512 without VNNI, which multiplies float32 as fast"
-                          : "has no AVX2");
+        return Refuse(
+            precision, device,
+            Avx2Int16Kernel() != nullptr
+                ? absl::StrCat("has AVX-512 without VNNI, which multiplies float32 as fast as ",
+                               std::string(PrecisionName(precision)))
+                : "has no AVX2");
       }
       // All that have AMX have it, too.
       if (__builtin_cpu_supports("avx512bf16")) continue;

@@ -158,7 +158,7 @@ INSTANTIATE_TEST_SUITE_P(Of, LinearOfIntegers, testing::Values(Precision::kInt16
                            return std::string(PrecisionName(precision.param));
                          });
 
-// Six standard deviations of what rounding leaves out of a sum of 70 products of numbers from
+// Five standard deviations of what rounding leaves out of a sum of 70 products of numbers from
 // N(0, 1): a group's activations range over 5 and its weights to 3, so that a product's error has
 // the deviation sqrt(((5 / largest activation)^2 + (3 / largest weight)^2) / 12).
 double RoundingError(Precision precision) {
@@ -166,7 +166,7 @@ double RoundingError(Precision precision) {
   const IntegerKernel& kernel = int8 ? *NativeInt8Kernel() : *NativeInt16Kernel();
   const double activation = 5.0 / kernel.largest_activation;
   const double weight = 3.0 / (int8 ? 127.0 : 2047.0);
-  return 6.0 * std::sqrt(70.0 * (activation * activation + weight * weight) / 12.0);
+  return 5.0 * std::sqrt(70.0 * (activation * activation + weight * weight) / 12.0);
 }
 
 TEST_P(LinearOfIntegers, IsNearFloat32ForAnyNumberOfRowsAndAnyStrides) {

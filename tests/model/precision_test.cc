@@ -90,11 +90,12 @@ TEST(Precision, Int8IsForCpusThatMultiplyItFasterThanFloat32) {
   EXPECT_EQ(status.ok(), NativeInt8Kernel() != nullptr);
   if (!status.ok()) {
     EXPECT_EQ(ReasonOf(status), Reason::kUnsupportedPrecision);
-    EXPECT_THAT(std::string(status.message()),
-                AllOf(HasSubstr(Avx2Int8Kernel() != nullptr
-                                    ? "AVX-512 without VNNI, which multiplies float32 as fast"
-                                    : "no AVX2"),
-                      HasSubstr("--precision=float32 is no")));
+    EXPECT_THAT(
+        std::string(status.message()),
+        AllOf(HasSubstr(Avx2Int8Kernel() != nullptr
+                            ? "AVX-512 without VNNI, which multiplies float32 as fast as int8"
+                            : "no AVX2"),
+              HasSubstr("--precision=float32 is no")));
   }
   const absl::Status cuda =
       CheckNative(Precision::kInt8, std::vector<Device>{{Device::Kind::kCuda, 1}});
@@ -111,7 +112,7 @@ TEST(Precision, Int16IsForCpusThatMultiplyItFasterThanFloat32) {
     EXPECT_EQ(ReasonOf(status), Reason::kUnsupportedPrecision);
     EXPECT_THAT(std::string(status.message()),
                 HasSubstr(Avx2Int16Kernel() != nullptr
-                              ? "AVX-512 without VNNI, which multiplies float32 as fast"
+                              ? "AVX-512 without VNNI, which multiplies float32 as fast as int16"
                               : "no AVX2"));
   }
   const absl::Status cuda =
