@@ -30,8 +30,9 @@ absl::Status AddDevices(absl::string_view element, std::vector<Device>& devices)
   absl::string_view rest = element;
   int ordinal = -1;
   const bool is_cuda = absl::ConsumePrefix(&rest, "cuda");
-  const bool has_ordinal = absl::ConsumePrefix(&rest, ":") && absl::SimpleAtoi(rest, &ordinal);
-  if (!is_cuda || (!rest.empty() && (!has_ordinal || ordinal < 0))) {
+  const bool has_ordinal = absl::ConsumePrefix(&rest, ":");
+  const bool is_ordinal = absl::SimpleAtoi(rest, &ordinal) && ordinal >= 0;
+  if (!is_cuda || (has_ordinal ? !is_ordinal : !rest.empty())) {
     return Refuse(element, "is not auto, cpu, cuda, cuda:N or a list of these");
   }
   const absl::StatusOr<std::vector<std::string>> found = CudaDevices();
