@@ -1,17 +1,14 @@
 #include "src/model/transformer.h"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/_upsample_bilinear2d_aa.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -20,23 +17,18 @@
 #include "src/model/architecture.h"
 #include "src/model/layers.h"
 #include "src/model/network.h"
+#include "src/model/position_map.h"
 
 namespace pixembed {
 namespace {
 
 // `embedded`: [N, P, width], in place. What is padded gets the position of the image's first patch.
-// Source: transformers 5.23.0 models/siglip2/modeling_siglip2.py
-// Siglip2VisionEmbeddings.resize_positional_embeddings.
-void AddResizedPositions(const at::Tensor& map, std::span<const Size> grids, at::Tensor& embedded) {
+void AddResizedPositions(const PositionMap& map, std::span<const Size> grids,
+                         at::Tensor& embedded) {
   const std::int64_t patches = embedded.size(1);
   for (std::size_t i = 0; i < grids.size(); ++i) {
     const std::int64_t own = Count(grids[i]);
-    const std::array<std::int64_t, 2> target = {grids[i].height, grids[i].width};
-    const at::Tensor positions =
-        at::_upsample_bilinear2d_aa(map, at::OptionalIntArrayRef(target), /*align_corners=*/false,
-                                    /*scale_factors=*/std::optional<at::ArrayRef<double>>())
-            .reshape({map.size(1), own})
-            .t();
+    const at::Tensor positions = map.For(grids[i]);
     const at::Tensor image = embedded[static_cast<std::int64_t>(i)];
     image.narrow(0, 0, own).add_(positions);
     image.narrow(0, own, patches - own).add_(positions[0]);
@@ -73,8 +65,8 @@ VisionTransformer::VisionTransformer(NetworkInfo info, TransformerParts parts)
 
 at::Tensor VisionTransformer::Embed(const PatchBatch& batch) const {
   at::Tensor embedded = parts_.projection.Forward(batch.patches);
-  if (parts_.position_map.defined()) {
-    AddResizedPositions(parts_.position_map, batch.grids, embedded);
+  if (parts_.position_map != nullptr) {
+    AddResizedPositions(*parts_.position_map, batch.grids, embedded);
     return embedded;
   }
   const at::Tensor& positions = parts_.patch_positions;

@@ -4,11 +4,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "src/model/layers.h"
 #include "src/model/network.h"
+#include "src/model/position_map.h"
 
 namespace pixembed {
 
@@ -18,9 +20,9 @@ struct TransformerParts {
   at::Tensor leading_tokens;   // [L, width]: class, distillation, register tokens with their
                                // positions added; undefined where there are none
   at::Tensor patch_positions;  // [P, width]; undefined where the family has none
-  // [1, width, rows, columns]: positions that are resized to the grid of each image. Where it is
-  // defined (NetworkInfo::max_patches is not 0 then), there are neither of the two above.
-  at::Tensor position_map;
+  // Positions that are resized to the grid of each image. Where they are there
+  // (NetworkInfo::max_patches is not 0 then), there are neither of the two above.
+  std::unique_ptr<const PositionMap> position_map;
   LayerNorm norm_before;  // its weight is undefined where the family has none
   std::vector<Block> blocks;
   LayerNorm norm_after;  // likewise

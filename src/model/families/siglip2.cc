@@ -15,6 +15,7 @@
 #include "src/model/linear.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
+#include "src/model/position_map.h"
 #include "src/model/transformer.h"
 #include "src/model/weights.h"
 
@@ -82,8 +83,10 @@ std::unique_ptr<Network> BuildSiglip2(const FamilyInput& input) {
 
   parts.projection = PlaceLinear(input.weights, InOrderOfPatches(projection_weight, patch),
                                  projection_bias, Precision::kFloat32);
-  parts.position_map =
-      input.weights.Place(positions).view({side, side, width}).permute({2, 0, 1}).unsqueeze(0);
+  // A copy: nothing of a model stays in its file's mapping.
+  parts.position_map = std::make_unique<const PositionMap>(
+      positions.clone().view({side, side, width}).permute({2, 0, 1}).unsqueeze(0),
+      input.weights.device());
   return std::make_unique<VisionTransformer>(
       NetworkInfo{.patch = patch,
                   .tokens = budget.max_patches,
