@@ -87,6 +87,14 @@ unpack_libtorch() {
   done
 }
 
+# NVIDIA's compiler for devices, which runs on any CPU: for the test of what is compiled on a GPU's host.
+cuda_compiler() {
+  local folder="$PIXEMBED_CACHE/cuda-compiler"
+  rm -rf "$folder"
+  download deploy/requirements/cuda_compiler.txt
+  unzip -q -o "$(wheel nvidia_cuda_nvrtc-13.0.88)" 'nvidia/cu13/lib/*' -d "$folder"
+}
+
 unpack_googleapis() {
   rm -rf "$PIXEMBED_GOOGLEAPIS"
   unzip -q -o "$(wheel googleapis_common_protos-1.76.0)" 'google/rpc/*.proto' -d "$PIXEMBED_GOOGLEAPIS"
@@ -230,6 +238,7 @@ test_tools() {
   apt_install "${TEST_PACKAGES[@]}"
   once reference $requirements/reference.txt $requirements/reference-no-deps.txt \
     deploy/make_cuda_stubs.py -- reference
+  once cuda-compiler $requirements/cuda_compiler.txt -- cuda_compiler
   once client $requirements/client.txt -- client
   once lint $requirements/lint.txt -- venv "$PIXEMBED_CACHE/lint" $requirements/lint.txt
   once corpus $requirements/corpus.txt -- corpus

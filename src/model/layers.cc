@@ -16,11 +16,26 @@
 #include "src/model/elementwise.h"
 #include "src/model/float_kernel.h"
 #include "src/model/linear.h"
+#include "src/model/residual_stream.h"
 #include "src/model/rotary.h"
 #include "src/model/thread_team.h"
 #include "src/model/weights.h"
 
 namespace pixembed {
+namespace {
+
+// y += scale * linear(x), by the side that saves a pass over memory: the product, or the next norm.
+void AddProduct(const Linear& linear, const at::Tensor& x, const at::Tensor& scale,
+                ResidualStream& y) {
+  if (linear.kernels() != nullptr) {
+    y.Add(linear.ForwardWithin(x), scale);
+  } else {
+    linear.AddTo(x, scale, y.Sum());
+  }
+}
+
+}  // namespace
+
 at::Tensor LayerNorm::Forward(const at::Tensor& x) const {
   const FloatKernel* const kernel = NativeFloatKernel();
   if (kernel == nullptr || !x.is_cpu()) {
@@ -70,8 +85,8 @@ at::Tensor Attention::Forward(const at::Tensor& x, const at::Tensor& mask) const
 }
 
 void Attention::AddTo(const at::Tensor& x, const at::Tensor& mask, const at::Tensor& scale,
-                      at::Tensor& y) const {
-  output.AddTo(Mix(x, mask), scale, y);
+                      ResidualStream& y) const {
+  AddProduct(output, Mix(x, mask), scale, y);
 }
 
 bool Mlp::LeavesGeluToDown() const {
@@ -93,18 +108,18 @@ at::Tensor Mlp::Forward(const at::Tensor& x) const {
   return LeavesGeluToDown() ? down.ForwardGelu(hidden) : down.Forward(hidden);
 }
 
-void Mlp::AddTo(const at::Tensor& x, const at::Tensor& scale, at::Tensor& y) const {
+void Mlp::AddTo(const at::Tensor& x, const at::Tensor& scale, ResidualStream& y) const {
   const at::Tensor hidden = Hidden(x);
   if (LeavesGeluToDown()) {
-    AddScaled(y, down.ForwardGelu(hidden), scale);
+    y.Add(down.ForwardGelu(hidden), scale);
   } else {
-    down.AddTo(hidden, scale, y);
+    AddProduct(down, hidden, scale, y);
   }
 }
 
-void Block::Forward(at::Tensor& x, const at::Tensor& mask) const {
-  attention.AddTo(norm1.Forward(x), mask, scale1, x);
-  mlp.AddTo(norm2.Forward(x), scale2, x);
+void Block::Forward(ResidualStream& x, const at::Tensor& mask) const {
+  attention.AddTo(x.NormalizedFor(attention.qkv, norm1), mask, scale1, x);
+  mlp.AddTo(x.NormalizedFor(mlp.up, norm2), scale2, x);
 }
 
 }  // namespace pixembed

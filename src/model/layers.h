@@ -17,6 +17,8 @@
 
 namespace pixembed {
 
+class ResidualStream;
+
 // Normalizes over the last dimension.
 struct LayerNorm {
   at::Tensor weight;  // [width]
@@ -43,7 +45,7 @@ struct Attention {
 
   // y += scale * Forward(x, mask). `scale`: [width], or undefined: 1.
   void AddTo(const at::Tensor& x, const at::Tensor& mask, const at::Tensor& scale,
-             at::Tensor& y) const;
+             ResidualStream& y) const;
 
  private:
   at::Tensor Mix(const at::Tensor& x, const at::Tensor& mask) const;  // what `output` is given
@@ -60,7 +62,7 @@ struct Mlp {
   at::Tensor Forward(const at::Tensor& x) const;  // [N, T, width] -> the same
 
   // y += scale * Forward(x). `scale`: [width], or undefined: 1.
-  void AddTo(const at::Tensor& x, const at::Tensor& scale, at::Tensor& y) const;
+  void AddTo(const at::Tensor& x, const at::Tensor& scale, ResidualStream& y) const;
 
  private:
   bool LeavesGeluToDown() const;
@@ -77,7 +79,7 @@ struct Block {
   at::Tensor scale2;
 
   // [N, T, width], in place. `mask`: see Attention.
-  void Forward(at::Tensor& x, const at::Tensor& mask = {}) const;
+  void Forward(ResidualStream& x, const at::Tensor& mask = {}) const;
 };
 
 }  // namespace pixembed

@@ -13,6 +13,7 @@
 
 #include "src/image/image.h"
 #include "src/model/activation.h"
+#include "src/model/device_kernels.h"
 #include "src/model/float_kernel.h"
 #include "src/model/integer_kernel.h"
 #include "src/model/model.h"
@@ -42,12 +43,22 @@ class Linear {
   Linear() = default;  // undefined
   // `weight`: [out, in]; undefined: so is the Linear. `bias`: [out]; undefined: none. Both float32,
   // on one device. The weight is copied on a CPU or in another precision, else shared. REQUIRES:
-  // CheckNative(precision, device).ok().
+  // CheckNative(precision, device).ok(). `kernels`: null, or what multiplies bfloat16 there.
   explicit Linear(at::Tensor weight, at::Tensor bias = {},
                   Precision precision = Precision::kFloat32,
-                  BranchType branch = BranchType::kByDevice);
+                  BranchType branch = BranchType::kByDevice,
+                  const DeviceKernels* kernels = nullptr);
+
+  // As a Linear in float32, by products of bfloat16: with operands and weights split in two numbers
+  // each, of whose four products the smallest is left out, within 2e-5 of what the sums consist of.
+  // Takes float32, or what DeviceKernels::SplitPatches gives.
+  static Linear Split(const at::Tensor& weight, at::Tensor bias, const DeviceKernels& kernels);
 
   bool defined() const { return weight_.defined(); }
+
+  // What multiplies, where ForwardWithin takes and gives bfloat16 by it, or Split was given it;
+  // null: another.
+  const DeviceKernels* kernels() const { return kernels_; }
 
   // f(y): [..., in], float32 or what ForwardWithin gave -> [..., out] float32. REQUIRES: defined().
   at::Tensor Forward(const at::Tensor& x, Activation f = Activation::kNone) const;
@@ -69,20 +80,22 @@ class Linear {
 
  private:
   bool IsAnother() const { return uses_other_ != nullptr && *uses_other_; }
-  // x W^T + b by LibTorch or oneDNN, in type_.
-  at::Tensor Product(const at::Tensor& x) const;
+  // x W^T + b by LibTorch, oneDNN or a device's kernels, in product_type_.
+  at::Tensor Product(const at::Tensor& x, bool gelu = false) const;
   at::Tensor ForwardInteger(const at::Tensor& x, bool gelu) const;
   // Whose `out` is set, and what is done with the sums.
   void RunFloat(const at::Tensor& x, FloatProduct product) const;
 
   // [out, in], packed by oneDNN where is_mkldnn(); what the pack of a kernel gave where there is
-  // one, of a FloatKernel with the bias.
+  // one, of a FloatKernel with the bias; of Split [out, 3 * in].
   at::Tensor weight_;
-  at::Tensor bias_;
-  at::ScalarType type_ = at::kFloat;        // of both, and of what they are multiplied with
-  at::ScalarType within_ = at::kFloat;      // what ForwardWithin gives
-  const IntegerKernel* integer_ = nullptr;  // null: another type
-  const FloatKernel* float_ = nullptr;      // null: another type, device or CPU
+  at::Tensor bias_;                           // in product_type_
+  at::ScalarType type_ = at::kFloat;          // of the weight, and of what it is multiplied with
+  at::ScalarType product_type_ = at::kFloat;  // what Product gives
+  at::ScalarType within_ = at::kFloat;        // what ForwardWithin gives
+  const IntegerKernel* integer_ = nullptr;    // null: another type
+  const FloatKernel* float_ = nullptr;        // null: another type, device or CPU
+  const DeviceKernels* kernels_ = nullptr;    // null: another type, or LibTorch
   std::int64_t in_ = 0;
   std::int64_t out_ = 0;
   std::shared_ptr<const Linear> other_;
@@ -99,6 +112,10 @@ std::string FloatProducts();
 // Undefined after an error of the reader.
 Linear PlaceLinear(const WeightReader& reader, const at::Tensor& weight, const at::Tensor& bias,
                    Precision precision);
+
+// The same for what is computed in float32 whatever the plan: split where the reader has kernels.
+Linear PlaceProjection(const WeightReader& reader, const at::Tensor& weight,
+                       const at::Tensor& bias);
 
 // Reads scope.weight and, where `bias` is true, scope.bias. Computes in what the reader's plan
 // says.
@@ -117,7 +134,7 @@ Linear ReadLinears(const WeightScope& scope, std::initializer_list<LinearPart> p
                    std::int64_t in, std::int64_t out);
 
 // A convolution whose stride is its kernel, as a Linear over flattened patches: its weight
-// [width, 3, patch, patch] is viewed as [width, 3 * patch * patch]. Computes in float32.
+// [width, 3, patch, patch] is viewed as [width, 3 * patch * patch]. As PlaceProjection.
 Linear ReadPatchProjection(const WeightScope& scope, std::int64_t width, Size patch, bool bias);
 
 }  // namespace pixembed

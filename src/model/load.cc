@@ -31,12 +31,14 @@
 #include "src/model/architecture.h"
 #include "src/model/attention.h"
 #include "src/model/cuda/cuda_module.h"
+#include "src/model/device_kernels.h"
 #include "src/model/families.h"
 #include "src/model/fingerprint.h"
 #include "src/model/float_kernel.h"
 #include "src/model/freed_memory.h"
 #include "src/model/guard.h"
 #include "src/model/integer_kernel.h"
+#include "src/model/kernel_check.h"
 #include "src/model/linear.h"
 #include "src/model/mixed_precision.h"
 #include "src/model/model.h"
@@ -268,8 +270,9 @@ struct BuiltNetwork {
 
 absl::StatusOr<BuiltNetwork> BuildFromWeights(const Checkpoint& checkpoint, Size input,
                                               const Device& device, const PrecisionPlan& plan,
-                                              bool first, SwitchedProducts* switches = nullptr) {
-  WeightReader weights(checkpoint.weights, ToTorch(device), plan, switches);
+                                              bool first, SwitchedProducts* switches = nullptr,
+                                              const DeviceKernels* kernels = nullptr) {
+  WeightReader weights(checkpoint.weights, ToTorch(device), plan, switches, kernels);
   absl::StatusOr<std::unique_ptr<const Network>> network = BuildNetwork(checkpoint, input, weights);
   if (!network.ok()) return network.status();
   return BuiltNetwork{.network = *std::move(network),
@@ -310,11 +313,42 @@ absl::StatusOr<BuiltNetwork> BuildInt8(const Checkpoint& checkpoint, Size input,
   return described;
 }
 
+// In bfloat16 on a GPU, by its kernels of ours. Errors: those of BuildFromWeights; DEVICE_FAILURE:
+// there are none, or they do not compute what they should.
+absl::StatusOr<BuiltNetwork> BuildByDeviceKernels(const Checkpoint& checkpoint, Size input,
+                                                  const Device& device, bool first) {
+  const absl::StatusOr<const CudaModule*> module = LoadCudaModule();
+  if (!module.ok()) return module.status();
+  const absl::StatusOr<const DeviceKernels*> kernels = (*module)->Kernels(device.index);
+  if (!kernels.ok()) return kernels.status();
+  absl::StatusOr<BuiltNetwork> built =
+      BuildFromWeights(checkpoint, input, device, {.precision = Precision::kBFloat16}, first,
+                       /*switches=*/nullptr, *kernels);
+  if (!built.ok()) return built.status();
+  const NetworkInfo& info = built->network->info();
+  absl::Status status = CheckKernels(**kernels, ToTorch(device), info.dimension, info.patch);
+  if (!status.ok()) return status;
+  built->products = (*kernels)->Normalizes(info.dimension) ? ", fused bfloat16 kernels"
+                                                           : ", bfloat16 products chosen by time";
+  return built;
+}
+
 absl::StatusOr<BuiltNetwork> BuildInPrecision(const Checkpoint& checkpoint, Size input,
                                               const Device& device, Precision precision,
-                                              double min_cosine, bool first) {
+                                              const ModelOptions& options, bool first) {
   if (precision == Precision::kInt8) {
-    return BuildInt8(checkpoint, input, device, min_cosine, first);
+    return BuildInt8(checkpoint, input, device, options.precision_min_cosine, first);
+  }
+  // Which product is the fastest differs from one process to the next, and with it the last bits.
+  if (precision == Precision::kBFloat16 && device.kind == Device::Kind::kCuda &&
+      !options.deterministic) {
+    absl::StatusOr<BuiltNetwork> built =
+        Guarded([&] { return BuildByDeviceKernels(checkpoint, input, device, first); });
+    if (ReasonOf(built.status()) != Reason::kDeviceFailure) return built;
+    if (options.warn) {
+      options.warn(absl::StrCat(
+          DeviceName(device), " computes by LibTorch's kernels alone: ", built.status().message()));
+    }
   }
   absl::StatusOr<BuiltNetwork> built =
       BuildFromWeights(checkpoint, input, device, {.precision = precision}, first);
@@ -445,8 +479,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
     const bool first = replicas.empty();
     absl::StatusOr<BuiltNetwork> built =
         source.format == ModelFormat::kSafetensors
-            ? BuildInPrecision(checkpoint, *input, device, precision, options.precision_min_cosine,
-                               first)
+            ? BuildInPrecision(checkpoint, *input, device, precision, options, first)
             : BuildFromProgram(source, program, *input, device, first);
     if (!built.ok()) return built.status();
     if (first) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/image/image.h"
+#include "src/model/device_kernels.h"
 
 namespace pixembed {
 
@@ -29,6 +30,9 @@ struct NetworkInfo {
   // Where images have grids of their own: the patches that every image is padded to, and the tokens
   // that it gives. 0: the network takes images of one size.
   int max_patches = 0;
+  // What gives PatchBatch::patches in the form that this network multiplies (SplitPatches); it
+  // takes float32, too. Null: float32 only.
+  const DeviceKernels* patch_splitter = nullptr;
   // Every number of the architecture, as text, for the fingerprint.
   std::string architecture;
 };
@@ -37,7 +41,8 @@ struct NetworkInfo {
 struct PatchBatch {
   // [N, P, 3 * patch.height * patch.width] float32, normalized pixels, each patch in the order
   // (channel, y, x). That is the order of a convolution's weight, so that the embedding is one
-  // matrix product, and [N, 3, H, W] itself where patch == input.
+  // matrix product, and [N, 3, H, W] itself where patch == input. Or what
+  // NetworkInfo::patch_splitter gives of such images.
   at::Tensor patches;
   // Rows and columns of each image's own patches, which are the first of its P; the rest is 0.
   // Without NetworkInfo::max_patches all are alike, and there is no rest.

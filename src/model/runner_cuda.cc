@@ -26,6 +26,7 @@
 #include "src/model/architecture.h"
 #include "src/model/bucket_graphs.h"
 #include "src/model/cuda/cuda_module.h"
+#include "src/model/device_kernels.h"
 #include "src/model/guard.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
@@ -90,13 +91,23 @@ class CudaRunner final : public Runner {
     return samples.view({static_cast<std::int64_t>(images.size()), any.height(), any.width(), 3});
   }
 
+  // `images`: [N, H, W, 3] on the device -> PatchBatch::patches.
+  at::Tensor Patches(const at::Tensor& images) const {
+    const NetworkInfo& info = parts_.network->info();
+    const DeviceKernels* const splitter = info.patch_splitter;
+    if (splitter != nullptr && images.scalar_type() == at::kByte && splitter->Splits(info.patch)) {
+      return splitter->SplitPatches(images, table_, info.patch);
+    }
+    return GatherPatches(images, table_, info.patch);
+  }
+
   // `pixels`: [N, H, W, 3] uint8 on the device.
   at::Tensor LastHiddenState(const at::Tensor& pixels) const {
     const Size patch = parts_.network->info().patch;
     const Size size = {.height = static_cast<int>(pixels.size(1)),
                        .width = static_cast<int>(pixels.size(2))};
     const std::vector<Size> grids(static_cast<std::size_t>(pixels.size(0)), Grid(size, patch));
-    return parts_.network->Forward({GatherPatches(pixels, table_, patch), grids}, {}).last;
+    return parts_.network->Forward({Patches(pixels), grids}, {}).last;
   }
 
   PatchBatch Cut(std::span<const Image* const> images, const at::Tensor& staged) const {
@@ -105,7 +116,7 @@ class CudaRunner final : public Runner {
     const Size patch = parts_.network->info().patch;
     const at::Tensor samples = staged.to(stream_.device(), /*non_blocking=*/true);
     if (parts_.network->info().max_patches == 0) {
-      return {GatherPatches(SameSize(samples, images), table_, patch), std::move(grids)};
+      return {Patches(SameSize(samples, images)), std::move(grids)};
     }
     std::vector<Size> sizes;
     sizes.reserve(images.size());

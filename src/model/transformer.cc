@@ -18,6 +18,7 @@
 #include "src/model/layers.h"
 #include "src/model/network.h"
 #include "src/model/position_map.h"
+#include "src/model/residual_stream.h"
 
 namespace pixembed {
 namespace {
@@ -59,7 +60,10 @@ at::Tensor PaddingMask(std::span<const std::int64_t> own_tokens, const at::Tenso
 }  // namespace
 
 VisionTransformer::VisionTransformer(NetworkInfo info, TransformerParts parts)
-    : info_(std::move(info)), parts_(std::move(parts)) {
+    : info_(std::move(info)),
+      parts_(std::move(parts)),
+      kernels_(parts_.blocks.empty() ? nullptr : parts_.blocks.front().attention.qkv.kernels()) {
+  info_.patch_splitter = parts_.projection.kernels();
   info_.hidden_states = parts_.gives_hidden_states ? static_cast<int>(parts_.blocks.size()) + 1 : 0;
 }
 
@@ -91,21 +95,25 @@ HiddenStates VisionTransformer::Forward(const PatchBatch& batch,
                                         std::span<const int> layers) const {
   HiddenStates states;
   if (info_.max_patches > 0) states.own_tokens = OwnTokens(batch.grids);
-  const auto keep = [&](int layer, const at::Tensor& x) {
+  const auto keep = [&](int layer, ResidualStream& stream) {
     const std::size_t next = states.layers.size();
     // A copy: the blocks work in place.
-    if (next < layers.size() && layers[next] == layer) states.layers.push_back(x.clone());
+    if (next < layers.size() && layers[next] == layer) {
+      states.layers.push_back(stream.Sum().clone());
+    }
   };
   at::Tensor x = Embed(batch);
   const at::Tensor mask = PaddingMask(states.own_tokens, x);
   if (parts_.norm_before.weight.defined()) x = parts_.norm_before.Forward(x);
+  ResidualStream stream(std::move(x), kernels_);
   int layer = 0;
   for (const Block& block : parts_.blocks) {
-    keep(layer++, x);
-    block.Forward(x, mask);
+    keep(layer++, stream);
+    block.Forward(stream, mask);
   }
-  keep(layer, x);
-  states.last = parts_.norm_after.weight.defined() ? parts_.norm_after.Forward(x) : x;
+  keep(layer, stream);
+  states.last =
+      parts_.norm_after.weight.defined() ? stream.Normalized(parts_.norm_after) : stream.Sum();
   return states;
 }
 

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "src/model/device_kernels.h"
 #include "src/model/layers.h"
 #include "src/model/network.h"
 #include "src/model/position_map.h"
@@ -42,6 +43,7 @@ class VisionTransformer final : public Network {
 
   NetworkInfo info_;
   TransformerParts parts_;
+  const DeviceKernels* kernels_;  // of the blocks; null: there are none
 };
 
 }  // namespace pixembed

@@ -23,6 +23,7 @@
 #include "absl/strings/str_join.h"
 #include "src/checkpoint/checkpoint.h"
 #include "src/error/error.h"
+#include "src/model/device_kernels.h"
 #include "src/model/precision_plan.h"
 
 namespace pixembed {
@@ -52,8 +53,12 @@ std::string ShapeText(std::span<const std::int64_t> shape) {
 }
 
 WeightReader::WeightReader(Weights weights, c10::Device device, PrecisionPlan plan,
-                           SwitchedProducts* switches)
-    : weights_(std::move(weights)), device_(device), plan_(std::move(plan)), switches_(switches) {}
+                           SwitchedProducts* switches, const DeviceKernels* kernels)
+    : weights_(std::move(weights)),
+      device_(device),
+      plan_(std::move(plan)),
+      switches_(switches),
+      kernels_(kernels) {}
 
 WeightScope WeightReader::Root(std::span<const std::string_view> prefixes, std::string_view probe) {
   const auto* const found = std::find_if(

@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "src/checkpoint/checkpoint.h"
+#include "src/model/device_kernels.h"
 #include "src/model/precision_plan.h"
 
 namespace pixembed {
@@ -39,12 +40,14 @@ class WeightReader {
   // Tensors are given on `device`.
   // `switches`: where it is not null, every product that `plan` is about adds itself there, and is
   // computed in int8 while its switch says so; it outlives them.
+  // `kernels`: of the device, for what is computed in bfloat16; null: LibTorch computes it.
   WeightReader(Weights weights, c10::Device device, PrecisionPlan plan = {},
-               SwitchedProducts* switches = nullptr);
+               SwitchedProducts* switches = nullptr, const DeviceKernels* kernels = nullptr);
 
   c10::Device device() const { return device_; }
   const PrecisionPlan& plan() const { return plan_; }
   SwitchedProducts* switches() const { return switches_; }
+  const DeviceKernels* kernels() const { return kernels_; }
 
   // The scope of the first of `prefixes` under which the tensor `probe` exists: files of head
   // models put the backbone under a prefix, others do not. None: the first, so that errors name it.
@@ -75,6 +78,7 @@ class WeightReader {
   c10::Device device_;
   PrecisionPlan plan_;
   SwitchedProducts* switches_;
+  const DeviceKernels* kernels_;
   absl::Status status_;
   std::map<std::string, const Tensor*, std::less<>> used_;
 };

@@ -18,7 +18,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-TESTS=(activation_cache_test device_test fingerprint_test layers_test load_test
+TESTS=(activation_cache_test device_kernels_test device_test fingerprint_test layers_test load_test
   pixels_test pooling_test position_map_test weights_test output_test embeddings_golden_test)
 
 # Below the preset's build folder.

@@ -24,6 +24,7 @@
 #include "src/model/linear.h"
 #include "src/model/model.h"
 #include "src/model/precision.h"
+#include "src/model/residual_stream.h"
 #include "src/model/rotary.h"
 #include "tests/model/tensor_values.h"
 
@@ -34,6 +35,13 @@ constexpr float kTolerance = 1e-6F;
 
 auto Near(const std::vector<float>& expected) {
   return testing::Pointwise(testing::FloatNear(kTolerance), expected);
+}
+
+// What becomes of x.
+at::Tensor After(const Block& block, const at::Tensor& x) {
+  ResidualStream stream(x.clone());
+  block.Forward(stream);
+  return stream.Sum();
 }
 
 Linear Identity(std::int64_t width) { return Linear(at::eye(width, at::kFloat)); }
@@ -153,13 +161,9 @@ TEST(Block, AddsScaledBranches) {
   block.norm2 = {at::tensor({0.0F}), at::tensor({7.0F}), 1e-6};
   block.mlp = {.up = Identity(1), .down = Identity(1), .activation = Activation::kRelu};
   block.scale2 = at::tensor({3.0F});
-  at::Tensor x = at::tensor({1.0F}).view({1, 1, 1});
-  block.Forward(x);
-  EXPECT_THAT(Values(x), Near({32.0F}));
+  EXPECT_THAT(Values(After(block, at::tensor({1.0F}).view({1, 1, 1}))), Near({32.0F}));
   block.scale1 = block.scale2 = at::Tensor();
-  x = at::tensor({1.0F}).view({1, 1, 1});
-  block.Forward(x);
-  EXPECT_THAT(Values(x), Near({13.0F}));
+  EXPECT_THAT(Values(After(block, at::tensor({1.0F}).view({1, 1, 1}))), Near({13.0F}));
 }
 
 // Branches that are kept in bfloat16, as they are on a GPU.
@@ -258,10 +262,10 @@ TEST_F(BFloat16Branch, LeavesTheResidualStreamInFloat32) {
   const auto [wide_mlp, narrow_mlp] = Mlps(Activation::kGelu, false);
   const LayerNorm norm{at::ones({kWidth}), at::zeros({kWidth}), 1e-6};
   const at::Tensor scale = at::randn({kWidth});
-  at::Tensor expected = Tokens();
-  at::Tensor actual = expected.clone();
-  Block{norm, wide, scale, norm, wide_mlp, {}}.Forward(expected);
-  Block{norm, narrow, scale, norm, narrow_mlp, {}}.Forward(actual);
+  const at::Tensor x = Tokens();
+  const at::Tensor expected = After({norm, wide, scale, norm, wide_mlp, {}}, x);
+  const at::Tensor actual = After({norm, narrow, scale, norm, narrow_mlp, {}}, x);
+  EXPECT_EQ(actual.scalar_type(), at::kFloat);
   ExpectNear(actual, expected);
 }
 

@@ -2,12 +2,17 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/maximum.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/sub.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/Device.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,9 +22,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "src/checkpoint/checkpoint.h"
@@ -32,6 +39,7 @@
 #include "src/model/thread_team.h"
 #include "src/model/weights.h"
 #include "tests/checkpoint/safetensors_bytes.h"
+#include "tests/model/fake_kernels.h"
 #include "tests/model/tensor_values.h"
 
 namespace pixembed {
@@ -158,33 +166,50 @@ INSTANTIATE_TEST_SUITE_P(Of, LinearOfIntegers, testing::Values(Precision::kInt16
                            return std::string(PrecisionName(precision.param));
                          });
 
-// Five standard deviations of what rounding leaves out of a sum of 70 products of numbers from
-// N(0, 1): a group's activations range over 5 and its weights to 3, so that a product's error has
-// the deviation sqrt(((5 / largest activation)^2 + (3 / largest weight)^2) / 12).
-double RoundingError(Precision precision) {
+// Six standard deviations of what rounding leaves out of each sum x w, as if every rounding were
+// off by anything up to half a step: [rows of x, rows of weight]. A step is that of the whole row,
+// whose groups have smaller ones.
+at::Tensor RoundingError(Precision precision, const at::Tensor& x, const at::Tensor& weight) {
   const bool int8 = precision == Precision::kInt8;
   const IntegerKernel& kernel = int8 ? *NativeInt8Kernel() : *NativeInt16Kernel();
-  const double activation = 5.0 / kernel.largest_activation;
-  const double weight = 3.0 / (int8 ? 127.0 : 2047.0);
-  return 5.0 * std::sqrt(70.0 * (activation * activation + weight * weight) / 12.0);
+  const at::Tensor x_step =
+      x.amax(-1).clamp_min(0).sub(x.amin(-1).clamp_max(0)).div(kernel.largest_activation);
+  at::Tensor w_step = weight.abs().amax(-1).div(int8 ? 127.0 : 2047.0);
+  if (int8 && kernel.largest_activation == 127) {
+    // Four weights of one sign beside each other stay below 258: see int8_avx2.cc.
+    const std::int64_t rest = (4 - weight.size(1) % 4) % 4;
+    const at::Tensor padded = at::cat({weight, at::zeros({weight.size(0), rest})}, 1);
+    for (const at::Tensor& sign : {padded.relu(), padded.neg().relu()}) {
+      w_step = at::maximum(w_step, sign.view({weight.size(0), -1, 4}).sum(-1).amax(-1).div(258.0));
+    }
+  }
+  const at::Tensor of_x = x_step.mul(x_step).unsqueeze(1).mul(weight.mul(weight).sum(-1));
+  const at::Tensor of_w = x.mul(x).sum(-1).unsqueeze(1).mul(w_step.mul(w_step));
+  return of_x.add(of_w).div(12.0).sqrt().mul(6.0).add(1e-5);
 }
 
 TEST_P(LinearOfIntegers, IsNearFloat32ForAnyNumberOfRowsAndAnyStrides) {
-  const double error = RoundingError(GetParam());
   const at::Tensor weight = at::randn({50, 70});
   const at::Tensor bias = at::randn({50});
   const Linear linear(weight, bias, GetParam());
   EXPECT_TRUE(linear.defined());
+  const auto expect_near = [&](const at::Tensor& y, const at::Tensor& x, const at::Tensor& added) {
+    const at::Tensor expected =
+        at::linear(x, weight, added.defined() ? std::optional(added) : std::nullopt);
+    const at::Tensor error = RoundingError(GetParam(), x.reshape({-1, 70}), weight);
+    const at::Tensor distance = y.sub(expected).abs().view({-1, 50});
+    EXPECT_TRUE(distance.le(error).all().item<bool>())
+        << distance.div(error).max().item<float>() << " times what rounding explains";
+  };
   for (const std::int64_t rows : {1, 3, 197, 1000}) {
     const at::Tensor x = at::randn({rows, 2, 70});
     const at::Tensor y = linear.Forward(x);
     ASSERT_EQ(y.sizes(), (std::vector<std::int64_t>{rows, 2, 50}));
-    EXPECT_TRUE(at::allclose(y, at::linear(x, weight, bias), /*rtol=*/1e-5, /*atol=*/error));
+    expect_near(y, x, bias);
   }
   const at::Tensor turned = at::randn({70, 9}).t();
-  EXPECT_TRUE(at::allclose(linear.Forward(turned), at::linear(turned, weight, bias), 1e-5, error));
-  EXPECT_TRUE(at::allclose(Linear(weight.t().contiguous().t(), {}, GetParam()).Forward(turned),
-                           at::linear(turned, weight), 1e-5, error));
+  expect_near(linear.Forward(turned), turned, bias);
+  expect_near(Linear(weight.t().contiguous().t(), {}, GetParam()).Forward(turned), turned, {});
 }
 
 TEST_P(LinearOfIntegers, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {
@@ -221,6 +246,52 @@ TEST(Linear, IsAnotherWhileItIsSwitched) {
   EXPECT_THAT(Values(linear.Forward(x)), Near({2, 4, 6}));
   doubled = false;
   EXPECT_THAT(Values(linear.Forward(x)), Near({1, 2, 3}));
+}
+
+TEST(Linear, SplitIsTheOneInFloat32WithinTwoToTheSixteenth) {
+  const at::Tensor weight = at::randn({40, 64});
+  const at::Tensor bias = at::randn({40});
+  const at::Tensor x = at::randn({3, 7, 64});
+  const FakeKernels kernels;
+  const Linear split = Linear::Split(weight, bias, kernels);
+  const at::Tensor expected = at::linear(x, weight, bias);
+  // Of what the sums consist of: 64 products about 1 in size, each off by three parts in 2^17.
+  EXPECT_TRUE(
+      at::allclose(split.Forward(x), expected, /*rtol=*/0.0, /*atol=*/64 * 3.0 / (1 << 17)));
+  // Rounding alone is far from that.
+  EXPECT_FALSE(
+      at::allclose(at::linear(x.to(at::kBFloat16), weight.to(at::kBFloat16), bias.to(at::kBFloat16))
+                       .to(at::kFloat),
+                   expected, 0.0, 64 * 3.0 / (1 << 17)));
+  // What is split already is not split again.
+  const at::Tensor rounded = x.to(at::kBFloat16);
+  const at::Tensor rest = at::sub(x, rounded).to(at::kBFloat16);
+  EXPECT_TRUE(at::equal(split.Forward(at::cat({rounded, rest, rounded}, -1)), split.Forward(x)));
+  EXPECT_EQ(kernels.multiplied, 3);
+}
+
+TEST(Linear, OfBFloat16GoesByADevicesKernels) {
+  for (const auto& [in, out] : {std::pair(16, 48), std::pair(48, 16)}) {
+    const at::Tensor weight = at::randn({out, in});
+    const at::Tensor bias = at::randn({out});
+    const FakeKernels kernels;
+    const Linear linear(weight, bias, Precision::kBFloat16, BranchType::kByDevice, &kernels);
+    EXPECT_EQ(linear.kernels(), &kernels);
+    const at::Tensor x = at::randn({2, 5, in}).to(at::kBFloat16);
+    const at::Tensor expected =
+        at::linear(x.to(at::kFloat), weight.to(at::kBFloat16).to(at::kFloat), bias);
+    // Two roundings to bfloat16, of the bias and of the result.
+    constexpr double kRounding = 2.0 / 256;
+    const auto near = [&](const at::Tensor& actual, const at::Tensor& y) {
+      return at::allclose(actual.to(at::kFloat), y, kRounding, kRounding * 4);
+    };
+    EXPECT_EQ(linear.ForwardWithin(x).scalar_type(), at::kBFloat16);
+    EXPECT_TRUE(near(linear.ForwardWithin(x), expected));
+    EXPECT_TRUE(near(linear.Forward(x), expected));
+    EXPECT_TRUE(near(linear.ForwardWithin(x, Activation::kGelu), at::gelu(expected)));
+    EXPECT_TRUE(near(linear.ForwardWithin(x, Activation::kRelu), at::relu(expected)));
+    EXPECT_EQ(kernels.multiplied, 5);
+  }
 }
 
 TEST(Linears, LieBelowEachOtherInTheOrderOfTheirNamesWithZerosForAMissingBias) {

@@ -1,7 +1,5 @@
 // The runner of CUDA devices on a module whose only device is the CPU: everything but the device.
 #include <ATen/core/Tensor.h>
-#include <c10/core/Device.h>
-#include <c10/core/Stream.h>
 #include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,11 +15,11 @@
 #include "absl/status/statusor.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
-#include "src/model/cuda/cuda_module.h"
 #include "src/model/model.h"
 #include "src/model/network.h"
 #include "src/model/pixels.h"
 #include "src/model/runner.h"
+#include "tests/model/fake_cuda_module.h"
 #include "tests/model/fake_graphs.h"
 #include "tests/model/tiny_model.h"
 
@@ -32,29 +30,6 @@ using testing::IsEmpty;
 
 constexpr Size kInput{.height = 4, .width = 6};
 constexpr Size kPatch{.height = 2, .width = 2};
-
-class FakeCudaModule final : public CudaModule {
- public:
-  explicit FakeCudaModule(FakeGraphLog* graphs) : graphs_(*graphs) {}
-
-  absl::StatusOr<std::vector<std::string>> Devices() const override {
-    return std::vector<std::string>{"fake"};
-  }
-  absl::StatusOr<bool> MultipliesBFloat16(int /*ordinal*/) const override { return false; }
-  absl::StatusOr<c10::Stream> NewStream(int /*ordinal*/) const override {
-    return c10::Stream(c10::Stream::DEFAULT, c10::Device(c10::kCPU));
-  }
-  void ReleaseUnusedMemory() const override { ++releases_; }
-  absl::StatusOr<std::unique_ptr<GraphRecorder>> NewGraphRecorder() const override {
-    return std::make_unique<FakeRecorder>(&graphs_);
-  }
-
-  int releases() const { return releases_; }
-
- private:
-  FakeGraphLog& graphs_;
-  mutable int releases_ = 0;
-};
 
 // Its tokens are the patches, halved. Has memory for so many images.
 class FakeNetwork final : public Network {

@@ -12,6 +12,7 @@
 #include <cuda_runtime_api.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -22,6 +23,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "src/error/error.h"
+#include "src/model/cuda/cuda_kernels.h"
+#include "src/model/device_kernels.h"
 #include "src/model/guard.h"
 
 namespace pixembed {
@@ -145,6 +148,17 @@ class LinkedCudaModule final : public CudaModule {
     return properties->major >= 8;
   }
 
+  absl::StatusOr<const DeviceKernels*> Kernels(int ordinal) const override {
+    const std::lock_guard lock(kernels_mutex_);
+    std::unique_ptr<DeviceKernels>& kernels = kernels_[ordinal];
+    if (kernels == nullptr) {
+      auto made = Guarded([ordinal] { return NewCudaKernels(ordinal); });
+      if (!made.ok()) return made.status();
+      kernels = *std::move(made);
+    }
+    return kernels.get();
+  }
+
   absl::StatusOr<c10::Stream> NewStream(int ordinal) const override {
     return Guarded([ordinal]() -> absl::StatusOr<c10::Stream> {
       return c10::cuda::getStreamFromPool(/*isHighPriority=*/false,
@@ -175,6 +189,9 @@ class LinkedCudaModule final : public CudaModule {
     return MakeError(Reason::kDeviceFailure,
                      absl::StrCat("CUDA device ", ordinal, " does not answer"));
   }
+
+  mutable std::mutex kernels_mutex_;
+  mutable std::map<int, std::unique_ptr<DeviceKernels>> kernels_;  // by ordinal
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "src/model/device_kernels.h"
 
 namespace pixembed {
 
@@ -64,6 +65,11 @@ class CudaModule {
 
   // Whether device `ordinal` has matrix units for bfloat16. Errors: DEVICE_FAILURE.
   virtual absl::StatusOr<bool> MultipliesBFloat16(int ordinal) const = 0;
+
+  // What device `ordinal`, which multiplies bfloat16, computes by kernels of ours: made on the
+  // first call, lives as long as the process. Errors: DEVICE_FAILURE: the libraries that make
+  // kernels are missing, or do not know the device.
+  virtual absl::StatusOr<const DeviceKernels*> Kernels(int ordinal) const = 0;
 
   // A stream of the pool of device `ordinal`. Errors: DEVICE_FAILURE, OUT_OF_MEMORY.
   virtual absl::StatusOr<c10::Stream> NewStream(int ordinal) const = 0;

@@ -81,8 +81,8 @@ std::unique_ptr<Network> BuildSiglip2(const FamilyInput& input) {
   parts.norm_after = ReadLayerNorm(root.At("post_layernorm"), width, architecture.epsilon);
   if (!input.weights.ok()) return nullptr;
 
-  parts.projection = PlaceLinear(input.weights, InOrderOfPatches(projection_weight, patch),
-                                 projection_bias, Precision::kFloat32);
+  parts.projection =
+      PlaceProjection(input.weights, InOrderOfPatches(projection_weight, patch), projection_bias);
   // A copy: nothing of a model stays in its file's mapping.
   parts.position_map = std::make_unique<const PositionMap>(
       positions.clone().view({side, side, width}).permute({2, 0, 1}).unsqueeze(0),

@@ -1,0 +1,264 @@
+#include "src/model/cuda/products.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/linear.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <c10/util/Exception.h>
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/error/error.h"
+#include "src/model/cuda/cublas_lt.h"
+#include "src/model/device_kernels.h"
+
+namespace pixembed {
+namespace {
+
+constexpr std::size_t kMostWorkspace = std::size_t{32} << 20;  // bytes
+constexpr int kMostProposals = 16;
+
+void Check(cublas_lt::Status status) { TORCH_CHECK(status == 0, "cuBLASLt answers ", status); }
+
+struct EventDelete {
+  void operator()(cudaEvent_t event) const { (void)cudaEventDestroy(event); }
+};
+using Event = std::unique_ptr<std::remove_pointer_t<cudaEvent_t>, EventDelete>;
+
+Event NewEvent() {
+  cudaEvent_t event = nullptr;
+  C10_CUDA_CHECK(cudaEventCreate(&event));
+  return Event(event);
+}
+
+bool IsRecorded(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  C10_CUDA_CHECK(cudaStreamIsCapturing(stream, &status));
+  return status != cudaStreamCaptureStatusNone;
+}
+
+// By what LibTorch has, where cuBLASLt knows nothing.
+at::Tensor ByLibTorch(const ProductOperands& operands) {
+  at::Tensor y = at::linear(operands.x.to(operands.out), operands.weight.to(operands.out),
+                            operands.bias.defined() ? std::optional(operands.bias) : std::nullopt);
+  if (operands.gelu) at::gelu_(y, "tanh");
+  return y;
+}
+
+}  // namespace
+
+// A product as cuBLASLt sees it, column by column: y^T = W x^T.
+class Products::Problem {
+ public:
+  Problem(const cublas_lt::Library& library, const ProductOperands& operands)
+      : library_(library), operands_(operands) {
+    const at::Tensor& weight = operands.weight;
+    out_ = weight.size(0);
+    in_ = weight.size(1);
+    rows_ = operands.x.numel() / in_;
+    transposed_ = !weight.is_contiguous();
+    TORCH_CHECK(!transposed_ || weight.t().is_contiguous());
+    epilogue_ = (operands.gelu ? cublas_lt::kEpilogueGelu : 0) |
+                (operands.bias.defined() ? cublas_lt::kEpilogueBias : 0);
+    if (epilogue_ == 0) epilogue_ = cublas_lt::kEpilogueDefault;
+
+    const cudaDataType_t type = operands.out == at::kFloat ? CUDA_R_32F : CUDA_R_16BF;
+    Check(library.desc_create(&desc_, cublas_lt::kCompute32F, CUDA_R_32F));
+    Set(cublas_lt::kTransA, transposed_ ? cublas_lt::kOpN : cublas_lt::kOpT);
+    Set(cublas_lt::kEpilogue, epilogue_);
+    if (operands.bias.defined()) {
+      Set(cublas_lt::kBiasPointer, operands.bias.const_data_ptr());
+      Set(cublas_lt::kBiasDataType, static_cast<std::int32_t>(type));
+    }
+    NewLayout(&weight_, CUDA_R_16BF, transposed_ ? out_ : in_, transposed_ ? in_ : out_);
+    NewLayout(&x_, CUDA_R_16BF, in_, rows_);
+    NewLayout(&y_, type, out_, rows_);
+  }
+  Problem(const Problem&) = delete;
+  Problem& operator=(const Problem&) = delete;
+  ~Problem() {
+    for (cublas_lt::MatrixLayout* layout : {weight_, x_, y_}) {
+      if (layout != nullptr) (void)library_.layout_destroy(layout);
+    }
+    if (desc_ != nullptr) (void)library_.desc_destroy(desc_);
+  }
+
+  Kind kind() const {
+    return {std::bit_ceil(static_cast<std::uint64_t>(rows_)),
+            out_,
+            in_,
+            transposed_,
+            epilogue_,
+            static_cast<int>(operands_.out)};
+  }
+
+  // What the library proposes, what it takes to be the fastest first.
+  std::vector<cublas_lt::HeuristicResult> Propose(cublas_lt::Handle* handle) const {
+    cublas_lt::MatmulPreference* preference = nullptr;
+    Check(library_.preference_create(&preference));
+    std::vector<cublas_lt::HeuristicResult> proposals(kMostProposals);
+    int found = 0;
+    cublas_lt::Status status = library_.preference_set(preference, cublas_lt::kMaxWorkspaceBytes,
+                                                       &kMostWorkspace, sizeof(kMostWorkspace));
+    if (status == 0) {
+      status = library_.get_heuristic(handle, desc_, weight_, x_, y_, y_, preference,
+                                      kMostProposals, proposals.data(), &found);
+    }
+    (void)library_.preference_destroy(preference);
+    proposals.resize(status == 0 ? static_cast<std::size_t>(found) : 0);
+    std::erase_if(proposals,
+                  [](const cublas_lt::HeuristicResult& proposal) { return proposal.state != 0; });
+    return proposals;
+  }
+
+  // Whether `choice`, made for other numbers of rows, does for these. Brings its workspace up to
+  // date.
+  bool Takes(cublas_lt::Handle* handle, cublas_lt::HeuristicResult& choice) const {
+    cublas_lt::HeuristicResult result{};
+    if (library_.check(handle, desc_, weight_, x_, y_, y_, &choice.algorithm, &result) != 0) {
+      return false;
+    }
+    choice.workspace_bytes = result.workspace_bytes;
+    return result.workspace_bytes <= kMostWorkspace;
+  }
+
+  cublas_lt::Status Run(cublas_lt::Handle* handle, const cublas_lt::HeuristicResult& choice,
+                        at::Tensor& y, cudaStream_t stream) const {
+    constexpr float kOne = 1.0F;
+    constexpr float kZero = 0.0F;
+    at::Tensor workspace;
+    void* scratch = nullptr;
+    if (choice.workspace_bytes > 0) {
+      workspace = at::empty({static_cast<std::int64_t>(choice.workspace_bytes)},
+                            y.options().dtype(at::kByte));
+      scratch = workspace.mutable_data_ptr();
+    }
+    void* const out = y.mutable_data_ptr();
+    return library_.matmul(handle, desc_, &kOne, operands_.weight.const_data_ptr(), weight_,
+                           operands_.x.const_data_ptr(), x_, &kZero, out, y_, out, y_,
+                           &choice.algorithm, scratch, choice.workspace_bytes, stream);
+  }
+
+ private:
+  template <typename T>
+  void Set(cublas_lt::DescAttribute attribute, const T& value) {
+    Check(library_.desc_set(desc_, attribute, &value, sizeof(value)));
+  }
+
+  void NewLayout(cublas_lt::MatrixLayout** layout, cudaDataType_t type, std::int64_t rows,
+                 std::int64_t columns) const {
+    Check(library_.layout_create(layout, type, static_cast<std::uint64_t>(rows),
+                                 static_cast<std::uint64_t>(columns), rows));
+  }
+
+  const cublas_lt::Library& library_;
+  const ProductOperands& operands_;
+  std::int64_t rows_ = 0;
+  std::int64_t out_ = 0;
+  std::int64_t in_ = 0;
+  bool transposed_ = false;
+  std::int32_t epilogue_ = 0;
+  cublas_lt::MatmulDesc* desc_ = nullptr;
+  cublas_lt::MatrixLayout* weight_ = nullptr;
+  cublas_lt::MatrixLayout* x_ = nullptr;
+  cublas_lt::MatrixLayout* y_ = nullptr;
+};
+
+namespace {
+
+// Milliseconds of one call of `run`, the better of two rounds; infinite where it fails. Waits.
+template <typename Run>
+float MillisecondsOf(const Run& run, cudaStream_t stream) {
+  constexpr float kRound = 1.0F;  // milliseconds
+  constexpr int kFewest = 3;
+  constexpr int kMost = 20;
+  const Event begin = NewEvent();
+  const Event end = NewEvent();
+  const auto timed = [&](int calls) {
+    C10_CUDA_CHECK(cudaEventRecord(begin.get(), stream));
+    for (int i = 0; i < calls; ++i) {
+      if (run() != 0) return std::numeric_limits<float>::infinity();
+    }
+    C10_CUDA_CHECK(cudaEventRecord(end.get(), stream));
+    C10_CUDA_CHECK(cudaEventSynchronize(end.get()));
+    float milliseconds = 0.0F;
+    C10_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()));
+    return milliseconds / static_cast<float>(calls);
+  };
+  timed(1);  // the first call loads the kernel
+  const float once = timed(1);
+  if (once == std::numeric_limits<float>::infinity()) return once;
+  const int calls = std::clamp(static_cast<int>(kRound / std::max(once, 1e-3F)), kFewest, kMost);
+  const float first = timed(calls);
+  return std::min(first, timed(calls));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Products>> Products::New(int ordinal) {
+  const absl::StatusOr<const cublas_lt::Library*> library = cublas_lt::Load();
+  if (!library.ok()) return library.status();
+  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(ordinal));
+  cublas_lt::Handle* handle = nullptr;
+  if (const cublas_lt::Status status = (*library)->create(&handle); status != 0) {
+    return MakeError(Reason::kDeviceFailure,
+                     absl::StrCat("cuBLASLt does not start on device ", ordinal, ": ", status));
+  }
+  return std::unique_ptr<Products>(new Products(*library, handle));
+}
+
+bool Products::Choose(const Problem& problem, at::Tensor& y,
+                      cublas_lt::HeuristicResult& chosen) const {
+  // Held while kernels are timed: two searches would disturb each other.
+  const std::lock_guard lock(mutex_);
+  const Kind kind = problem.kind();
+  if (const auto known = chosen_.find(kind); known != chosen_.end()) {
+    chosen = known->second;
+    if (problem.Takes(handle_, chosen)) return true;
+  }
+  const std::vector<cublas_lt::HeuristicResult> proposals = problem.Propose(handle_);
+  if (proposals.empty()) return false;
+  chosen = proposals.front();
+  const cudaStream_t stream = c10::cuda::getCurrentCUDAStream(y.device().index());
+  if (IsRecorded(stream)) return true;
+  float best = std::numeric_limits<float>::infinity();
+  for (const cublas_lt::HeuristicResult& proposal : proposals) {
+    const float milliseconds =
+        MillisecondsOf([&] { return problem.Run(handle_, proposal, y, stream); }, stream);
+    if (milliseconds >= best) continue;
+    best = milliseconds;
+    chosen = proposal;
+  }
+  chosen_.insert_or_assign(kind, chosen);
+  return true;
+}
+
+at::Tensor Products::Multiply(const ProductOperands& operands) const {
+  std::vector<std::int64_t> sizes = operands.x.sizes().vec();
+  sizes.back() = operands.weight.size(0);
+  at::Tensor y = at::empty(sizes, operands.x.options().dtype(operands.out));
+  if (y.numel() == 0) return y;
+  const Problem problem(library_, operands);
+  cublas_lt::HeuristicResult choice{};
+  const bool done =
+      Choose(problem, y, choice) &&
+      problem.Run(handle_, choice, y, c10::cuda::getCurrentCUDAStream(y.device().index())) == 0;
+  return done ? y : ByLibTorch(operands);
+}
+
+}  // namespace pixembed

@@ -1,0 +1,53 @@
+// Products by cuBLASLt, by the kernel that was the fastest of those that it proposes. Its first
+// proposal, which LibTorch takes, is up to 1.4 times as slow (tests/bench/README.md). Internal to
+// the CUDA half.
+#ifndef PIXEMBED_SRC_MODEL_CUDA_PRODUCTS_H_
+#define PIXEMBED_SRC_MODEL_CUDA_PRODUCTS_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <tuple>
+
+#include "absl/status/statusor.h"
+#include "src/model/cuda/cublas_lt.h"
+#include "src/model/device_kernels.h"
+
+namespace pixembed {
+
+// Of one device. Thread-safe.
+class Products {
+ public:
+  // Errors: DEVICE_FAILURE.
+  static absl::StatusOr<std::unique_ptr<Products>> New(int ordinal);
+
+  Products(const Products&) = delete;
+  Products& operator=(const Products&) = delete;
+  ~Products() = default;
+
+  // DeviceKernels::Multiply.
+  at::Tensor Multiply(const ProductOperands& operands) const;
+
+ private:
+  class Problem;
+  // Rows up to this power of two, columns, depth, whether the weight is transposed, epilogue, type.
+  using Kind = std::tuple<std::uint64_t, std::int64_t, std::int64_t, bool, std::int32_t, int>;
+
+  Products(const cublas_lt::Library* library, cublas_lt::Handle* handle)
+      : library_(*library), handle_(handle) {}
+
+  // False: there is none. `y`: what the product may be written to while it is looked for.
+  bool Choose(const Problem& problem, at::Tensor& y, cublas_lt::HeuristicResult& chosen) const;
+
+  const cublas_lt::Library& library_;
+  cublas_lt::Handle* const handle_;  // lives as long as the process
+  mutable std::mutex mutex_;
+  mutable std::map<Kind, cublas_lt::HeuristicResult> chosen_;
+};
+
+}  // namespace pixembed
+
+#endif  // PIXEMBED_SRC_MODEL_CUDA_PRODUCTS_H_
