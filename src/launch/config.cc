@@ -62,6 +62,11 @@ ABSL_FLAG(double, precision_min_cosine, 0.999,
 ABSL_FLAG(bool, cuda_graphs, true,
           "Replays the passes of small batches on a GPU as CUDA graphs; where recording one fails, "
           "a worker goes on without. Not for programs, nor with --deterministic");
+ABSL_FLAG(
+    bool, fused_kernels, true,
+    "On a GPU in bfloat16: kernels of our own between the products, and of cuBLASLt's kernels "
+    "the fastest, timed at start; where they are not there or not right, LibTorch's serve. "
+    "Not for programs, nor with --deterministic");
 ABSL_FLAG(int, cores, 0,
           "Cores that the engine may use. 0: what the cgroup's quota and the affinity allow");
 ABSL_FLAG(int, decode_threads, 0, "Threads that decode and resize. 0: as many as cores");
@@ -88,7 +93,7 @@ namespace pixembed {
 namespace {
 
 // In the order of the documentation.
-constexpr std::array<std::string_view, 21> kFlags = {
+constexpr std::array<std::string_view, 22> kFlags = {
     "model",
     "device",
     "backend",
@@ -99,6 +104,7 @@ constexpr std::array<std::string_view, 21> kFlags = {
     "precision",
     "precision_min_cosine",
     "cuda_graphs",
+    "fused_kernels",
     "cores",
     "decode_threads",
     "workers_per_device",
@@ -265,6 +271,7 @@ absl::StatusOr<LaunchConfig> ReadLaunchFlags() {
       .precision = *precision,
       .precision_min_cosine = absl::GetFlag(FLAGS_precision_min_cosine),
       .cuda_graphs = absl::GetFlag(FLAGS_cuda_graphs),
+      .fused_kernels = absl::GetFlag(FLAGS_fused_kernels),
       .engine = ReadEngineOptions(),
   };
 }

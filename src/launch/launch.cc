@@ -122,7 +122,8 @@ absl::StatusOr<ModelOptions> ReadModelOptions(const LaunchConfig& config, const 
                       .deterministic = config.deterministic,
                       .precision = config.precision,
                       .precision_min_cosine = config.precision_min_cosine,
-                      .cuda_graphs = config.cuda_graphs};
+                      .cuda_graphs = config.cuda_graphs,
+                      .fused_kernels = config.fused_kernels};
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadSource(const ModelSource& source,

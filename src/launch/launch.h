@@ -47,6 +47,7 @@ struct LaunchConfig {
   Precision precision = Precision::kFloat32;
   double precision_min_cosine = 0.999;
   bool cuda_graphs = true;
+  bool fused_kernels = true;
   EngineOptions engine;
 };
 

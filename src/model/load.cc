@@ -341,7 +341,7 @@ absl::StatusOr<BuiltNetwork> BuildInPrecision(const Checkpoint& checkpoint, Size
   }
   // Which product is the fastest differs from one process to the next, and with it the last bits.
   if (precision == Precision::kBFloat16 && device.kind == Device::Kind::kCuda &&
-      !options.deterministic) {
+      options.fused_kernels && !options.deterministic) {
     absl::StatusOr<BuiltNetwork> built =
         Guarded([&] { return BuildByDeviceKernels(checkpoint, input, device, first); });
     if (ReasonOf(built.status()) != Reason::kDeviceFailure) return built;

@@ -235,6 +235,9 @@ struct ModelOptions {
   // Whether runners on CUDA devices replay passes as CUDA graphs: batches of uint8 images of one
   // size, of which only last_hidden_state is asked. Not of programs, nor where `deterministic`.
   bool cuda_graphs = true;
+  // Whether CUDA devices compute bfloat16 by kernels of ours and products chosen by time
+  // (device_kernels.h). Not programs, nor where `deterministic`.
+  bool fused_kernels = true;
   // Takes a line for the log, about what a runner does without. Thread-safe; called on the runners'
   // threads; may be empty.
   std::function<void(const std::string&)> warn = nullptr;

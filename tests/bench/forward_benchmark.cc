@@ -51,6 +51,7 @@ ABSL_FLAG(std::string, due, "", "A file of seconds from the start, when images c
 ABSL_FLAG(std::string, photos, "", "A folder of images to compare the vectors of float32 on");
 ABSL_FLAG(std::string, device, "cpu", "As the server's --device; the first one is measured");
 ABSL_FLAG(bool, cuda_graphs, true, "As the server's flag");
+ABSL_FLAG(bool, fused_kernels, true, "As the server's flag");
 ABSL_FLAG(bool, trust_model_code, false, "As the server's, for model.pt and model.pt2");
 
 namespace pixembed {
@@ -309,6 +310,7 @@ void MeasureAll(const std::string& directory) {
                             .precision = PrecisionOf(absl::GetFlag(FLAGS_precision)),
                             .precision_min_cosine = absl::GetFlag(FLAGS_precision_min_cosine),
                             .cuda_graphs = absl::GetFlag(FLAGS_cuda_graphs),
+                            .fused_kernels = absl::GetFlag(FLAGS_fused_kernels),
                             .warn = [](const std::string& line) {
                               std::fprintf(stderr, "forward_benchmark: %s\n", line.c_str());
                             }});

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """What a device gives, out of a bundle of tests/gpu/run.sh, which sets the libraries' path: run it through that.
 
-usage: measure.py BUNDLE OUT.json [--device cuda:0] [--budget 720] [--seconds 1.5] [--batches 1,2,4,...]
+usage: measure.py BUNDLE OUT.json [--device cuda:0] [--budget 420] [--seconds 0.6] [--batches 1,2,4,...]
 
 In this order, each step with a limit of its own, all together within --budget seconds: the tests (parity), ViT-B/16
-with random weights, the ladder of its bare forward over batch sizes in float32 and bfloat16, with and without CUDA
-graphs, with 1 and 2 workers; the server on loopback, of JPEGs and of an uncompressed picture of the model's size, which
-costs next to nothing to decode; the ladder of ViT-Ti/16. OUT.json is whole after every step. A step that fails, or has
-no time left, is an entry that says so, and the rest goes on; the exit code is then 1. Needs Python's own library only;
-making the models, numpy and safetensors.
+with random weights, the ladder of its bare forward over batch sizes with 1 and 2 workers, in bfloat16 (as the server
+does it, by LibTorch's kernels alone, and without CUDA graphs) and in float32; the server on loopback, of an
+uncompressed picture of the model's size, which costs next to nothing to decode, and of JPEGs; the bare forward on the
+host's own CPU in every precision; the ladder of ViT-Ti/16. OUT.json is whole after every step. A step that fails, or
+has no time left, is an entry that says so, and the rest goes on; the exit code is then 1. Needs Python's own library
+only; making the models, numpy and safetensors.
 """
 
 import argparse
@@ -30,18 +31,27 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 # Seconds that a step may take, whatever is left of the budget.
-LIMITS = {"parity": 180, "model": 90, "ladder": 75, "server": 60, "load": 30}
+LIMITS = {"parity": 180, "model": 90, "ladder": 75, "server": 60, "load": 30, "cpu": 40}
 # The end of a failed step's output that is kept, in characters.
 TAIL = 2000
 SHAPES = "1x1,2x1"
+# Precision and flags, the most telling first.
+LADDERS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("bfloat16", ()),
+    ("bfloat16", ("--fused_kernels=false",)),
+    ("bfloat16", ("--cuda_graphs=false",)),
+    ("float32", ()),
+)
+# Precision, and images in a batch at most.
+SERVED: tuple[tuple[str, int], ...] = (("bfloat16", 128), ("bfloat16", 32), ("float32", 32))
+CPU_PRECISIONS = ("float32", "bfloat16", "int16", "int8")
 GPU_COLUMNS = "name,driver_version,memory.total"
-PRECISIONS = ("float32", "bfloat16")
 # Ways to send: arguments of `pixembed load`.
 LOADS = {
     "alone": ["--concurrency=1"],
     "unary": ["--concurrency=64", "--channels=4"],
     "sixteen": ["--concurrency=16", "--images_per_request=16", "--channels=4"],
-    "stream": ["--stream", "--concurrency=512", "--channels=4"],
+    "stream": ["--stream", "--concurrency=2048", "--channels=8"],
 }
 
 
@@ -173,26 +183,31 @@ def rungs(run: Run, command: list[object], limit: float) -> list[dict[str, Any]]
     return json_lines(run.command(limit, *command))
 
 
+def forward(run: Run, model: pathlib.Path, device: str, precision: str, *flags: str) -> list[object]:
+    return [
+        run.program("forward_benchmark"),
+        model,
+        f"--device={device}",
+        f"--precision={precision}",
+        "--precision_min_cosine=0.9",
+        *flags,
+    ]
+
+
 def ladder(run: Run, model: pathlib.Path) -> None:
-    for precision in PRECISIONS:
-        for graphs in ("true", "false") if run.device != "cpu" else ("true",):
-            command: list[object] = [
-                run.program("forward_benchmark"),
-                model,
-                f"--device={run.device}",
-                f"--precision={precision}",
-                "--precision_min_cosine=0.9",
-                f"--cuda_graphs={graphs}",
-                f"--shapes={SHAPES}",
-                f"--batches={run.batches}",
-                f"--seconds={run.seconds}",
-            ]
-            run.step(
-                "ladder",
-                f"ladder {model.name} {precision} graphs={graphs}",
-                command,
-                functools.partial(rungs, run, command),
-            )
+    for precision, flags in LADDERS if run.device != "cpu" else LADDERS[-1:]:
+        rest = (f"--shapes={SHAPES}", f"--batches={run.batches}", f"--seconds={run.seconds}")
+        command = forward(run, model, run.device, precision, *flags, *rest)
+        name = " ".join(("ladder", model.name, precision, *flags))
+        run.step("ladder", name, command, functools.partial(rungs, run, command))
+
+
+def cpu(run: Run, model: pathlib.Path) -> None:
+    """One core, then all: a GPU's host often has what the CPUs at hand have not."""
+    for precision in CPU_PRECISIONS:
+        shapes = f"--shapes=1x1,{len(os.sched_getaffinity(0))}x1"
+        command = forward(run, model, "cpu", precision, shapes, "--batches=4", f"--seconds={2 * run.seconds}")
+        run.step("cpu", f"cpu {model.name} {precision}", command, functools.partial(rungs, run, command))
 
 
 @contextlib.contextmanager
@@ -237,7 +252,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def end_to_end(run: Run, model: pathlib.Path, precision: str, graphs: str) -> None:
+def end_to_end(run: Run, model: pathlib.Path, precision: str, max_batch_size: int) -> None:
     command: list[object] = [
         run.program("pixembed-server"),
         f"--model={model}",
@@ -245,15 +260,16 @@ def end_to_end(run: Run, model: pathlib.Path, precision: str, graphs: str) -> No
         f"--device={run.device}",
         f"--precision={precision}",
         "--precision_min_cosine=0.9",
-        f"--cuda_graphs={graphs}",
+        f"--max_batch_size={max_batch_size}",
+        "--max_queued_images=8192",
     ]
-    name = f"served {model.name} {precision} graphs={graphs}"
+    name = f"served {model.name} {precision} {max_batch_size}"
     with contextlib.ExitStack() as stack:
         server = run.step("server", f"{name}: start", command, functools.partial(start, stack, command))
         if server is None:
             return
         address, pid = server["address"], server["pid"]
-        for pictures in ("jpeg", "bmp"):
+        for pictures in ("bmp", "jpeg"):
             for way, arguments in LOADS.items():
                 load: list[object] = [
                     run.program("pixembed"),
@@ -291,17 +307,18 @@ def main() -> None:
     parser.add_argument("bundle", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--device", default="cuda:0", help="as the server's flag; one")
-    parser.add_argument("--budget", type=float, default=720.0, help="seconds, over all steps")
+    parser.add_argument("--budget", type=float, default=420.0, help="seconds, over all steps")
     parser.add_argument(
-        "--seconds", type=float, default=1.5, help="of a rung of the ladder; a load takes four times that"
+        "--seconds", type=float, default=0.6, help="of a rung of the ladder; a load takes four times that"
     )
-    parser.add_argument("--batches", default="1,2,4,8,16,32,64,128", help="of the ladder")
+    parser.add_argument("--batches", default="1,2,4,8,16,32,64,128,256", help="of the ladder")
     run = Run(parser.parse_args())
     parity(run)
     if big := make_model(run, "vit-b16"):
         ladder(run, big)
-        for precision, graphs in (("bfloat16", "true"), ("bfloat16", "false"), ("float32", "true")):
-            end_to_end(run, big, precision, graphs)
+        for precision, max_batch_size in SERVED if run.device != "cpu" else SERVED[-1:]:
+            end_to_end(run, big, precision, max_batch_size)
+        cpu(run, big)
     if small := make_model(run, "vit-ti16"):
         ladder(run, small)
     print(f"gpu: {run.out}", file=sys.stderr)

@@ -8,7 +8,7 @@
 #                                               (106 MB), and packs it into DIR.tar.xz (39 MB)
 #        DIR/run.sh test [DIR]                  there: runs the tests on cuda:0, then on the CPU
 #        DIR/run.sh measure OUT.json [FLAGS]    there: the tests, then what the device gives, in at
-#                                               most 12 minutes; measure.py has steps and flags
+#                                               most 7 minutes; measure.py has steps and flags
 #
 # PRESET is release by default, and built. PYTHON names the Python there (python3; measure makes its
 # models with it, for which it needs numpy and safetensors); PIXEMBED_LIBTORCH the folder with torch/

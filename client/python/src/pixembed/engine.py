@@ -54,6 +54,7 @@ class EngineOptions(TypedDict, total=False):
     precision: Literal["float32", "bfloat16", "int16", "int8", "auto"]
     precision_min_cosine: float
     cuda_graphs: bool
+    fused_kernels: bool
     cores: int
     decode_threads: int
     workers_per_device: int
