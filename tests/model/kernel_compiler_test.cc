@@ -14,6 +14,7 @@ namespace pixembed {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 TEST(CompileFusedKernels, ForEveryGenerationThatMultipliesBFloat16) {
   for (const char* architecture : {"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"}) {
@@ -28,6 +29,13 @@ TEST(CompileFusedKernels, ForEveryGenerationThatMultipliesBFloat16) {
     ASSERT_TRUE(code.ok()) << code.status();
     EXPECT_THAT(*code, HasSubstr("SplitPatches"));
   }
+}
+
+// Asks for the compiler and whether it knows the device, no more.
+TEST(CompileFusedKernels, WithoutAnyKernel) {
+  const auto code = CompileFusedKernels("sm_90", {});
+  ASSERT_TRUE(code.ok()) << code.status();
+  EXPECT_THAT(*code, Not(HasSubstr("Normalize")));
 }
 
 TEST(CompileFusedKernels, SaysWhatIsWrong) {

@@ -162,6 +162,8 @@ TEST(Config, EveryFlagReachesItsOption) {
                               "--auth_token_file=/t/tokens",
                               "--device=cpu",
                               "--backend=pil",
+                              "--cuda_graphs=false",
+                              "--fused_kernels=false",
                               "--cores=3",
                               "--decode_threads=4",
                               "--workers_per_device=5",
@@ -194,6 +196,8 @@ TEST(Config, EveryFlagReachesItsOption) {
   EXPECT_EQ(config.auth_token_file, "/t/tokens");
   EXPECT_EQ(config.device, "cpu");
   EXPECT_EQ(config.backend, Backend::kPil);
+  EXPECT_FALSE(config.cuda_graphs);
+  EXPECT_FALSE(config.fused_kernels);
   EXPECT_EQ(config.engine.cores, 3);
   EXPECT_EQ(config.engine.decode_threads, 4);
   EXPECT_EQ(config.engine.workers_per_device, 5);
@@ -325,7 +329,7 @@ TEST(Config, TheConfigurationInForceNamesEveryFlagThatHelpDescribes) {
       EXPECT_EQ(value, "2");
     }
   }
-  EXPECT_THAT(command->config.flags, SizeIs(39));
+  EXPECT_THAT(command->config.flags, SizeIs(40));
 }
 
 TEST(Config, TheReasonTableHasEveryReason) {

@@ -227,15 +227,16 @@ bool Products::Choose(const Problem& problem, at::Tensor& y,
   // Held while kernels are timed: two searches would disturb each other.
   const std::lock_guard lock(mutex_);
   const Kind kind = problem.kind();
-  if (const auto known = chosen_.find(kind); known != chosen_.end()) {
+  const auto known = chosen_.find(kind);
+  if (known != chosen_.end()) {
     chosen = known->second;
     if (problem.Takes(handle_, chosen)) return true;
   }
   const std::vector<cublas_lt::HeuristicResult> proposals = problem.Propose(handle_);
   if (proposals.empty()) return false;
   chosen = proposals.front();
-  const cudaStream_t stream = c10::cuda::getCurrentCUDAStream(y.device().index());
-  if (IsRecorded(stream)) return true;
+  const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream(y.device().index());
+  if (known != chosen_.end() || IsRecorded(stream)) return true;
   float best = std::numeric_limits<float>::infinity();
   for (const cublas_lt::HeuristicResult& proposal : proposals) {
     const float milliseconds =

@@ -19,7 +19,7 @@ class SharedLibrary {
   // Errors: DEVICE_FAILURE.
   static absl::StatusOr<SharedLibrary> Open(std::string name) {
     void* const handle = dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL);
-    if (handle == nullptr) return Failure(absl::StrCat(name, " cannot be loaded: ", Text()));
+    if (handle == nullptr) return Failure(absl::StrCat("cannot load ", Text()));
     return SharedLibrary(std::move(name), handle);
   }
 
