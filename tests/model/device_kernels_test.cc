@@ -145,7 +145,7 @@ TEST_F(DeviceKernelsTest, Multiply) {
 }
 
 TEST_F(DeviceKernelsTest, SplitPatches) {
-  const at::Tensor table = Noise({3 * 256}).mul(2);
+  const at::Tensor table = Noise({std::int64_t{3} * 256}).mul(2);
   for (const Size patch : {Size{16, 16}, Size{14, 14}, Size{32, 32}, Size{1, 2}, Size{3, 4}}) {
     ASSERT_TRUE(kernels_->Splits(patch));
     // With pixels left over beyond the last whole patches.

@@ -69,9 +69,11 @@ float FromBFloat16(unsigned bits) { return std::bit_cast<float>(bits << 16U); }
 
 }  // namespace
 
+// NOLINTBEGIN(bugprone-reserved-identifier): CUDA's
 #define __device__
 #define __global__
 #define __forceinline__ inline
+// NOLINTEND(bugprone-reserved-identifier)
 #define asm(...) pair = BFloat16Pair(first, second)  // the one instruction: two numbers, rounded
 #include "src/model/cuda/fused_kernels.cu"
 #undef asm
@@ -224,10 +226,11 @@ TEST(FusedKernels, SplitPatchesOfEveryImage) {
         for (int channel = 0; channel < 3; ++channel) {
           for (int y = 0; y < PATCH_HEIGHT; ++y) {
             for (int x = 0; x < PATCH_WIDTH; ++x, ++place) {
-              const int pixel =
-                  (image * kHeight + row * PATCH_HEIGHT + y) * kPixels + column * PATCH_WIDTH + x;
-              const std::uint8_t sample = images[static_cast<std::size_t>(pixel * 3 + channel)];
-              const float value = table[static_cast<std::size_t>(channel * 256 + sample)];
+              const std::size_t line =
+                  std::size_t{kHeight} * image + std::size_t{PATCH_HEIGHT} * row + y;
+              const std::size_t pixel = line * kPixels + std::size_t{PATCH_WIDTH} * column + x;
+              const std::uint8_t sample = images[pixel * 3 + channel];
+              const float value = table[std::size_t{256} * channel + sample];
               const unsigned rounded = BFloat16(value);
               ASSERT_EQ(numbers[place], rounded);
               ASSERT_EQ(numbers[place + kValues], BFloat16(value - FromBFloat16(rounded)));

@@ -27,7 +27,7 @@ class ResidualStreamTest : public testing::Test {
   static at::Tensor Branch() { return Tokens().to(at::kBFloat16); }
 
   const LayerNorm norm_{at::randn({kWidth}), at::randn({kWidth}), 1e-6};
-  const FakeKernels kernels_;
+  const FakeKernels kernels_{};
 };
 
 TEST_F(ResidualStreamTest, AddsToTheTensorThatItWasGiven) {
