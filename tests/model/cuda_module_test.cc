@@ -30,5 +30,13 @@ TEST(CudaModule, WithoutADeviceMemoryIsGivenBackAndNothingIsRecorded) {
   (*module)->ReleaseUnusedMemory();
 }
 
+TEST(CudaModule, WithoutADeviceThereAreNoKernels) {
+  const auto module = LoadCudaModule();
+  ASSERT_TRUE(module.ok()) << module.status();
+  const auto kernels = (*module)->Kernels(0);
+  ASSERT_FALSE(kernels.ok());
+  EXPECT_EQ(ReasonOf(kernels.status()), Reason::kDeviceFailure) << kernels.status();
+}
+
 }  // namespace
 }  // namespace pixembed
