@@ -15,7 +15,10 @@
 namespace pixembed {
 namespace {
 
-constexpr char kName[] = "libnvrtc.so.13";  // what torch 2.11.0 is linked to
+// What torch 2.11.0 is linked to. The compiler asks for the other one by name, and finds it where
+// it is loaded already: unlike us it does not look beside itself.
+constexpr char kName[] = "libnvrtc.so.13";
+constexpr char kBuiltinsName[] = "libnvrtc-builtins.so.13.0";
 constexpr char kSourceName[] = "fused_kernels.cu";
 
 struct Program;
@@ -35,6 +38,8 @@ struct Compiler {
 };
 
 absl::StatusOr<Compiler> Open() {
+  // Where it is missing, compiling says so.
+  (void)SharedLibrary::Open(kBuiltinsName);
   absl::StatusOr<SharedLibrary> file = SharedLibrary::Open(kName);
   if (!file.ok()) return file.status();
   Compiler compiler{};
