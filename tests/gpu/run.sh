@@ -20,6 +20,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 TESTS=(activation_cache_test device_kernels_test device_test fingerprint_test layers_test load_test
   pixels_test pooling_test position_map_test weights_test output_test embeddings_golden_test)
+# Of the host's own CPU, which may have instructions that others lack.
+CPU_TESTS=(attention_kernel_test float_kernel_test integer_kernel_test linear_test)
 
 # Below the preset's build folder.
 PROGRAMS=(bench/forward_benchmark bin/pixembed bin/pixembed-server)
@@ -36,12 +38,12 @@ bundle() {
   cd "$here/../.."
   source deploy/environment.sh
   cmake --preset "$preset" > /dev/null
-  cmake --build --preset "$preset" --target "${TESTS[@]}" "${PROGRAMS[@]##*/}" pixembed_cuda
+  cmake --build --preset "$preset" --target "${TESTS[@]}" "${CPU_TESTS[@]}" "${PROGRAMS[@]##*/}" pixembed_cuda
   tests/golden/make.sh embeddings transparency
 
   rm -rf "$out"
   mkdir -p "$out/tests" "$out/bin" "$out/lib" "$out/golden" "$out/make"
-  for test in "${TESTS[@]}"; do
+  for test in "${TESTS[@]}" "${CPU_TESTS[@]}"; do
     strip -o "$out/tests/$test" "build/$preset/tests/$test"
   done
   for program in "${PROGRAMS[@]}"; do
@@ -86,7 +88,7 @@ libraries() {  # of the bundle $1 and the folder $2 with torch/ and nvidia/
 }
 
 test_bundle() {
-  local out torch device test failed=() filter='*'
+  local out torch device test tests failed=() filter='*'
   out=$(cd "${1:-$here}" && pwd)
   torch=$(libtorch)
   libraries "$out" "$torch"
@@ -101,14 +103,16 @@ test_bundle() {
   local logs
   logs=$(mktemp -d)
   for device in ${PIXEMBED_TEST_DEVICES:-cuda:0 cpu}; do
-    for test in "${TESTS[@]}"; do
+    tests=("${TESTS[@]}")
+    [ "$device" != cpu ] || tests+=("${CPU_TESTS[@]}")
+    for test in "${tests[@]}"; do
       (
         PIXEMBED_TEST_DEVICE=$device "$out/tests/$test" --gtest_brief=1 --gtest_filter="$filter" \
           > "$logs/$test on $device" 2>&1 && touch "$logs/$test on $device.passed"
       ) &
     done
     wait
-    for test in "${TESTS[@]}"; do
+    for test in "${tests[@]}"; do
       echo "== $test on $device"
       cat "$logs/$test on $device"
       [ -e "$logs/$test on $device.passed" ] || failed+=("$test on $device")
