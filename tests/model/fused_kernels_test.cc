@@ -28,8 +28,6 @@ struct Warp {
   std::array<float, kWarpSize> values{};
 };
 
-}  // namespace
-
 // As far as fused_kernels.cu needs it, CUDA.
 struct float4 {  // NOLINT(readability-identifier-naming): CUDA's
   float x;
@@ -37,8 +35,6 @@ struct float4 {  // NOLINT(readability-identifier-naming): CUDA's
   float z;
   float w;
 };
-
-namespace {
 
 thread_local Index threadIdx;  // NOLINT(readability-identifier-naming): CUDA's
 thread_local Index blockIdx;   // NOLINT(readability-identifier-naming): CUDA's

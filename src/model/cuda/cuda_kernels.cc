@@ -69,7 +69,7 @@ KernelSet LoadKernels(const std::string& architecture, const std::vector<std::st
 template <typename... Arguments>
 void Launch(cudaKernel_t kernel, dim3 grid, dim3 block, const at::Tensor& on,
             Arguments... arguments) {
-  std::array<void*, sizeof...(arguments)> addresses = {&arguments...};
+  std::array<void*, sizeof...(arguments)> addresses = {static_cast<void*>(&arguments)...};
   C10_CUDA_CHECK(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block,
                                   addresses.data(), 0,
                                   c10::cuda::getCurrentCUDAStream(on.device().index())));

@@ -157,7 +157,7 @@ class Products::Problem {
  private:
   template <typename T>
   void Set(cublas_lt::DescAttribute attribute, const T& value) {
-    Check(library_.desc_set(desc_, attribute, &value, sizeof(value)));
+    Check(library_.desc_set(desc_, attribute, static_cast<const void*>(&value), sizeof(value)));
   }
 
   void NewLayout(cublas_lt::MatrixLayout** layout, cudaDataType_t type, std::int64_t rows,
