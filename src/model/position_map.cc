@@ -33,12 +33,9 @@ at::Tensor PositionMap::For(Size grid) const {
           .contiguous()
           .to(device_);
   const std::lock_guard lock(mutex_);
-  // Grids of real images are few hundred; one who sends all that there are pays with time.
-  if (kept_numbers_ + positions.numel() > kMostKept) {
-    kept_.clear();
-    kept_numbers_ = 0;
-  }
-  if (kept_.emplace(key, positions).second) kept_numbers_ += positions.numel();
+  // What is kept stays: another stream of the device may still read what its own would overwrite.
+  const bool fits = kept_numbers_ + positions.numel() <= kMostKept;
+  if (fits && kept_.emplace(key, positions).second) kept_numbers_ += positions.numel();
   return positions;
 }
 

@@ -17,8 +17,8 @@ namespace pixembed {
 
 // Positions on a grid of their own, resized to those of images. Resized on the CPU whatever the
 // device: LibTorch 2.11.0 gives other numbers for some grids on a CUDA device, by up to half of the
-// largest. What was asked for is kept, up to a bound, so that a device does not wait for it again.
-// Immutable to its users; thread-safe.
+// largest. What was asked for first is kept, up to a bound, so that a device does not wait for it
+// again. Immutable to its users; thread-safe.
 class PositionMap {
  public:
   // Of kept positions, in numbers; 64 MiB.

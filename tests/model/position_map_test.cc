@@ -63,10 +63,10 @@ TEST(PositionMap, KeepsWhatWasAskedForUpToABound) {
   const Size small{.height = 1, .width = 2};
   const void* const first = positions.For(small).const_data_ptr();
   EXPECT_EQ(positions.For(small).const_data_ptr(), first);
-  const at::Tensor kept = positions.For(small);
-  // More than goes beside it: the room is cleared, and what is asked for again is made again.
-  positions.For({.height = 1, .width = 7});
-  EXPECT_NE(positions.For(small).const_data_ptr(), first);
+  // More than goes beside it is made again each time; what is kept stays.
+  const at::Tensor large = positions.For({.height = 1, .width = 7});
+  EXPECT_NE(positions.For({.height = 1, .width = 7}).const_data_ptr(), large.const_data_ptr());
+  EXPECT_EQ(positions.For(small).const_data_ptr(), first);
 }
 
 }  // namespace
