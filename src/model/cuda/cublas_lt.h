@@ -2,8 +2,7 @@
 // with 400 MB of libraries, which a build does not want. The library itself is loaded by name, and
 // is there wherever LibTorch's CUDA half is. Internal to the CUDA half.
 //
-// Source: nvidia-cublas 13.1.0.3 include/cublasLt.h, cublas_api.h. Names and values are those of
-// the header; both have been the same since CUDA 11.4.
+// Source: nvidia-cublas 13.1.0.3 include/cublasLt.h, cublas_api.h; compared with them by hand.
 #ifndef PIXEMBED_SRC_MODEL_CUDA_CUBLAS_LT_H_
 #define PIXEMBED_SRC_MODEL_CUDA_CUBLAS_LT_H_
 

@@ -20,7 +20,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "src/error/error.h"
 #include "src/image/image.h"
 #include "src/model/cuda/kernel_compiler.h"
 #include "src/model/cuda/products.h"
@@ -168,20 +167,15 @@ class CudaKernels final : public DeviceKernels {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DeviceKernels>> NewCudaKernels(int ordinal) {
-  cudaDeviceProp properties{};
-  if (cudaGetDeviceProperties(&properties, ordinal) != cudaSuccess) {
-    return MakeError(Reason::kDeviceFailure,
-                     absl::StrCat("CUDA device ", ordinal, " does not answer"));
-  }
-  const std::string architecture = absl::StrCat("sm_", properties.major, properties.minor);
+absl::StatusOr<std::unique_ptr<DeviceKernels>> NewCudaKernels(int ordinal,
+                                                              std::string architecture) {
   // Without a definition there are no kernels in it: this asks for the compiler, and whether it
   // knows the device.
   const absl::StatusOr<std::string> code = CompileFusedKernels(architecture, {});
   if (!code.ok()) return code.status();
   absl::StatusOr<std::unique_ptr<Products>> products = Products::New(ordinal);
   if (!products.ok()) return products.status();
-  return std::make_unique<CudaKernels>(architecture, *std::move(products));
+  return std::make_unique<CudaKernels>(std::move(architecture), *std::move(products));
 }
 
 }  // namespace pixembed

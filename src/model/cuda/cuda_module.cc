@@ -152,7 +152,11 @@ class LinkedCudaModule final : public CudaModule {
     const std::lock_guard lock(kernels_mutex_);
     std::unique_ptr<DeviceKernels>& kernels = kernels_[ordinal];
     if (kernels == nullptr) {
-      auto made = Guarded([ordinal] { return NewCudaKernels(ordinal); });
+      const absl::StatusOr<cudaDeviceProp> properties = Properties(ordinal);
+      if (!properties.ok()) return properties.status();
+      auto made = Guarded([&] {
+        return NewCudaKernels(ordinal, absl::StrCat("sm_", properties->major, properties->minor));
+      });
       if (!made.ok()) return made.status();
       kernels = *std::move(made);
     }

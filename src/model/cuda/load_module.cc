@@ -9,16 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "src/error/error.h"
 #include "src/model/cuda/cuda_module.h"
+#include "src/model/cuda/shared_library.h"
 
 namespace pixembed {
 namespace {
 
 constexpr char kModuleFile[] = "libpixembed_cuda.so";
-
-std::string LastError() {
-  const char* text = dlerror();
-  return text == nullptr ? "unknown error" : text;
-}
 
 // The file that this code lies in: the program, or a library of it.
 std::filesystem::path OwnFile() {
@@ -47,19 +43,19 @@ absl::StatusOr<const CudaModule*> Load() {
   // Asked first: without a driver there is no use in loading gigabytes of kernels.
   if (dlopen("libcuda.so.1", RTLD_LAZY | RTLD_GLOBAL) == nullptr) {
     return MakeError(Reason::kDeviceFailure,
-                     absl::StrCat("no NVIDIA driver on this host (", LastError(), ")"));
+                     absl::StrCat("no NVIDIA driver on this host (", LoaderError(), ")"));
   }
   void* library = dlopen(ModulePath().c_str(), RTLD_NOW | RTLD_GLOBAL);
   if (library == nullptr) {
     return MakeError(
         Reason::kDeviceFailure,
-        absl::StrCat("the CUDA half of this program cannot be loaded: ", LastError(),
+        absl::StrCat("the CUDA half of this program cannot be loaded: ", LoaderError(),
                      "; it needs LibTorch's CUDA libraries (the nvidia-* wheels of torch 2.11.0)"));
   }
   auto* entry = reinterpret_cast<CudaModuleEntry*>(dlsym(library, kCudaModuleEntry));
   if (entry == nullptr) {
     return MakeError(Reason::kDeviceFailure,
-                     absl::StrCat(kModuleFile, " is not of this program: ", LastError()));
+                     absl::StrCat(kModuleFile, " is not of this program: ", LoaderError()));
   }
   return entry();
 }

@@ -13,13 +13,19 @@
 
 namespace pixembed {
 
+// Why dlopen or dlsym failed last, on this thread.
+inline std::string LoaderError() {
+  const char* const text = dlerror();
+  return text == nullptr ? "unknown error" : text;
+}
+
 // Stays loaded for good. Not thread-safe.
 class SharedLibrary {
  public:
   // Errors: DEVICE_FAILURE.
   static absl::StatusOr<SharedLibrary> Open(std::string name) {
     void* const handle = dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL);
-    if (handle == nullptr) return Failure(absl::StrCat("cannot load ", Text()));
+    if (handle == nullptr) return Failure(absl::StrCat("cannot load ", LoaderError()));
     return SharedLibrary(std::move(name), handle);
   }
 
@@ -40,10 +46,6 @@ class SharedLibrary {
 
   static absl::Status Failure(const std::string& text) {
     return MakeError(Reason::kDeviceFailure, text);
-  }
-  static std::string Text() {
-    const char* const text = dlerror();
-    return text == nullptr ? "unknown error" : text;
   }
 
   std::string name_;
