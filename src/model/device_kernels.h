@@ -33,6 +33,11 @@ struct ProductOperands {
   at::ScalarType out = at::kBFloat16;  // or kFloat
 };
 
+// Numbers in a row that stands for `values` numbers in two bfloat16 each (SplitPatches): three
+// parts, and zeros up to a multiple of 8, since products have their fastest kernels for rows that
+// begin at multiples of 16 bytes.
+constexpr std::int64_t SplitWidth(std::int64_t values) { return (3 * values + 7) / 8 * 8; }
+
 // Thread-safe. The work is put on the current stream, and may be recorded (GraphRecorder). Errors
 // are thrown, as LibTorch's own are.
 class DeviceKernels {
@@ -62,9 +67,9 @@ class DeviceKernels {
   // Whether SplitPatches takes patches of this size. The first call for a size compiles.
   virtual bool Splits(Size patch) const = 0;
 
-  // GatherPatches (runner.h) of uint8 `images`, each value v as two numbers: -> [N, P, 3 * values]
-  // bfloat16 where [.., 0 : values] and the last third are v rounded, and the second third is what
-  // that left of v, rounded. REQUIRES: Splits(patch).
+  // GatherPatches (runner.h) of uint8 `images`, each value v as two numbers:
+  // -> [N, P, SplitWidth(values)] bfloat16 where [.., 0 : values] and the third part are v rounded,
+  // the second is what that left of v, rounded, and 0 follows. REQUIRES: Splits(patch).
   virtual at::Tensor SplitPatches(const at::Tensor& images, const at::Tensor& table,
                                   Size patch) const = 0;
 };

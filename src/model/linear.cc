@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/sub.h>
@@ -137,10 +138,18 @@ TwoBFloat16 SplitInTwo(const at::Tensor& x) {
   return {rounded, at::sub(x, rounded).to(at::kBFloat16)};
 }
 
+// The three, one after the other, and zeros: [..., SplitWidth(the width of each)].
+at::Tensor SplitRows(const at::Tensor& first, const at::Tensor& second, const at::Tensor& third) {
+  const std::int64_t width = first.size(-1);
+  at::Tensor rows = at::cat({first, second, third}, -1);
+  const std::int64_t missing = SplitWidth(width) - 3 * width;
+  return missing == 0 ? rows : at::constant_pad_nd(rows, {0, missing});
+}
+
 // As DeviceKernels::SplitPatches.
 at::Tensor SplitOperand(const at::Tensor& x) {
   const auto [rounded, rest] = SplitInTwo(x);
-  return at::cat({rounded, rest, rounded}, -1);
+  return SplitRows(rounded, rest, rounded);
 }
 
 // As PlaceLinear, in what the reader's plan says of `path`.
@@ -205,7 +214,7 @@ Linear Linear::Split(const at::Tensor& weight, at::Tensor bias, const DeviceKern
   linear.out_ = weight.size(0);
   linear.in_ = weight.size(1);
   const auto [rounded, rest] = SplitInTwo(weight);
-  linear.weight_ = at::cat({rounded, rounded, rest}, 1);
+  linear.weight_ = SplitRows(rounded, rounded, rest);
   linear.bias_ = std::move(bias);
   linear.type_ = at::kBFloat16;
   linear.kernels_ = &kernels;

@@ -87,7 +87,7 @@ class Linear {
   void RunFloat(const at::Tensor& x, FloatProduct product) const;
 
   // [out, in], packed by oneDNN where is_mkldnn(); what the pack of a kernel gave where there is
-  // one, of a FloatKernel with the bias; of Split [out, 3 * in].
+  // one, of a FloatKernel with the bias; of Split [out, SplitWidth(in)].
   at::Tensor weight_;
   at::Tensor bias_;                           // in product_type_
   at::ScalarType type_ = at::kFloat;          // of the weight, and of what it is multiplied with

@@ -155,24 +155,27 @@ TEST_F(DeviceKernelsTest, SplitPatches) {
     const at::Tensor expected = GatherPatches(images, table, patch);
     const at::Tensor split = kernels_->SplitPatches(images, table, patch);
     const std::int64_t values = expected.size(2);
-    ASSERT_EQ(split.sizes(), (at::IntArrayRef{3, 12, 3 * values}));
+    ASSERT_EQ(split.sizes(), (at::IntArrayRef{3, 12, SplitWidth(values)}));
     const at::Tensor rounded = split.narrow(2, 0, values);
     EXPECT_TRUE(rounded.equal(expected.to(at::kBFloat16)));
     EXPECT_TRUE(split.narrow(2, 2 * values, values).equal(rounded));
     const at::Tensor rest = expected.sub(rounded.to(at::kFloat)).to(at::kBFloat16);
     EXPECT_TRUE(split.narrow(2, values, values).equal(rest));
+    EXPECT_FALSE(split.narrow(2, 3 * values, SplitWidth(values) - 3 * values).any().item<bool>());
   }
   EXPECT_FALSE(kernels_->Splits({16, 15}));
 }
 
 TEST_F(DeviceKernelsTest, ASplitLinearIsTheOneInFloat32) {
-  const at::Tensor x = Noise({300, 768});
-  const at::Tensor weight = Noise({768, 768}).div(std::sqrt(768.0));
-  const at::Tensor bias = Noise({768});
-  const Linear split = Linear::Split(weight, bias, *kernels_);
-  const at::Tensor expected =
-      at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
-  ExpectNear(split.Forward(x), expected, 1e-4);
+  for (const std::int64_t in : {768, 588}) {  // of patches of 16 x 16 pixels, and of 14 x 14
+    const at::Tensor x = Noise({300, in});
+    const at::Tensor weight = Noise({768, in}).div(std::sqrt(static_cast<double>(in)));
+    const at::Tensor bias = Noise({768});
+    const Linear split = Linear::Split(weight, bias, *kernels_);
+    const at::Tensor expected =
+        at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
+    ExpectNear(split.Forward(x), expected, 1e-4);
+  }
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
@@ -49,7 +50,9 @@ class FakeKernels : public DeviceKernels {
                           Size patch) const override {
     const at::Tensor patches = GatherPatches(images, table, patch);
     const at::Tensor rounded = patches.to(at::kBFloat16);
-    return at::cat({rounded, patches.sub(rounded).to(at::kBFloat16), rounded}, -1);
+    const at::Tensor split =
+        at::cat({rounded, patches.sub(rounded).to(at::kBFloat16), rounded}, -1);
+    return at::constant_pad_nd(split, {0, SplitWidth(patches.size(-1)) - split.size(-1)});
   }
 
   mutable int normalized = 0;

@@ -204,7 +204,8 @@ TEST(FusedKernels, SplitPatchesOfEveryImage) {
   }
   const std::vector<float> table = noise.Floats(3 * 256, 2.0F);
   constexpr int kPatches = kImages * kRows * kColumns;
-  std::vector<std::uint32_t> out(static_cast<std::size_t>(kPatches) * 3 * kValues / 2);
+  constexpr int kRow = (3 * kValues + 7) / 8 * 8;
+  std::vector<std::uint32_t> out(static_cast<std::size_t>(kPatches) * kRow / 2, 0xffffffffU);
   for (unsigned patch = 0; patch < kPatches; ++patch) {
     for (unsigned thread = 0; thread < kThreads; ++thread) {
       threadIdx = {thread, 0};
@@ -217,7 +218,7 @@ TEST(FusedKernels, SplitPatchesOfEveryImage) {
   std::size_t next = 0;
   for (int image = 0; image < kImages; ++image) {
     for (int row = 0; row < kRows; ++row) {
-      for (int column = 0; column < kColumns; ++column, next += std::size_t{3} * kValues) {
+      for (int column = 0; column < kColumns; ++column, next += kRow) {
         std::size_t place = next;
         for (int channel = 0; channel < 3; ++channel) {
           for (int y = 0; y < PATCH_HEIGHT; ++y) {
@@ -234,6 +235,7 @@ TEST(FusedKernels, SplitPatchesOfEveryImage) {
             }
           }
         }
+        for (int i = 3 * kValues; i < kRow; ++i) ASSERT_EQ(numbers[next + i], 0);
       }
     }
   }

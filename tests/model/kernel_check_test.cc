@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -29,7 +30,7 @@ constexpr Size kPatch{.height = 3, .width = 4};
 // Whose numbers are off by `error`, in one place of one kind of result.
 class WrongKernels final : public FakeKernels {
  public:
-  enum class Where { kNowhere, kSum, kNorm, kProduct, kGelu, kRounded, kRest, kCopy };
+  enum class Where { kNowhere, kSum, kNorm, kProduct, kGelu, kRounded, kRest, kCopy, kZeros };
 
   explicit WrongKernels(Where where, double error = 0.5) : where_(where), error_(error) {}
 
@@ -51,13 +52,13 @@ class WrongKernels final : public FakeKernels {
   at::Tensor SplitPatches(const at::Tensor& images, const at::Tensor& table,
                           Size patch) const override {
     at::Tensor split = FakeKernels::SplitPatches(images, table, patch);
-    const std::int64_t values = split.size(-1) / 3;
-    at::Tensor part = split.narrow(-1,
-                                   where_ == Where::kCopy   ? 2 * values
-                                   : where_ == Where::kRest ? values
-                                                            : 0,
-                                   values);
-    if (where_ >= Where::kRounded) Spoil(part);
+    const std::int64_t values = std::int64_t{3} * patch.height * patch.width;
+    if (where_ >= Where::kRounded) {
+      const std::int64_t begin =
+          (static_cast<std::int64_t>(where_) - static_cast<std::int64_t>(Where::kRounded)) * values;
+      at::Tensor part = split.narrow(-1, begin, std::min(values, split.size(-1) - begin));
+      Spoil(part);
+    }
     return split;
   }
 
@@ -81,7 +82,7 @@ TEST(CheckKernels, AcceptsWhatLibTorchGives) {
 TEST(CheckKernels, FindsOneWrongNumberInEveryKindOfResult) {
   using Where = WrongKernels::Where;
   for (const Where where : {Where::kSum, Where::kNorm, Where::kProduct, Where::kGelu,
-                            Where::kRounded, Where::kRest, Where::kCopy}) {
+                            Where::kRounded, Where::kRest, Where::kCopy, Where::kZeros}) {
     for (const double error : {0.5, std::numeric_limits<double>::quiet_NaN()}) {
       const absl::Status status = Checked(WrongKernels(where, error));
       EXPECT_EQ(ReasonOf(status), Reason::kDeviceFailure)

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/gelu.h>
@@ -249,25 +250,29 @@ TEST(Linear, IsAnotherWhileItIsSwitched) {
 }
 
 TEST(Linear, SplitIsTheOneInFloat32WithinTwoToTheSixteenth) {
-  const at::Tensor weight = at::randn({40, 64});
-  const at::Tensor bias = at::randn({40});
-  const at::Tensor x = at::randn({3, 7, 64});
-  const FakeKernels kernels;
-  const Linear split = Linear::Split(weight, bias, kernels);
-  const at::Tensor expected = at::linear(x, weight, bias);
-  // Of what the sums consist of: 64 products about 1 in size, each off by three parts in 2^17.
-  EXPECT_TRUE(
-      at::allclose(split.Forward(x), expected, /*rtol=*/0.0, /*atol=*/64 * 3.0 / (1 << 17)));
-  // Rounding alone is far from that.
-  EXPECT_FALSE(
-      at::allclose(at::linear(x.to(at::kBFloat16), weight.to(at::kBFloat16), bias.to(at::kBFloat16))
-                       .to(at::kFloat),
-                   expected, 0.0, 64 * 3.0 / (1 << 17)));
-  // What is split already is not split again.
-  const at::Tensor rounded = x.to(at::kBFloat16);
-  const at::Tensor rest = at::sub(x, rounded).to(at::kBFloat16);
-  EXPECT_TRUE(at::equal(split.Forward(at::cat({rounded, rest, rounded}, -1)), split.Forward(x)));
-  EXPECT_EQ(kernels.multiplied, 3);
+  // Three times 60 is no multiple of 8: zeros follow.
+  for (const std::int64_t in : {64, 60}) {
+    const at::Tensor weight = at::randn({40, in});
+    const at::Tensor bias = at::randn({40});
+    const at::Tensor x = at::randn({3, 7, in});
+    const FakeKernels kernels;
+    const Linear split = Linear::Split(weight, bias, kernels);
+    const at::Tensor expected = at::linear(x, weight, bias);
+    // Of what the sums consist of: products about 1 in size, each off by three parts in 2^17.
+    const double tolerance = static_cast<double>(in) * 3.0 / (1 << 17);
+    EXPECT_TRUE(at::allclose(split.Forward(x), expected, /*rtol=*/0.0, tolerance));
+    // Rounding alone is far from that.
+    const at::Tensor by_rounding =
+        at::linear(x.to(at::kBFloat16), weight.to(at::kBFloat16), bias.to(at::kBFloat16));
+    EXPECT_FALSE(at::allclose(by_rounding.to(at::kFloat), expected, 0.0, tolerance));
+    // What is split already is not split again.
+    const at::Tensor rounded = x.to(at::kBFloat16);
+    const at::Tensor rest = at::sub(x, rounded).to(at::kBFloat16);
+    const at::Tensor operand = at::constant_pad_nd(at::cat({rounded, rest, rounded}, -1),
+                                                   {0, SplitWidth(in) - 3 * in}, /*value=*/0);
+    EXPECT_TRUE(at::equal(split.Forward(operand), split.Forward(x)));
+    EXPECT_EQ(kernels.multiplied, 3);
+  }
 }
 
 TEST(Linear, OfBFloat16GoesByADevicesKernels) {

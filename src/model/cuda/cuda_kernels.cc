@@ -121,7 +121,8 @@ class CudaKernels final : public DeviceKernels {
     const std::int64_t patches =
         std::int64_t{height / patch.height} * std::int64_t{width / patch.width};
     const std::int64_t values = std::int64_t{3} * patch.height * patch.width;
-    at::Tensor out = at::empty({batch, patches, 3 * values}, images.options().dtype(at::kBFloat16));
+    at::Tensor out = 
+        at::empty({batch, patches, SplitWidth(values)}, images.options().dtype(at::kBFloat16));
     if (out.numel() == 0) return out;
     Launch(OfPatch(patch).at("SplitPatches"), dim3(static_cast<unsigned>(batch * patches)),
            dim3(kSplitThreads), images, images.const_data_ptr(), table.const_data_ptr(),

@@ -130,6 +130,8 @@ extern "C" __global__ void SplitPatches(const unsigned char* images, const float
                                         unsigned int* out, int height, int width) {
   constexpr int kArea = PATCH_HEIGHT * PATCH_WIDTH;
   constexpr int kPairs = 3 * kArea / 2;
+  constexpr int kParts = 3 * kPairs;
+  constexpr int kRow = (kParts + 3) / 4 * 4;  // SplitWidth
   const int columns = width / PATCH_WIDTH;
   const int rows = height / PATCH_HEIGHT;
   const int patch = static_cast<int>(blockIdx.x);
@@ -138,7 +140,7 @@ extern "C" __global__ void SplitPatches(const unsigned char* images, const float
   const long long image = patch / columns / rows;
   const unsigned char* const corner =
       images + ((image * height + row * PATCH_HEIGHT) * width + column * PATCH_WIDTH) * 3;
-  unsigned int* const own = out + static_cast<long long>(patch) * (3 * kPairs);
+  unsigned int* const own = out + static_cast<long long>(patch) * kRow;
   for (int pair = static_cast<int>(threadIdx.x); pair < kPairs;
        pair += static_cast<int>(blockDim.x)) {
     const int place = 2 * pair;
@@ -155,6 +157,8 @@ extern "C" __global__ void SplitPatches(const unsigned char* images, const float
     own[kPairs + pair] = Pair(first - First(rounded), second - Second(rounded));
     own[2 * kPairs + pair] = rounded;
   }
+  const int beyond = kParts + static_cast<int>(threadIdx.x);
+  if (beyond < kRow) own[beyond] = 0;
 }
 
 #endif  // PATCH_WIDTH
