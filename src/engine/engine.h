@@ -92,9 +92,9 @@ struct EngineOptions {
   // Decoded pixels of the decode stage, bytes: a thread waits before it decodes past this.
   std::size_t max_decoded_bytes = std::size_t{1} << 30;
   // Batch sizes that each worker runs per model, in this order, before it is served. Empty: 1; on a
-  // GPU the maximum and every power of two below it, each twice, for there a runner may record what
-  // it does. On a CPU it would multiply the time until a server is ready, and the first full batch
-  // takes no longer without.
+  // GPU the maximum and what batches are padded to below it (PaddedBatchSize), each twice, for
+  // there a runner may record what it does. On a CPU it would multiply the time until a server is
+  // ready, and the first full batch takes no longer without.
   std::vector<int> warm_up_batch_sizes;
   // What the models are on. Empty: what those of Start are on; to be given where there are none.
   std::vector<Device> devices;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -91,11 +90,10 @@ absl::Status CheckModels(std::span<const std::shared_ptr<const Model>> models,
 // records its passes does so the second time.
 std::vector<int> GpuWarmUp(int max_batch_size) {
   std::vector<int> sizes;
-  if (!std::has_single_bit(static_cast<unsigned>(max_batch_size)))
-    sizes = {max_batch_size, max_batch_size};
-  for (auto size = static_cast<int>(std::bit_floor(static_cast<unsigned>(max_batch_size)));
-       size > 0; size /= 2) {
-    sizes.insert(sizes.end(), {size, size});
+  for (int size = max_batch_size; size > 0; --size) {
+    if (size == max_batch_size || PaddedBatchSize(size) == size) {
+      sizes.insert(sizes.end(), {size, size});
+    }
   }
   return sizes;
 }

@@ -60,7 +60,7 @@ ABSL_FLAG(double, precision_min_cosine, 0.999,
           "The smallest cosine with float32 that vectors in another --precision may have; measured "
           "at start on built-in pictures, and against the golden file where there is one");
 ABSL_FLAG(bool, cuda_graphs, true,
-          "Replays the passes of small batches on a GPU as CUDA graphs; where recording one fails, "
+          "Replays passes on a GPU as CUDA graphs; where recording one fails, "
           "a worker goes on without. Not for programs, nor with --deterministic");
 ABSL_FLAG(
     bool, fused_kernels, true,

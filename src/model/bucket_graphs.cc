@@ -5,7 +5,7 @@
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
-#include <bit>
+#include <algorithm>
 #include <cassert>
 #include <cstdint>
 #include <functional>
@@ -19,6 +19,7 @@
 #include "src/error/error.h"
 #include "src/model/cuda/cuda_module.h"
 #include "src/model/guard.h"
+#include "src/model/model.h"
 
 namespace pixembed {
 namespace {
@@ -43,10 +44,9 @@ BucketGraphs::BucketGraphs(std::unique_ptr<GraphRecorder> recorder, c10::Device 
       warn_(std::move(warn)) {}
 
 at::Tensor BucketGraphs::Run(const at::Tensor& images) {
-  const auto size =
-      static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(images.size(0))));
-  const bool fills = size == images.size(0);
-  if (recorder_ == nullptr || (size > kLargestPadded && !fills)) return {};
+  if (recorder_ == nullptr) return {};
+  largest_ = std::max(largest_, images.size(0));
+  const std::int64_t size = std::min(PaddedBatchSize(images.size(0)), largest_);
   const auto placed = buckets_.try_emplace(size);
   if (placed.second) return {};
   Bucket& bucket = placed.first->second;

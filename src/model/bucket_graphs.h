@@ -16,8 +16,13 @@
 
 namespace pixembed {
 
-// A graph for each bucket: batch sizes rounded up to a power of two, the rest of the input being
-// whatever lies there. One thread at a time, under its InferenceMode.
+// A graph for each bucket: batches are padded to PaddedBatchSize (model.h), or to the largest size
+// so far where that is smaller, with whatever lies there. One thread at a time, under its
+// InferenceMode.
+//
+// Large batches, too, which take a device longer than their start: a size that no batch had before
+// makes its libraries search for plans, for far longer than a few padded images take. At most a
+// fifth of a batch of more than 32 is padding.
 //
 // A bucket's first batch runs eagerly, which readies the device's libraries. The second runs
 // eagerly in the padded input; then the same is recorded, replayed, and held against what the pass
@@ -26,12 +31,8 @@ namespace pixembed {
 // eagerly from then on.
 class BucketGraphs {
  public:
-  // [N, H, W, 3] uint8 on the device -> last_hidden_state [N, T, D] float32. N is a power of two.
+  // [N, H, W, 3] uint8 on the device -> last_hidden_state [N, T, D] float32.
   using Forward = std::function<at::Tensor(const at::Tensor& images)>;
-
-  // Batches beyond this size keep a device busy for longer than their start takes, and padding
-  // would cost more than that: they are only replayed where they fill their bucket.
-  static constexpr std::int64_t kLargestPadded = 16;
 
   // `warn` may be empty.
   BucketGraphs(std::unique_ptr<GraphRecorder> recorder, c10::Device device, Forward forward,
@@ -57,6 +58,7 @@ class BucketGraphs {
   c10::Device device_;
   Forward forward_;
   std::function<void(const std::string&)> warn_;
+  std::int64_t largest_ = 0;  // images of a batch, so far
   std::map<std::int64_t, Bucket> buckets_;  // those of which a batch has been seen, by size
 };
 

@@ -181,6 +181,12 @@ class Runner {
   virtual void ReleaseUnusedMemory() {}
 };
 
+// How many images a GPU's runner computes where it is given `images`, >= 1: the next of 1, 2, 4, 8,
+// 16, 24, 32, ..., 64, 80, 96, 112, 128, 160, ..., and never more than the largest batch that it
+// was given. For each of these sizes it keeps a recorded pass, and the device's libraries their
+// plans: few sizes, all of which have been run before the first request comes.
+std::int64_t PaddedBatchSize(std::int64_t images);
+
 // Immutable, thread-safe.
 class Model {
  public:

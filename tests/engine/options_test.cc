@@ -50,13 +50,13 @@ TEST(ShapeEngine, OnGpusTwoWorkersEachAndLargeBatches) {
   EXPECT_EQ(shape->options.workers_per_device, 2);
   EXPECT_EQ(shape->options.max_batch_size, 32);
   EXPECT_THAT(shape->options.warm_up_batch_sizes,
-              ElementsAre(32, 32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1));
+              ElementsAre(32, 32, 24, 24, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1));
   EXPECT_EQ(shape->workers, 4);
   EXPECT_FALSE(shape->count_cores);
   EXPECT_EQ(shape->cost, BatchCost::kPerBatch);
 }
 
-TEST(ShapeEngine, OnGpusAMaximumThatIsNoPowerOfTwoIsWarmedUpAsWell) {
+TEST(ShapeEngine, OnGpusAMaximumThatNothingIsPaddedToIsWarmedUpAsWell) {
   EngineOptions options;
   options.max_batch_size = 6;
   const absl::StatusOr<EngineShape> shape = ShapeEngine(On({kGpu0}), options, 6);
