@@ -47,24 +47,27 @@ class DeviceKernels {
   DeviceKernels& operator=(const DeviceKernels&) = delete;
   virtual ~DeviceKernels() = default;
 
-  // Whether AddAndNormalize takes rows of so many numbers. The first call for a width compiles.
+  // Whether AddAndNormalize takes rows of so many numbers. The first call for a width compiles; it
+  // throws where that fails.
   virtual bool Normalizes(std::int64_t width) const = 0;
 
   // x += scale * branch; gives the layer norm of x over its last dimension, in `out`. In float32
   // throughout, the result rounded once. REQUIRES: Normalizes(width).
   virtual at::Tensor AddAndNormalize(const NormalizeOperands& operands) const = 0;
 
-  // x W^T + bias, and where `gelu` says so its GELU: sums in float32, rounded once. The GELU is
+  // x W^T + bias, and where `gelu` says so its GELU: sums in float32, rounded once (before GELU as
+  // well where only LibTorch gives the product). The GELU is
   // 0.5 y (1 + tanh(sqrt(2 / pi) (y + 0.044715 y^3))), the only one that products end with; it
   // differs from the exact one by less than 5e-4, where a bfloat16 between 2 and 4 stands for
   // numbers up to 8e-3 away from it.
   //
-  // The first product of its kind (rows up to the next power of two, columns, depth) that is not
-  // recorded runs what the library proposes, one after the other, and the fastest is kept: which
-  // one may differ between processes, and with it the last bits.
+  // The first product of its kind (rows up to the next quarter of a power of two, columns, depth)
+  // that is not recorded runs what the library proposes in turn, and the fastest that gives the
+  // product is kept: which one may differ between processes, and with it the last bits.
   virtual at::Tensor Multiply(const ProductOperands& operands) const = 0;
 
-  // Whether SplitPatches takes patches of this size. The first call for a size compiles.
+  // Whether SplitPatches takes patches of this size. The first call for a size compiles; it throws
+  // where that fails.
   virtual bool Splits(Size patch) const = 0;
 
   // GatherPatches (runner.h) of uint8 `images`, each value v as two numbers:

@@ -39,6 +39,8 @@ inline constexpr std::int32_t kEpilogueDefault = 1;
 inline constexpr std::int32_t kEpilogueBias = 4;
 inline constexpr std::int32_t kEpilogueGelu = 32;
 inline constexpr PreferenceAttribute kMaxWorkspaceBytes = 1;
+inline constexpr PreferenceAttribute kReductionSchemes = 3;  // std::uint32_t, of these bits
+inline constexpr std::uint32_t kReductionInComputeType = 2;
 
 // Plain data, of use to the same version of the library only.
 struct Algorithm {

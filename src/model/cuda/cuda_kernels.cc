@@ -2,7 +2,9 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <c10/core/Device.h>
 #include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <c10/util/Exception.h>
 #include <cuda_runtime_api.h>
@@ -34,8 +36,7 @@ constexpr unsigned kWarp = 32;
 constexpr unsigned kRowsOfBlock = 4;
 constexpr unsigned kSplitThreads = 128;
 
-// Kernels of fused_kernels.cu by name, compiled for some definitions; empty where that fails.
-// Loaded for good.
+// Kernels of fused_kernels.cu by name, compiled for some definitions. Loaded for good.
 using KernelSet = std::map<std::string, cudaKernel_t, std::less<>>;
 
 constexpr std::array kNormalizeKernels = {"Normalize",          "NormalizeToFloat",
@@ -47,19 +48,14 @@ template <std::size_t count>
 KernelSet LoadKernels(const std::string& architecture, const std::vector<std::string>& definitions,
                       const std::array<const char*, count>& names) {
   const absl::StatusOr<std::string> code = CompileFusedKernels(architecture, definitions);
+  TORCH_CHECK(code.ok(), code.status().message());
   cudaLibrary_t library = nullptr;
-  if (!code.ok() || cudaLibraryLoadData(&library, code->data(), nullptr, nullptr, 0, nullptr,
-                                        nullptr, 0) != cudaSuccess) {
-    (void)cudaGetLastError();
-    return {};
-  }
+  C10_CUDA_CHECK(cudaLibraryLoadData(&library, code->data(), nullptr, nullptr, 0, nullptr, nullptr,
+                                     /*numLibraryOptions=*/0));
   KernelSet kernels;
   for (const char* const name : names) {
     cudaKernel_t kernel = nullptr;
-    if (cudaLibraryGetKernel(&kernel, library, name) != cudaSuccess) {
-      (void)cudaGetLastError();
-      return {};
-    }
+    C10_CUDA_CHECK(cudaLibraryGetKernel(&kernel, library, name));
     kernels.emplace(name, kernel);
   }
   return kernels;
@@ -68,10 +64,10 @@ KernelSet LoadKernels(const std::string& architecture, const std::vector<std::st
 template <typename... Arguments>
 void Launch(cudaKernel_t kernel, dim3 grid, dim3 block, const at::Tensor& on,
             Arguments... arguments) {
+  const c10::cuda::CUDAGuard guard(on.device());
   std::array<void*, sizeof...(arguments)> addresses = {static_cast<void*>(&arguments)...};
   C10_CUDA_CHECK(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block,
-                                  addresses.data(), 0,
-                                  c10::cuda::getCurrentCUDAStream(on.device().index())));
+                                  addresses.data(), 0, c10::cuda::getCurrentCUDAStream()));
 }
 
 const void* AddressOf(const at::Tensor& tensor) {
@@ -80,11 +76,15 @@ const void* AddressOf(const at::Tensor& tensor) {
 
 class CudaKernels final : public DeviceKernels {
  public:
-  CudaKernels(std::string architecture, std::unique_ptr<Products> products)
-      : architecture_(std::move(architecture)), products_(std::move(products)) {}
+  CudaKernels(int ordinal, std::string architecture, std::unique_ptr<Products> products)
+      : device_(c10::kCUDA, static_cast<c10::DeviceIndex>(ordinal)),
+        architecture_(std::move(architecture)),
+        products_(std::move(products)) {}
 
   bool Normalizes(std::int64_t width) const override {
-    return width % 4 == 0 && width <= kMostWidth && !OfWidth(width).empty();
+    if (width % 4 != 0 || width > kMostWidth) return false;
+    OfWidth(width);
+    return true;
   }
 
   at::Tensor AddAndNormalize(const NormalizeOperands& operands) const override {
@@ -110,7 +110,11 @@ class CudaKernels final : public DeviceKernels {
     return products_->Multiply(operands);
   }
 
-  bool Splits(Size patch) const override { return patch.width % 2 == 0 && !OfPatch(patch).empty(); }
+  bool Splits(Size patch) const override {
+    if (patch.width % 2 != 0) return false;
+    OfPatch(patch);
+    return true;
+  }
 
   at::Tensor SplitPatches(const at::Tensor& images, const at::Tensor& table,
                           Size patch) const override {
@@ -121,7 +125,7 @@ class CudaKernels final : public DeviceKernels {
     const std::int64_t patches =
         std::int64_t{height / patch.height} * std::int64_t{width / patch.width};
     const std::int64_t values = std::int64_t{3} * patch.height * patch.width;
-    at::Tensor out = 
+    at::Tensor out =
         at::empty({batch, patches, SplitWidth(values)}, images.options().dtype(at::kBFloat16));
     if (out.numel() == 0) return out;
     Launch(OfPatch(patch).at("SplitPatches"), dim3(static_cast<unsigned>(batch * patches)),
@@ -154,11 +158,12 @@ class CudaKernels final : public DeviceKernels {
       if (const auto known = sets.find(key); known != sets.end()) return known->second;
     }
     const std::lock_guard lock(mutex_);
-    const auto place = sets.try_emplace(key);
-    if (place.second) place.first->second = make();
-    return place.first->second;
+    if (const auto known = sets.find(key); known != sets.end()) return known->second;
+    const c10::cuda::CUDAGuard guard(device_);
+    return sets.emplace(key, make()).first->second;
   }
 
+  const c10::Device device_;
   const std::string architecture_;  // "sm_90"
   const std::unique_ptr<Products> products_;
   mutable std::shared_mutex mutex_;
@@ -176,7 +181,7 @@ absl::StatusOr<std::unique_ptr<DeviceKernels>> NewCudaKernels(int ordinal,
   if (!code.ok()) return code.status();
   absl::StatusOr<std::unique_ptr<Products>> products = Products::New(ordinal);
   if (!products.ok()) return products.status();
-  return std::make_unique<CudaKernels>(std::move(architecture), *std::move(products));
+  return std::make_unique<CudaKernels>(ordinal, std::move(architecture), *std::move(products));
 }
 
 }  // namespace pixembed

@@ -1,9 +1,8 @@
 #include "src/model/cuda/products.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/cuda/Sleep.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/gelu.h>
-#include <ATen/ops/linear.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -12,6 +11,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -25,12 +25,15 @@
 #include "src/error/error.h"
 #include "src/model/cuda/cublas_lt.h"
 #include "src/model/device_kernels.h"
+#include "src/model/product_reference.h"
 
 namespace pixembed {
 namespace {
 
 constexpr std::size_t kMostWorkspace = std::size_t{32} << 20;  // bytes
 constexpr int kMostProposals = 16;
+// Where the depth is cut into parts, their sums are added in float32, not in the result's type.
+constexpr std::uint32_t kReductions = cublas_lt::kReductionInComputeType;
 
 void Check(cublas_lt::Status status) { TORCH_CHECK(status == 0, "cuBLASLt answers ", status); }
 
@@ -51,12 +54,31 @@ bool IsRecorded(cudaStream_t stream) {
   return status != cudaStreamCaptureStatusNone;
 }
 
-// By what LibTorch has, where cuBLASLt knows nothing.
-at::Tensor ByLibTorch(const ProductOperands& operands) {
-  at::Tensor y = at::linear(operands.x.to(operands.out), operands.weight.to(operands.out),
-                            operands.bias.defined() ? std::optional(operands.bias) : std::nullopt);
-  if (operands.gelu) at::gelu_(y, "tanh");
-  return y;
+// Milliseconds of one of `calls` calls of `run`; infinite where one fails. Waits.
+template <typename Run>
+float MillisecondsOf(const Run& run, int calls, cudaStream_t stream) {
+  // The device is busy until all calls are in line: it is its time that counts, not the host's,
+  // which starts a kernel in no less time than a small product takes.
+  constexpr std::int64_t kBusyCycles = 400'000;
+  const Event begin = NewEvent();
+  const Event end = NewEvent();
+  at::cuda::sleep(kBusyCycles);
+  C10_CUDA_CHECK(cudaEventRecord(begin.get(), stream));
+  for (int i = 0; i < calls; ++i) {
+    if (run() != 0) return std::numeric_limits<float>::infinity();
+  }
+  C10_CUDA_CHECK(cudaEventRecord(end.get(), stream));
+  C10_CUDA_CHECK(cudaEventSynchronize(end.get()));
+  float milliseconds = 0.0F;
+  C10_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()));
+  return milliseconds / static_cast<float>(calls);
+}
+
+// Kernels are chosen for rows up to the next quarter of a power of two.
+std::uint64_t Ceiling(std::int64_t rows) {
+  const auto count = static_cast<std::uint64_t>(rows);
+  const std::uint64_t step = std::max<std::uint64_t>(1, std::bit_floor(count) / 4);
+  return (count + step - 1) / step * step;
 }
 
 }  // namespace
@@ -97,13 +119,10 @@ class Products::Problem {
     if (desc_ != nullptr) (void)library_.desc_destroy(desc_);
   }
 
+  const ProductOperands& operands() const { return operands_; }
+
   Kind kind() const {
-    return {std::bit_ceil(static_cast<std::uint64_t>(rows_)),
-            out_,
-            in_,
-            transposed_,
-            epilogue_,
-            static_cast<int>(operands_.out)};
+    return {Ceiling(rows_), out_, in_, transposed_, epilogue_, static_cast<int>(operands_.out)};
   }
 
   // What the library proposes, what it takes to be the fastest first.
@@ -114,6 +133,10 @@ class Products::Problem {
     int found = 0;
     cublas_lt::Status status = library_.preference_set(preference, cublas_lt::kMaxWorkspaceBytes,
                                                        &kMostWorkspace, sizeof(kMostWorkspace));
+    if (status == 0) {
+      status = library_.preference_set(preference, cublas_lt::kReductionSchemes, &kReductions,
+                                       sizeof(kReductions));
+    }
     if (status == 0) {
       status = library_.get_heuristic(handle, desc_, weight_, x_, y_, y_, preference,
                                       kMostProposals, proposals.data(), &found);
@@ -178,37 +201,6 @@ class Products::Problem {
   cublas_lt::MatrixLayout* y_ = nullptr;
 };
 
-namespace {
-
-// Milliseconds of one call of `run`, the better of two rounds; infinite where it fails. Waits.
-template <typename Run>
-float MillisecondsOf(const Run& run, cudaStream_t stream) {
-  constexpr float kRound = 1.0F;  // milliseconds
-  constexpr int kFewest = 3;
-  constexpr int kMost = 20;
-  const Event begin = NewEvent();
-  const Event end = NewEvent();
-  const auto timed = [&](int calls) {
-    C10_CUDA_CHECK(cudaEventRecord(begin.get(), stream));
-    for (int i = 0; i < calls; ++i) {
-      if (run() != 0) return std::numeric_limits<float>::infinity();
-    }
-    C10_CUDA_CHECK(cudaEventRecord(end.get(), stream));
-    C10_CUDA_CHECK(cudaEventSynchronize(end.get()));
-    float milliseconds = 0.0F;
-    C10_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()));
-    return milliseconds / static_cast<float>(calls);
-  };
-  timed(1);  // the first call loads the kernel
-  const float once = timed(1);
-  if (once == std::numeric_limits<float>::infinity()) return once;
-  const int calls = std::clamp(static_cast<int>(kRound / std::max(once, 1e-3F)), kFewest, kMost);
-  const float first = timed(calls);
-  return std::min(first, timed(calls));
-}
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<Products>> Products::New(int ordinal) {
   const absl::StatusOr<const cublas_lt::Library*> library = cublas_lt::Load();
   if (!library.ok()) return library.status();
@@ -221,44 +213,84 @@ absl::StatusOr<std::unique_ptr<Products>> Products::New(int ordinal) {
   return std::unique_ptr<Products>(new Products(*library, handle));
 }
 
-bool Products::Choose(const Problem& problem, at::Tensor& y,
-                      cublas_lt::HeuristicResult& chosen) const {
-  // Held while kernels are timed: two searches would disturb each other.
+Products::Choice Products::Search(const Problem& problem, at::Tensor& y,
+                                  cudaStream_t stream) const {
+  // Milliseconds a call. The first proposal is left only for a gain that is more than noise.
+  constexpr float kRound = 1.0F;
+  constexpr int kRounds = 3;
+  constexpr float kWorthwhile = 0.98F;
+  struct Candidate {
+    cublas_lt::HeuristicResult proposal;
+    int calls;
+    float milliseconds = std::numeric_limits<float>::infinity();
+  };
+  const auto time = [&](const cublas_lt::HeuristicResult& proposal, int calls) {
+    return MillisecondsOf([&] { return problem.Run(handle_, proposal, y, stream); }, calls, stream);
+  };
+  std::vector<Candidate> candidates;
+  for (const cublas_lt::HeuristicResult& proposal : problem.Propose(handle_)) {
+    time(proposal, 1);  // loads the kernel
+    const float once = time(proposal, 1);
+    if (!std::isfinite(once)) continue;
+    candidates.push_back(
+        {proposal, std::clamp(static_cast<int>(kRound / std::max(once, 1e-3F)), 3, 20)});
+  }
+  // In turn, so that whatever else the device does meets all of them.
+  for (int round = 0; round < kRounds; ++round) {
+    for (Candidate& candidate : candidates) {
+      candidate.milliseconds =
+          std::min(candidate.milliseconds, time(candidate.proposal, candidate.calls));
+    }
+  }
+  if (!candidates.empty()) candidates.front().milliseconds *= kWorthwhile;
+  std::ranges::stable_sort(candidates, {}, &Candidate::milliseconds);
+  for (const Candidate& candidate : candidates) {
+    if (problem.Run(handle_, candidate.proposal, y, stream) == 0 &&
+        IsProduct(problem.operands(), y)) {
+      return candidate.proposal;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Products::Choice> Products::Known(const Kind& kind) const {
   const std::lock_guard lock(mutex_);
-  const Kind kind = problem.kind();
   const auto known = chosen_.find(kind);
-  if (known != chosen_.end()) {
-    chosen = known->second;
-    if (problem.Takes(handle_, chosen)) return true;
+  return known == chosen_.end() ? std::nullopt : std::optional(known->second);
+}
+
+Products::Choice Products::Choose(const Problem& problem, at::Tensor& y,
+                                  cudaStream_t stream) const {
+  const Kind kind = problem.kind();
+  std::optional<Choice> known = Known(kind);
+  if (!known.has_value() && !IsRecorded(stream)) {
+    // Two searches would disturb each other; what is known need not wait for one.
+    const std::lock_guard lock(search_mutex_);
+    known = Known(kind);
+    if (!known.has_value()) {
+      known = Search(problem, y, stream);
+      const std::lock_guard map_lock(mutex_);
+      chosen_.emplace(kind, *known);
+    }
+  }
+  if (known.has_value()) {
+    if (!known->has_value() || problem.Takes(handle_, **known)) return *known;
   }
   const std::vector<cublas_lt::HeuristicResult> proposals = problem.Propose(handle_);
-  if (proposals.empty()) return false;
-  chosen = proposals.front();
-  const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream(y.device().index());
-  if (known != chosen_.end() || IsRecorded(stream)) return true;
-  float best = std::numeric_limits<float>::infinity();
-  for (const cublas_lt::HeuristicResult& proposal : proposals) {
-    const float milliseconds =
-        MillisecondsOf([&] { return problem.Run(handle_, proposal, y, stream); }, stream);
-    if (milliseconds >= best) continue;
-    best = milliseconds;
-    chosen = proposal;
-  }
-  chosen_.insert_or_assign(kind, chosen);
-  return true;
+  return proposals.empty() ? std::nullopt : std::optional(proposals.front());
 }
 
 at::Tensor Products::Multiply(const ProductOperands& operands) const {
+  const c10::cuda::CUDAGuard guard(operands.x.device());
   std::vector<std::int64_t> sizes = operands.x.sizes().vec();
   sizes.back() = operands.weight.size(0);
   at::Tensor y = at::empty(sizes, operands.x.options().dtype(operands.out));
   if (y.numel() == 0) return y;
+  const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
   const Problem problem(library_, operands);
-  cublas_lt::HeuristicResult choice{};
-  const bool done =
-      Choose(problem, y, choice) &&
-      problem.Run(handle_, choice, y, c10::cuda::getCurrentCUDAStream(y.device().index())) == 0;
-  return done ? y : ByLibTorch(operands);
+  const Choice choice = Choose(problem, y, stream);
+  const bool done = choice.has_value() && problem.Run(handle_, *choice, y, stream) == 0;
+  return done ? y : MultiplyByLibTorch(operands);
 }
 
 }  // namespace pixembed

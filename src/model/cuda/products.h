@@ -1,15 +1,17 @@
 // Products by cuBLASLt, by the kernel that was the fastest of those that it proposes. Its first
-// proposal, which LibTorch takes, is up to 1.4 times as slow (tests/bench/README.md). Internal to
-// the CUDA half.
+// proposal, which LibTorch takes, is up to 1.4 times as slow (tests/bench/README.md). Each is held
+// against LibTorch before it is used. Internal to the CUDA half.
 #ifndef PIXEMBED_SRC_MODEL_CUDA_PRODUCTS_H_
 #define PIXEMBED_SRC_MODEL_CUDA_PRODUCTS_H_
 
 #include <ATen/core/Tensor.h>
+#include <cuda_runtime_api.h>
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <tuple>
 
 #include "absl/status/statusor.h"
@@ -33,19 +35,26 @@ class Products {
 
  private:
   class Problem;
-  // Rows up to this power of two, columns, depth, whether the weight is transposed, epilogue, type.
+  // Rows (Ceiling), columns, depth, whether the weight is transposed, epilogue, type.
   using Kind = std::tuple<std::uint64_t, std::int64_t, std::int64_t, bool, std::int32_t, int>;
 
   Products(const cublas_lt::Library* library, cublas_lt::Handle* handle)
       : library_(*library), handle_(handle) {}
 
-  // False: there is none. `y`: what the product may be written to while it is looked for.
-  bool Choose(const Problem& problem, at::Tensor& y, cublas_lt::HeuristicResult& chosen) const;
+  // The kernel that multiplies. None: LibTorch has to.
+  using Choice = std::optional<cublas_lt::HeuristicResult>;
+
+  // `y`: what the product may be written to while a kernel is looked for.
+  Choice Choose(const Problem& problem, at::Tensor& y, cudaStream_t stream) const;
+  // The fastest of those that give the product.
+  Choice Search(const Problem& problem, at::Tensor& y, cudaStream_t stream) const;
+  std::optional<Choice> Known(const Kind& kind) const;
 
   const cublas_lt::Library& library_;
   cublas_lt::Handle* const handle_;  // lives as long as the process
-  mutable std::mutex mutex_;
-  mutable std::map<Kind, cublas_lt::HeuristicResult> chosen_;
+  mutable std::mutex search_mutex_;
+  mutable std::mutex mutex_;  // of chosen_; never held for long
+  mutable std::map<Kind, Choice> chosen_;
 };
 
 }  // namespace pixembed
