@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -37,20 +36,6 @@ constexpr double kSharpCosine = 0.99;
 constexpr char kSharpAttention[] = "swinv2_scale_clamped";
 
 // The mean of each image, the reference's.
-std::vector<std::vector<float>> Means(const Weights& expected) {
-  const Tensor* const mean = expected.Find("mean");
-  EXPECT_NE(mean, nullptr);
-  if (mean == nullptr) return {};
-  const auto width = static_cast<std::size_t>(mean->shape.at(1));
-  std::vector<std::vector<float>> rows(static_cast<std::size_t>(mean->shape.at(0)),
-                                       std::vector<float>(width));
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    std::memcpy(rows[i].data(), mean->bytes.data() + i * width * sizeof(float),
-                width * sizeof(float));
-  }
-  return rows;
-}
-
 TEST(DeviceKernelsGolden, EveryFamilyHasTheReferencesDirection) {
   InitializeRuntime();
   const c10::InferenceMode inference;
@@ -85,7 +70,7 @@ TEST(DeviceKernelsGolden, EveryFamilyHasTheReferencesDirection) {
     const std::vector<OutputSpec> specs(batch.size());
     const auto embeddings = (*runner)->Embed(batch, specs, /*threads=*/1);
     ASSERT_TRUE(embeddings.ok()) << embeddings.status();
-    const std::vector<std::vector<float>> means = Means(expected);
+    const auto means = GoldenRows<float>(expected, "mean");
     ASSERT_EQ(means.size(), embeddings->size());
     for (std::size_t i = 0; i < means.size(); ++i) {
       EXPECT_GE(CosineSimilarity(FloatValues((*embeddings)[i]), means[i]),

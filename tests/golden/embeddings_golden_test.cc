@@ -180,23 +180,6 @@ bool IsProgram(std::string_view name) {
   return name.starts_with("torchscript") || name.starts_with("aotinductor");
 }
 
-// The rows of a [N, ...] tensor, each flat.
-template <typename T>
-std::vector<std::vector<T>> Rows(const Weights& tensors, std::string_view name) {
-  const Tensor* tensor = tensors.Find(name);
-  if (tensor == nullptr) {
-    ADD_FAILURE() << "no tensor " << name;
-    return {};
-  }
-  const auto count = static_cast<std::size_t>(tensor->shape.front());
-  const std::size_t bytes = tensor->bytes.size() / count;
-  std::vector<std::vector<T>> rows(count, std::vector<T>(bytes / sizeof(T)));
-  for (std::size_t i = 0; i < count; ++i) {
-    std::memcpy(rows[i].data(), tensor->bytes.data() + i * bytes, bytes);
-  }
-  return rows;
-}
-
 std::vector<float> Floats(const Embedding& embedding) {
   std::vector<float> values(static_cast<std::size_t>(embedding.dimensions));
   EXPECT_EQ(embedding.values.size(), values.size() * sizeof(float));
@@ -230,7 +213,7 @@ std::vector<std::size_t> OwnTokens(const Weights& expected) {
   if (expected.Find("pixel_attention_mask") == nullptr) return {};
   std::vector<std::size_t> own;
   for (const std::vector<std::int32_t>& mask :
-       Rows<std::int32_t>(expected, "pixel_attention_mask")) {
+       GoldenRows<std::int32_t>(expected, "pixel_attention_mask")) {
     own.push_back(static_cast<std::size_t>(std::ranges::count(mask, 1)));
   }
   return own;
@@ -308,7 +291,7 @@ TEST_P(EmbeddingsGolden, EveryPoolingIsTheReferences) {
        {Pooling::kMean, Pooling::kCls, Pooling::kMax, Pooling::kMaskedMean}) {
     if (!loaded.model->CheckOutput({.pooling = pooling}).ok()) continue;
     const std::string name(PoolingName(pooling));
-    const auto expected = Rows<float>(loaded.expected, sharp ? "float64." + name : name);
+    const auto expected = GoldenRows<float>(loaded.expected, sharp ? "float64." + name : name);
     const auto actual = EmbedAll(*loaded.runner, images, {.pooling = pooling});
     ASSERT_EQ(actual.size(), expected.size());
     for (std::size_t i = 0; i < actual.size(); ++i) {
@@ -338,7 +321,7 @@ void ExpectTheReferencesDirection(const Model& model, const std::string& folder,
   const auto runner = model.NewRunner(TestDevice());
   ASSERT_TRUE(runner.ok()) << runner.status();
   const Weights expected = GoldenTensors(folder + "/expected.safetensors");
-  const auto means = Rows<float>(expected, "mean");
+  const auto means = GoldenRows<float>(expected, "mean");
   const auto actual = EmbedAll(**runner, GoldenImages(expected, model.info().preprocess), {});
   ASSERT_EQ(actual.size(), means.size());
   for (std::size_t i = 0; i < actual.size(); ++i) {
@@ -349,16 +332,22 @@ void ExpectTheReferencesDirection(const Model& model, const std::string& folder,
 // Where the device multiplies it; elsewhere, and for programs, the refusal is tested instead.
 void ExpectTheReferencesDirectionIn(Precision precision, std::string_view name, double cosine) {
   const std::string folder = absl::StrCat("embeddings/", std::string(name));
-  const auto model = LoadModel(GoldenPath(folder), {.trust_model_code = true,
-                                                    .devices = {TestDevice()},
-                                                    .precision = precision,
-                                                    .precision_min_cosine = cosine});
+  const Device device = TestDevice();
+  const auto model = LoadModel(GoldenPath(folder),
+                               {.trust_model_code = true,
+                                .devices = {device},
+                                .precision = precision,
+                                .precision_min_cosine = cosine,
+                                .warn = [](const std::string& line) { ADD_FAILURE() << line; }});
   if (IsProgram(name) || ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
     EXPECT_EQ(ReasonOf(model.status()), Reason::kUnsupportedPrecision) << model.status();
     return;
   }
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ((*model)->info().precision, precision);
+  if (device.kind == Device::Kind::kCuda) {
+    EXPECT_THAT((*model)->info().kernels, testing::HasSubstr("fused bfloat16 kernels"));
+  }
   ExpectTheReferencesDirection(**model, folder, cosine);
 }
 
@@ -400,7 +389,7 @@ TEST_P(EmbeddingsGolden, EveryHiddenStateIsTheReferences) {
   OutputSpec all;
   const std::vector<std::size_t> own = OwnTokens(loaded.expected);
   for (int layer = 0; layer < count; ++layer) {
-    const auto states = Rows<float>(loaded.expected, absl::StrCat("hidden_states.", layer));
+    const auto states = GoldenRows<float>(loaded.expected, absl::StrCat("hidden_states.", layer));
     const auto actual = EmbedAll(*loaded.runner, images, {.layers = {layer}});
     ASSERT_EQ(actual.size(), states.size());
     for (std::size_t i = 0; i < actual.size(); ++i) {
@@ -436,7 +425,7 @@ TEST_P(EmbeddingsGolden, NormalizedPixelsAreTheReferencesBits) {
   Loaded loaded;
   ASSERT_NO_FATAL_FAILURE(Load(GoldenPath(folder), folder + "/expected.safetensors", loaded));
   const std::vector<Image> images = GoldenImages(loaded.expected, loaded.model->info().preprocess);
-  const auto expected = Rows<float>(loaded.expected, "pixel_values");
+  const auto expected = GoldenRows<float>(loaded.expected, "pixel_values");
   ASSERT_EQ(images.size(), expected.size());
   for (std::size_t i = 0; i < images.size(); ++i) {
     EXPECT_EQ(PixelValues(images[i], loaded.model->info().preprocess), expected[i])
@@ -451,7 +440,7 @@ INSTANTIATE_TEST_SUITE_P(TinyModels, EmbeddingsGolden, testing::ValuesIn(kTinyMo
 
 // From the bytes of "encoded.I" on.
 void ExpectTheVectorsOfEncodedImages(const Loaded& loaded, float tolerance) {
-  const auto resized = Rows<std::uint8_t>(loaded.expected, "images");
+  const auto resized = GoldenRows<std::uint8_t>(loaded.expected, "images");
   std::vector<Image> images;
   for (std::size_t i = 0; i < resized.size(); ++i) {
     const Tensor* encoded = loaded.expected.Find(absl::StrCat("encoded.", i));
@@ -462,7 +451,7 @@ void ExpectTheVectorsOfEncodedImages(const Loaded& loaded, float tolerance) {
     images.push_back(*std::move(image));
   }
   for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kMax}) {
-    const auto expected = Rows<float>(loaded.expected, PoolingName(pooling));
+    const auto expected = GoldenRows<float>(loaded.expected, PoolingName(pooling));
     const auto actual = EmbedAll(*loaded.runner, images, {.pooling = pooling});
     ASSERT_EQ(actual.size(), expected.size());
     for (std::size_t i = 0; i < actual.size(); ++i) {

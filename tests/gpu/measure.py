@@ -28,7 +28,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 # Seconds that a step may take, whatever is left of the budget.
 LIMITS = {"parity": 180, "model": 90, "ladder": 75, "server": 60, "load": 30, "cpu": 40}
@@ -61,6 +61,11 @@ class StepError(Exception):
     """Why a step has no result."""
 
 
+class Said(NamedTuple):
+    out: str
+    err: str
+
+
 def tail(text: str) -> str:
     return text[-TAIL:]
 
@@ -91,8 +96,8 @@ class Run:
     def left(self) -> float:
         return self.end - time.monotonic()
 
-    def command(self, limit: float, *words: object, variables: dict[str, str] | None = None) -> str:
-        """The standard output of a command, which is killed with all it started after `limit` seconds."""
+    def command(self, limit: float, *words: object, variables: dict[str, str] | None = None) -> Said:
+        """What a command said, which is killed with all it started after `limit` seconds."""
         process = subprocess.Popen(
             [str(word) for word in words],
             stdout=subprocess.PIPE,
@@ -109,9 +114,7 @@ class Run:
             raise StepError(f"not done after {limit:.0f} s: {tail(out + err)}") from None
         if process.returncode:
             raise StepError(f"exit code {process.returncode}: {tail(out + err)}")
-        if warnings := [line for line in err.splitlines() if "CUDA graphs are off" in line]:
-            self.report.setdefault("warnings", []).extend(warnings)
-        return out
+        return Said(out, err)
 
     def step(self, kind: str, name: str, command: list[object], work: Callable[[float], Any]) -> Any:
         """An entry of the report; `work` gets its limit. What it gives, or None where it failed."""
@@ -168,7 +171,7 @@ def parity(run: Run) -> None:
         "parity",
         "parity",
         command,
-        lambda limit: tail(run.command(limit, *command, variables={"PIXEMBED_TEST_DEVICES": devices})),
+        lambda limit: tail(run.command(limit, *command, variables={"PIXEMBED_TEST_DEVICES": devices}).out),
     )
 
 
@@ -177,12 +180,14 @@ def make_model(run: Run, architecture: str) -> pathlib.Path | None:
     command: list[object] = [sys.executable, run.bundle / "make" / "make_random_model.py", architecture, model]
     if model.exists():
         return model
-    made = run.step("model", f"model {architecture}", command, lambda limit: run.command(limit, *command).strip())
+    made = run.step("model", f"model {architecture}", command, lambda limit: run.command(limit, *command).out.strip())
     return None if made is None else model
 
 
-def rungs(run: Run, command: list[object], limit: float) -> list[dict[str, Any]]:
-    return json_lines(run.command(limit, *command))
+def rungs(run: Run, command: list[object], limit: float) -> dict[str, Any]:
+    """With what the program says of the kernels that it computes by, and of those that it has to do without."""
+    said = run.command(limit, *command)
+    return {"log": said.err.splitlines(), "rungs": json_lines(said.out)}
 
 
 def forward(run: Run, model: pathlib.Path, device: str, precision: str, *flags: str) -> list[object]:
@@ -204,7 +209,7 @@ def ladder(run: Run, model: pathlib.Path) -> None:
         run.step("ladder", name, command, functools.partial(rungs, run, command))
 
 
-def refused_or_rungs(run: Run, command: list[object], limit: float) -> list[dict[str, Any]] | str:
+def refused_or_rungs(run: Run, command: list[object], limit: float) -> dict[str, Any] | str:
     try:
         return rungs(run, command, limit)
     except StepError as error:
@@ -308,7 +313,7 @@ def start(stack: contextlib.ExitStack, command: list[object], limit: float) -> d
 
 def measured(run: Run, load: list[object], pid: int, limit: float) -> dict[str, Any]:
     before = cpu_seconds(pid)
-    report: dict[str, Any] = json.loads(run.command(limit, *load))
+    report: dict[str, Any] = json.loads(run.command(limit, *load).out)
     report["server_cpu_seconds"] = round(cpu_seconds(pid) - before, 2)
     return report
 
