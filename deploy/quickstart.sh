@@ -29,7 +29,11 @@ parse_arguments() {
     case "$1" in
       --serve) serve=true ;;
       --port=*) port=${1#*=} ;;
-      --port) shift; port=${1:-} ;;
+      --port)
+        [ $# -ge 2 ] || fail "--port is without its value"
+        shift
+        port=$1
+        ;;
       -h | --help) usage; exit 0 ;;
       *) usage >&2; exit 2 ;;
     esac

@@ -28,7 +28,16 @@ build_and_test() {  # build_and_test PRESET [CTEST ARGUMENTS...]
   ctest --preset "$preset" --no-tests=error --parallel 2 "$@"
 }
 
+usage() { sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+
 [ $# -gt 0 ] || set -- release asan tsan tidy
+for part in "$@"; do
+  case "$part" in
+    release | asan | tsan | heavy | emulated | tidy) ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "tests/run.sh: there is no part \"$part\"" >&2; usage >&2; exit 2 ;;
+  esac
+done
 deploy/setup.sh build assets test
 mkdir -p build
 step "Python stubs"
@@ -50,7 +59,6 @@ for part in "$@"; do
     tidy) build_and_test release --label-regex tidy ;;
     # Lint and end-to-end concern the release build; here they would only repeat.
     asan | tsan) build_and_test "$part" --label-exclude 'lint|tidy|e2e|heavy' ;;
-    *) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done
 step "all parts passed: $*"
