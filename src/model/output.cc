@@ -25,35 +25,56 @@ void Normalize(std::span<float> values) {
   for (float& value : values) value /= norm;
 }
 
-// Appends the bytes of one number; the hosts served are little-endian.
+// The hosts served are little-endian.
 static_assert(std::endian::native == std::endian::little);
 template <typename T>
-void Append(T value, std::string& bytes) {
-  char raw[sizeof(T)];
-  std::memcpy(raw, &value, sizeof(T));
-  bytes.append(raw, sizeof(T));
+std::string BytesOf(std::span<const T> numbers) {
+  return {reinterpret_cast<const char*>(numbers.data()), numbers.size_bytes()};
 }
 
-// Whether `type` has a number for `value`: the halves make the largest infinite.
-bool IsFiniteAs(DataType type, float value) {
-  if (type == DataType::kFloat16) return (ToFloat16(value) & 0x7C00U) != 0x7C00U;
-  if (type == DataType::kBFloat16) return (ToBFloat16(value) & 0x7F80U) != 0x7F80U;
-  return std::isfinite(value);
+// Bits of a number without its sign, where its exponent says that it is infinite or none.
+constexpr std::int32_t kInfinite32 = 0x7F800000;
+constexpr std::int32_t kInfinite16 = 0x7C00;
+constexpr std::int32_t kInfiniteBrain16 = 0x7F80;
+
+// No number stops these loops, so that they are vectorized.
+bool AreFinite(std::span<const float> values) {
+  std::int32_t largest = 0;
+  for (const float value : values) {
+    largest = std::max(largest, std::bit_cast<std::int32_t>(value) & 0x7FFFFFFF);
+  }
+  return largest < kInfinite32;
 }
 
-void AppendInt8(std::span<const float> values, Embedding& embedding) {
+bool AreFinite(std::span<const std::uint16_t> halves, std::int32_t infinite) {
+  std::int32_t largest = 0;
+  for (const std::uint16_t half : halves) largest = std::max(largest, half & 0x7FFF);
+  return largest < infinite;
+}
+
+// The halves make the largest float32 infinite.
+void StoreHalves(std::span<const float> values, std::uint16_t (*convert)(float),
+                 std::int32_t infinite, Embedding& embedding) {
+  std::vector<std::uint16_t> halves(values.size());
+  std::ranges::transform(values, halves.begin(), convert);
+  embedding.finite = AreFinite(halves, infinite);
+  embedding.values = BytesOf<std::uint16_t>(halves);
+}
+
+void StoreInt8(std::span<const float> values, Embedding& embedding) {
   float largest = 0.0F;
   for (const float value : values) largest = std::max(largest, std::abs(value));
   embedding.scale = largest / 127.0F;
+  embedding.values.reserve(values.size());
   for (const float value : values) {
     const float scaled = std::nearbyint(value / embedding.scale);
     // Not a number: all values are 0, or one of them is infinite or no number itself.
     const float bounded = std::isnan(scaled) ? 0.0F : std::clamp(scaled, -127.0F, 127.0F);
-    Append(static_cast<std::int8_t>(bounded), embedding.values);
+    embedding.values.push_back(static_cast<char>(static_cast<std::int8_t>(bounded)));
   }
 }
 
-void AppendBits(std::span<const float> values, std::string& bytes) {
+void StoreBits(std::span<const float> values, std::string& bytes) {
   bytes.assign((values.size() + 7) / 8, '\0');
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (!(values[i] > 0.0F)) continue;
@@ -103,24 +124,22 @@ Embedding MakeEmbedding(std::span<const float> pooled, const OutputSpec& spec) {
   Embedding embedding;
   embedding.data_type = spec.data_type;
   embedding.dimensions = static_cast<int>(size);
-  embedding.finite =
-      std::ranges::all_of(values, [&](float value) { return IsFiniteAs(spec.data_type, value); });
+  embedding.finite = AreFinite(values);
   switch (spec.data_type) {
     case DataType::kFloat32:
-      embedding.values.reserve(size * sizeof(float));
-      for (const float value : values) Append(value, embedding.values);
+      embedding.values = BytesOf<float>(values);
       break;
     case DataType::kFloat16:
-      for (const float value : values) Append(ToFloat16(value), embedding.values);
+      StoreHalves(values, &ToFloat16, kInfinite16, embedding);
       break;
     case DataType::kBFloat16:
-      for (const float value : values) Append(ToBFloat16(value), embedding.values);
+      StoreHalves(values, &ToBFloat16, kInfiniteBrain16, embedding);
       break;
     case DataType::kInt8:
-      AppendInt8(values, embedding);
+      StoreInt8(values, embedding);
       break;
     case DataType::kBinary:
-      AppendBits(values, embedding.values);
+      StoreBits(values, embedding.values);
       break;
   }
   return embedding;
