@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "src/engine/engine.h"
 #include "src/error/error.h"
 #include "tests/model/fake_model.h"
@@ -137,7 +138,8 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"max_queued_bytes", [](EngineOptions& o) { o.max_queued_bytes = 0; }},
         Bad{"max_decoded_bytes", [](EngineOptions& o) { o.max_decoded_bytes = 0; }},
         Bad{"warm_up_batch_sizes", [](EngineOptions& o) { o.warm_up_batch_sizes = {5}; }},
-        Bad{"warm_up_batch_sizes", [](EngineOptions& o) { o.warm_up_batch_sizes = {0}; }}));
+        Bad{"warm_up_batch_sizes", [](EngineOptions& o) { o.warm_up_batch_sizes = {0}; }}),
+    [](const auto& bad) { return absl::StrCat(bad.param.flag, "_", bad.index); });
 
 TEST(ShapeEngine, RefusesModelsThatAreNowhereOrApart) {
   EXPECT_EQ(ReasonOf(ShapeEngine({}, {}, 2).status()), Reason::kInvalidOption);

@@ -3,6 +3,7 @@
 // docs/fingerprint.md; new values are what this test prints.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -239,7 +240,12 @@ TEST_P(FingerprintsGolden, IsPinned) {
   EXPECT_EQ((*model)->Fingerprint(pinned.space), pinned.fingerprint);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, FingerprintsGolden, testing::ValuesIn(kPinned));
+INSTANTIATE_TEST_SUITE_P(Models, FingerprintsGolden, testing::ValuesIn(kPinned),
+                         [](const auto& pinned) {
+                           std::string name(pinned.param.model);
+                           std::ranges::replace(name, '-', '_');
+                           return absl::StrCat(name, "_", pinned.index);
+                         });
 
 }  // namespace
 }  // namespace pixembed

@@ -15,6 +15,8 @@
 #include <limits>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+
 namespace pixembed {
 namespace {
 
@@ -62,7 +64,13 @@ INSTANTIATE_TEST_SUITE_P(All, AttentionShapes,
                          testing::Values(Shape{1, 1, 1, 1, 1}, Shape{2, 3, 6, 16, 64},
                                          Shape{1, 2, 7, 17, 5}, Shape{2, 1, 5, 15, 72},
                                          Shape{1, 3, 197, 197, 64}, Shape{4, 2, 49, 49, 32},
-                                         Shape{3, 4, 12, 48, 96}, Shape{1, 1, 300, 301, 128}));
+                                         Shape{3, 4, 12, 48, 96}, Shape{1, 1, 300, 301, 128}),
+                         [](const auto& named) {
+                           const Shape& shape = named.param;
+                           return absl::StrCat(shape.batch, "x", shape.heads, "_queries_",
+                                               shape.queries, "_tokens_", shape.tokens,
+                                               "_head_dim_", shape.head_dim);
+                         });
 
 // The queries, keys and values of a block are views of one product.
 TEST(Attention, ReadsViewsWhereTheyLie) {
