@@ -11,12 +11,10 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -25,6 +23,7 @@
 #include "src/error/error.h"
 #include "src/model/cuda/cublas_lt.h"
 #include "src/model/device_kernels.h"
+#include "src/model/kernel_search.h"
 #include "src/model/product_reference.h"
 
 namespace pixembed {
@@ -65,7 +64,7 @@ float MillisecondsOf(const Run& run, int calls, cudaStream_t stream) {
   at::cuda::sleep(kBusyCycles);
   C10_CUDA_CHECK(cudaEventRecord(begin.get(), stream));
   for (int i = 0; i < calls; ++i) {
-    if (run() != 0) return std::numeric_limits<float>::infinity();
+    if (!run()) return std::numeric_limits<float>::infinity();
   }
   C10_CUDA_CHECK(cudaEventRecord(end.get(), stream));
   C10_CUDA_CHECK(cudaEventSynchronize(end.get()));
@@ -215,69 +214,32 @@ absl::StatusOr<std::unique_ptr<Products>> Products::New(int ordinal) {
 
 Products::Choice Products::Search(const Problem& problem, at::Tensor& y,
                                   cudaStream_t stream) const {
-  // Milliseconds a call. The first proposal is left only for a gain that is more than noise.
-  constexpr float kRound = 1.0F;
-  constexpr int kRounds = 3;
-  constexpr float kWorthwhile = 0.98F;
-  struct Candidate {
-    cublas_lt::HeuristicResult proposal;
-    int calls;
-    float milliseconds = std::numeric_limits<float>::infinity();
+  const std::vector<cublas_lt::HeuristicResult> proposals = problem.Propose(handle_);
+  const auto run = [&](std::size_t place) {
+    return problem.Run(handle_, proposals[place], y, stream) == 0;
   };
-  const auto time = [&](const cublas_lt::HeuristicResult& proposal, int calls) {
-    return MillisecondsOf([&] { return problem.Run(handle_, proposal, y, stream); }, calls, stream);
-  };
-  std::vector<Candidate> candidates;
-  for (const cublas_lt::HeuristicResult& proposal : problem.Propose(handle_)) {
-    time(proposal, 1);  // loads the kernel
-    const float once = time(proposal, 1);
-    if (!std::isfinite(once)) continue;
-    candidates.push_back(
-        {proposal, std::clamp(static_cast<int>(kRound / std::max(once, 1e-3F)), 3, 20)});
-  }
-  // In turn, so that whatever else the device does meets all of them.
-  for (int round = 0; round < kRounds; ++round) {
-    for (Candidate& candidate : candidates) {
-      candidate.milliseconds =
-          std::min(candidate.milliseconds, time(candidate.proposal, candidate.calls));
-    }
-  }
-  if (!candidates.empty()) candidates.front().milliseconds *= kWorthwhile;
-  std::ranges::stable_sort(candidates, {}, &Candidate::milliseconds);
-  for (const Candidate& candidate : candidates) {
-    if (problem.Run(handle_, candidate.proposal, y, stream) == 0 &&
-        IsProduct(problem.operands(), y)) {
-      return candidate.proposal;
-    }
-  }
-  return std::nullopt;
-}
-
-std::optional<Products::Choice> Products::Known(const Kind& kind) const {
-  const std::lock_guard lock(mutex_);
-  const auto known = chosen_.find(kind);
-  return known == chosen_.end() ? std::nullopt : std::optional(known->second);
+  const std::optional<std::size_t> fastest = FastestKernel(
+      proposals.size(),
+      [&](std::size_t place, int calls) {
+        return MillisecondsOf([&] { return run(place); }, calls, stream);
+      },
+      [&](std::size_t place) { return run(place) && IsProduct(problem.operands(), y); });
+  return fastest.has_value() ? Choice(proposals[*fastest]) : std::nullopt;
 }
 
 Products::Choice Products::Choose(const Problem& problem, at::Tensor& y,
                                   cudaStream_t stream) const {
   const Kind kind = problem.kind();
-  std::optional<Choice> known = Known(kind);
-  if (!known.has_value() && !IsRecorded(stream)) {
-    // Two searches would disturb each other; what is known need not wait for one.
-    const std::lock_guard lock(search_mutex_);
-    known = Known(kind);
-    if (!known.has_value()) {
-      known = Search(problem, y, stream);
-      const std::lock_guard map_lock(mutex_);
-      chosen_.emplace(kind, *known);
-    }
+  const Choice* known = choices_.Find(kind);
+  if (known == nullptr && !IsRecorded(stream)) {
+    known = &choices_.FindOrSearch(kind, [&] { return Search(problem, y, stream); });
   }
-  if (known.has_value()) {
-    if (!known->has_value() || problem.Takes(handle_, **known)) return *known;
+  if (known != nullptr) {
+    Choice choice = *known;
+    if (!choice.has_value() || problem.Takes(handle_, *choice)) return choice;
   }
   const std::vector<cublas_lt::HeuristicResult> proposals = problem.Propose(handle_);
-  return proposals.empty() ? std::nullopt : std::optional(proposals.front());
+  return proposals.empty() ? std::nullopt : Choice(proposals.front());
 }
 
 at::Tensor Products::Multiply(const ProductOperands& operands) const {

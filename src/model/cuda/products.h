@@ -8,15 +8,14 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <tuple>
 
 #include "absl/status/statusor.h"
 #include "src/model/cuda/cublas_lt.h"
 #include "src/model/device_kernels.h"
+#include "src/model/kernel_search.h"
 
 namespace pixembed {
 
@@ -48,13 +47,10 @@ class Products {
   Choice Choose(const Problem& problem, at::Tensor& y, cudaStream_t stream) const;
   // The fastest of those that give the product.
   Choice Search(const Problem& problem, at::Tensor& y, cudaStream_t stream) const;
-  std::optional<Choice> Known(const Kind& kind) const;
 
   const cublas_lt::Library& library_;
   cublas_lt::Handle* const handle_;  // lives as long as the process
-  mutable std::mutex search_mutex_;
-  mutable std::mutex mutex_;  // of chosen_; never held for long
-  mutable std::map<Kind, Choice> chosen_;
+  mutable KernelChoices<Kind, Choice> choices_;
 };
 
 }  // namespace pixembed
