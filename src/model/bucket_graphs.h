@@ -58,7 +58,7 @@ class BucketGraphs {
   c10::Device device_;
   Forward forward_;
   std::function<void(const std::string&)> warn_;
-  std::int64_t largest_ = 0;  // images of a batch, so far
+  std::int64_t largest_ = 0;                // images of a batch, so far
   std::map<std::int64_t, Bucket> buckets_;  // those of which a batch has been seen, by size
 };
 
