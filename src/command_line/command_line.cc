@@ -35,8 +35,11 @@ std::string VariableName(std::string_view flag) {
 }
 
 absl::Status SetFlag(std::string_view name, std::string_view value, std::string_view origin) {
+  absl::CommandLineFlag& flag = FindFlag(name);
   std::string error;
-  if (FindFlag(name).ParseFrom(View(value), &error)) return absl::OkStatus();
+  if (flag.ParseFrom(View(value), &error)) return absl::OkStatus();
+  // Abseil's own times do not say what they want, as ByteSize does.
+  if (flag.IsOfType<absl::Duration>()) error = "a time with its unit is wanted, like 500ms or 30s";
   return Invalid(absl::StrCat(View(origin), " is \"", View(value), "\", which is not possible",
                               error.empty() ? "" : ": ", error));
 }

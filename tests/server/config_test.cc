@@ -293,6 +293,17 @@ TEST(Config, WrongFlagsAreRefusedWithNameValueAndWhatIsPossible) {
   EXPECT_THAT(Refusal({"--model=/m", "--listen="}), HasSubstr("--listen is empty"));
 }
 
+TEST(Config, ATimeWithoutItsUnitIsToldWhatATimeLooksLike) {
+  constexpr char kWanted[] =
+      "\"5\", which is not possible: a time with its unit is wanted, like 500ms or 30s";
+  for (const char* name : {"drain_grace", "drain_timeout", "http_timeout", "max_queue_delay"}) {
+    const std::string flag = std::string("--") + name;
+    EXPECT_THAT(Refusal({"--model=/m", (flag + "=5").c_str()}), HasSubstr(flag + " is " + kWanted));
+  }
+  EXPECT_THAT(Refusal({"--model=/m"}, {{"PIXEMBED_DRAIN_TIMEOUT", "5"}}),
+              HasSubstr(std::string("PIXEMBED_DRAIN_TIMEOUT is ") + kWanted));
+}
+
 TEST(Config, ModelsNeedANameThatCanBeWrittenAndIsTheirsAlone) {
   EXPECT_THAT(Refusal({"--model=a=/x", "--model=/y/a"}), HasSubstr("names \"a\" twice"));
   EXPECT_THAT(Refusal({"--model=/models/two words"}), HasSubstr("NAME=DIRECTORY"));
