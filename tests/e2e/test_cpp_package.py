@@ -11,8 +11,8 @@ from pixembed import Client
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def run(*arguments: object, **environment: str) -> str:
-    result = subprocess.run(
+def finish(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [str(argument) for argument in arguments],
         capture_output=True,
         text=True,
@@ -20,6 +20,10 @@ def run(*arguments: object, **environment: str) -> str:
         check=False,
         env=os.environ | environment,
     )
+
+
+def run(*arguments: object, **environment: str) -> str:
+    result = finish(*arguments, **environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -45,3 +49,7 @@ def test_the_example_builds_against_the_installed_package_and_embeds(
     assert name == str(tmp_path / "good.png")
     assert abs(float(first) - vector[0]) <= 1e-6
     assert said[1].startswith(f"{tmp_path}/bad.png: UNSUPPORTED_FORMAT: ")
+    for unreadable in [tmp_path, tmp_path / "none.png"]:
+        result = finish(build / "example", unreadable, PIXEMBED_ADDRESS=server.address)
+        assert result.returncode == 1
+        assert result.stderr == f"{unreadable} cannot be read, or is empty\n"

@@ -2,7 +2,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
-#include <iterator>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,8 +18,12 @@ int main(int argc, char** argv) {
   }
   std::vector<pixembed::client::Image> images;
   for (const std::string& path : std::vector<std::string>(argv + 1, argv + argc)) {
-    std::ifstream file(path, std::ios::binary);
-    images.push_back({.data = {std::istreambuf_iterator<char>(file), {}}, .id = path});
+    std::ostringstream data;
+    if (!(data << std::ifstream(path, std::ios::binary).rdbuf())) {
+      std::cerr << path << " cannot be read, or is empty\n";
+      return 1;
+    }
+    images.push_back({.data = data.str(), .id = path});
   }
   const auto results = (*client)->Embed(std::move(images), {.normalize = true});
   if (!results.ok()) {
