@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 
 namespace pixembed::client {
 
@@ -19,6 +20,30 @@ std::chrono::nanoseconds ArrivalTimes::Next() {
     time_ -= mean_gap_ * std::log(uniform);
   }
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(time_));
+}
+
+std::uint64_t ArrivalTimes::CountIn(std::chrono::nanoseconds time) const {
+  return static_cast<std::uint64_t>(
+      std::ceil(std::chrono::duration<double>(time).count() / mean_gap_));
+}
+
+Schedule::Schedule(const ArrivalTimes& times, std::uint64_t requests,
+                   std::chrono::nanoseconds duration, std::uint64_t max_late)
+    : times_(times), requests_(requests), duration_(duration), max_late_(max_late) {}
+
+std::optional<std::chrono::nanoseconds> Schedule::Next(std::chrono::nanoseconds now) {
+  const std::chrono::nanoseconds time = times_.Next();
+  if (requests_ != 0) {
+    return count_++ < requests_ ? std::optional(time) : std::nullopt;
+  }
+  if (time >= duration_) {
+    return std::nullopt;
+  }
+  if (now >= duration_ && late_++ == max_late_) {
+    kept_back_ = times_.CountIn(duration_ - time);
+    return std::nullopt;
+  }
+  return time;
 }
 
 }  // namespace pixembed::client

@@ -126,6 +126,25 @@ bool IsAddress(absl::string_view address) {
   return IsHostAndPort(address);
 }
 
+// gRPC ends the process where it is to send a token that no header may hold.
+bool IsToken(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(), absl::ascii_isgraph);
+}
+
+// What gRPC only finds out, and logs, when it connects.
+absl::Status CheckPem(const Tls& tls) {
+  const auto check = [](absl::string_view field, absl::string_view pem, absl::string_view what) {
+    if (pem.empty() || absl::StrContains(pem, what)) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("tls.", field, " has ", pem.size(),
+                                                   " bytes, and none is PEM: it has no \"", what,
+                                                   "-----\""));
+  };
+  absl::Status status = check("ca", tls.ca, "CERTIFICATE");
+  status.Update(check("certificate", tls.certificate, "CERTIFICATE"));
+  status.Update(check("private_key", tls.private_key, "PRIVATE KEY"));
+  return status;
+}
+
 }  // namespace
 
 absl::Status CheckAddresses(const std::vector<std::string>& addresses) {
@@ -139,6 +158,41 @@ absl::Status CheckAddresses(const std::vector<std::string>& addresses) {
     if (IsAddress(address)) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("the address \"", address, "\" is not ", kExpected));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckClientOptions(const std::vector<std::string>& addresses,
+                                const ClientOptions& options) {
+  if (absl::Status status = CheckAddresses(addresses); !status.ok()) {
+    return status;
+  }
+  if (options.tls.has_value() &&
+      options.tls->certificate.empty() != options.tls->private_key.empty()) {
+    return absl::InvalidArgumentError("tls has one of certificate and private_key; it needs both");
+  }
+  if (options.tls.has_value()) {
+    if (absl::Status status = CheckPem(*options.tls); !status.ok()) return status;
+  }
+  if (!IsToken(options.token)) {
+    return absl::InvalidArgumentError(
+        "token has a character that no header holds, as a space or the end of a line");
+  }
+  if (!options.token.empty() && !options.tls.has_value() && !options.insecure_token) {
+    return absl::InvalidArgumentError(
+        "token would travel in plain text: set tls, or insecure_token where nobody listens");
+  }
+  if (options.timeout.count() < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("timeout is ", options.timeout.count(), " ms; it must not be negative"));
+  }
+  if (options.max_attempts < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_attempts is ", options.max_attempts, "; it must be at least 1"));
+  }
+  if (options.channels_per_address < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "channels_per_address is ", options.channels_per_address, "; it must be at least 1"));
   }
   return absl::OkStatus();
 }

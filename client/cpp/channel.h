@@ -23,6 +23,12 @@ struct NamedChannel {
 // Errors: INVALID_ARGUMENT names the address, and what is expected; there is none.
 absl::Status CheckAddresses(const std::vector<std::string>& addresses);
 
+// Whether connections may be made to these. Errors: those of CheckAddresses; INVALID_ARGUMENT names
+// an option that is out of range, or a token that would travel in plain text.
+absl::Status CheckClientOptions(const std::vector<std::string>& addresses,
+                                const ClientOptions& options);
+
+// REQUIRES: CheckClientOptions of both is well.
 // `channels_per_address` connections to each address, address by address, none shared between two
 // channels. With one address UNAVAILABLE is retried by gRPC itself, in every method but
 // EmbedStream.

@@ -553,6 +553,9 @@ int RunLoadCommand(const std::vector<std::string>& arguments) {
     }
     options.images.push_back({.data = *std::move(data)});
   }
+  if (const absl::Status status = CheckLoadOptions(options); !status.ok()) {
+    return Fail(kUsage, std::string(status.message()));
+  }
   const auto report = RunLoad(options);
   if (!report.ok()) {
     return Fail(report.status());
@@ -627,7 +630,8 @@ const std::vector<Command>& Commands() {
        "while again when it said. Open loop (--rate): sends each request when it is due, counts "
        "its\n"
        "latency from then, and counts what was refused, or dropped above --max_outstanding, as "
-       "lost.\n"
+       "lost;\n"
+       "what a rate asks of this program above what it can draw in --duration is dropped, too.\n"
        "Repeats none. Reports images/s, percentiles of the latency and the CPU time of this "
        "program;\n"
        "with --json also a histogram of the latencies: [at most so many ms, how many].",

@@ -11,10 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/cpp/channel.h"
 #include "client/cpp/connections.h"
@@ -32,59 +29,6 @@ namespace {
 
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
-
-// gRPC ends the process where it is to send a token that no header may hold.
-bool IsToken(absl::string_view text) {
-  return std::all_of(text.begin(), text.end(), absl::ascii_isgraph);
-}
-
-// What gRPC only finds out, and logs, when it connects.
-absl::Status CheckPem(const Tls& tls) {
-  const auto check = [](absl::string_view field, absl::string_view pem, absl::string_view what) {
-    if (pem.empty() || absl::StrContains(pem, what)) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("tls.", field, " has ", pem.size(),
-                                                   " bytes, and none is PEM: it has no \"", what,
-                                                   "-----\""));
-  };
-  absl::Status status = check("ca", tls.ca, "CERTIFICATE");
-  status.Update(check("certificate", tls.certificate, "CERTIFICATE"));
-  status.Update(check("private_key", tls.private_key, "PRIVATE KEY"));
-  return status;
-}
-
-absl::Status CheckOptions(const std::vector<std::string>& addresses, const ClientOptions& options) {
-  if (absl::Status status = CheckAddresses(addresses); !status.ok()) {
-    return status;
-  }
-  if (options.tls.has_value() &&
-      options.tls->certificate.empty() != options.tls->private_key.empty()) {
-    return absl::InvalidArgumentError("tls has one of certificate and private_key; it needs both");
-  }
-  if (options.tls.has_value()) {
-    if (absl::Status status = CheckPem(*options.tls); !status.ok()) return status;
-  }
-  if (!IsToken(options.token)) {
-    return absl::InvalidArgumentError(
-        "token has a character that no header holds, as a space or the end of a line");
-  }
-  if (!options.token.empty() && !options.tls.has_value() && !options.insecure_token) {
-    return absl::InvalidArgumentError(
-        "token would travel in plain text: set tls, or insecure_token where nobody listens");
-  }
-  if (options.timeout.count() < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("timeout is ", options.timeout.count(), " ms; it must not be negative"));
-  }
-  if (options.max_attempts < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_attempts is ", options.max_attempts, "; it must be at least 1"));
-  }
-  if (options.channels_per_address < 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "channels_per_address is ", options.channels_per_address, "; it must be at least 1"));
-  }
-  return absl::OkStatus();
-}
 
 }  // namespace
 
@@ -149,7 +93,7 @@ Client::~Client() = default;
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::vector<std::string>& addresses,
                                                         const ClientOptions& options) {
-  if (absl::Status status = CheckOptions(addresses, options); !status.ok()) {
+  if (absl::Status status = CheckClientOptions(addresses, options); !status.ok()) {
     return status;
   }
   return std::unique_ptr<Client>(

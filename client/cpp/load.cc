@@ -1,7 +1,6 @@
 #include "client/cpp/load.h"
 
 #include <chrono>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -11,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/time.h"
 #include "client/cpp/channel.h"
 #include "client/cpp/client.h"
 #include "client/cpp/closed_load.h"
@@ -24,29 +24,34 @@ double Milliseconds(std::chrono::nanoseconds time) {
   return std::chrono::duration<double, std::milli>(time).count();
 }
 
-absl::Status CheckOptions(const LoadOptions& options) {
-  if (absl::Status status = CheckAddresses(options.addresses); !status.ok()) {
-    return status;
+absl::Status CheckCounts(const LoadOptions& options) {
+  struct Count {
+    const char* option;
+    int value;
+  };
+  for (const Count& count : {Count{"concurrency", options.concurrency},
+                             Count{"images_per_request", options.images_per_request},
+                             Count{"max_outstanding", options.max_outstanding}}) {
+    if (count.value < 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(count.option, " is ", count.value, "; it must be at least 1"));
+    }
   }
-  if (options.images.empty()) {
-    return absl::InvalidArgumentError("no image to send");
+  return absl::OkStatus();
+}
+
+absl::Status CheckTimes(const LoadOptions& options) {
+  const auto text = [](std::chrono::nanoseconds time) {
+    return absl::FormatDuration(absl::FromChrono(time));
+  };
+  if (options.duration.count() <= 0 || options.duration > kLongestTime) {
+    return absl::InvalidArgumentError(absl::StrCat("duration is ", text(options.duration),
+                                                   "; it must be above 0 and at most ",
+                                                   text(kLongestTime)));
   }
-  if (options.concurrency < 1 || options.images_per_request < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("concurrency is ", options.concurrency, " and images_per_request ",
-                     options.images_per_request, "; both must be at least 1"));
-  }
-  if (options.stream && (options.images_per_request > 1 || options.idle_gap.count() != 0)) {
-    return absl::InvalidArgumentError(
-        "images_per_request and idle_gap are for unary requests, not for a stream");
-  }
-  if (!std::isfinite(options.rate) || options.rate < 0 || options.max_outstanding < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("rate is ", options.rate, ", which must not be below 0, and max_outstanding ",
-                     options.max_outstanding, ", which must be at least 1"));
-  }
-  if (options.rate > 0 && options.idle_gap.count() != 0) {
-    return absl::InvalidArgumentError("idle_gap is for a closed loop, rate for an open one");
+  if (options.idle_gap.count() < 0 || options.idle_gap > kLongestTime) {
+    return absl::InvalidArgumentError(absl::StrCat("idle_gap is ", text(options.idle_gap),
+                                                   "; possible are 0 to ", text(kLongestTime)));
   }
   return absl::OkStatus();
 }
@@ -62,8 +67,33 @@ std::chrono::nanoseconds LoadReport::ClientCpuPerImage() const {
   return images == 0 ? std::chrono::nanoseconds(0) : client_cpu / static_cast<std::int64_t>(images);
 }
 
+absl::Status CheckLoadOptions(const LoadOptions& options) {
+  absl::Status status = CheckClientOptions(options.addresses, options.client);
+  status.Update(CheckCounts(options));
+  status.Update(CheckTimes(options));
+  if (!status.ok()) {
+    return status;
+  }
+  if (options.images.empty()) {
+    return absl::InvalidArgumentError("no image to send");
+  }
+  if (options.stream && (options.images_per_request > 1 || options.idle_gap.count() != 0)) {
+    return absl::InvalidArgumentError(
+        "images_per_request and idle_gap are for unary requests, not for a stream");
+  }
+  if (options.rate != 0 && !(options.rate >= kSlowestRate && options.rate <= kFastestRate)) {
+    return absl::InvalidArgumentError(absl::StrCat("rate is ", options.rate,
+                                                   "; possible are 0 and ", kSlowestRate, " to ",
+                                                   kFastestRate, " a second"));
+  }
+  if (options.rate > 0 && options.idle_gap.count() != 0) {
+    return absl::InvalidArgumentError("idle_gap is for a closed loop, rate for an open one");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options) {
-  if (absl::Status status = CheckOptions(options); !status.ok()) {
+  if (absl::Status status = CheckLoadOptions(options); !status.ok()) {
     return status;
   }
   ClientOptions client = options.client;

@@ -18,6 +18,10 @@
 
 namespace pixembed::client {
 
+inline constexpr double kSlowestRate = 1e-6;
+inline constexpr double kFastestRate = 1e9;
+inline constexpr std::chrono::hours kLongestTime{24 * 365};
+
 struct LoadOptions {
   std::vector<std::string> addresses = {};
   // `channels_per_address` connections share the load; retries are off.
@@ -33,11 +37,13 @@ struct LoadOptions {
   bool stream = false;
   // Ends after so many requests (stream: images); 0: after `duration`.
   std::uint64_t requests = 0;
+  // Above 0, at most kLongestTime.
   std::chrono::nanoseconds duration = std::chrono::seconds(10);
-  // Closed loop, unary only: a pause after each answer before the next request.
+  // Closed loop, unary only: a pause after each answer before the next request. At most
+  // kLongestTime.
   std::chrono::nanoseconds idle_gap{0};
-  // Above 0: an open loop of so many requests (stream: images) a second on average. Channels take
-  // turns.
+  // Above 0: an open loop of so many requests (stream: images) a second on average, kSlowestRate to
+  // kFastestRate. Channels take turns.
   double rate = 0;
   Arrivals arrivals = Arrivals::kPoisson;
   std::uint64_t seed = 0;
@@ -57,8 +63,9 @@ struct LoadReport {
   std::uint64_t requests = 0;  // answered (stream: images)
   // RESOURCE_EXHAUSTED with a time to come back: tried again then; in an open loop lost.
   std::uint64_t refused = 0;
-  std::uint64_t dropped = 0;  // open loop: due while max_outstanding were unanswered; never sent
-  std::uint64_t images = 0;   // with a vector
+  // Open loop: due while max_outstanding were unanswered, or kept back by Schedule; never sent.
+  std::uint64_t dropped = 0;
+  std::uint64_t images = 0;                                 // with a vector
   std::map<std::string, std::uint64_t> failed_images = {};  // by reason
   std::chrono::nanoseconds elapsed{0};
   // CPU time of the whole process meanwhile.
@@ -78,10 +85,13 @@ struct LoadReport {
   std::chrono::nanoseconds ClientCpuPerImage() const;
 };
 
+// Errors: INVALID_ARGUMENT names an option that is out of range.
+absl::Status CheckLoadOptions(const LoadOptions& options);
+
 // Runs the load and returns when everything that was sent is answered.
-// Errors: INVALID_ARGUMENT for an option out of range; DEADLINE_EXCEEDED when no connection comes
-// about in time; the first error of a call, which ends the run, other than overload, and in an open
-// loop other than DEADLINE_EXCEEDED, which then counts among the failed images.
+// Errors: those of CheckLoadOptions; DEADLINE_EXCEEDED when no connection comes about in time; the
+// first error of a call, which ends the run, other than overload, and in an open loop other than
+// DEADLINE_EXCEEDED, which then counts among the failed images.
 absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options);
 
 std::string ToText(const LoadReport& report);

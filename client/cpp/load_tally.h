@@ -31,7 +31,7 @@ class LoadTally {
   // An arrival of an open loop was sent so long after it was due.
   void CountSend(std::chrono::nanoseconds delay);
   void CountRefused() { ++report_.refused; }
-  void CountDropped() { ++report_.dropped; }
+  void CountDropped(std::uint64_t requests) { report_.dropped += requests; }
 
   // The load ends now. Once.
   LoadReport Finish();

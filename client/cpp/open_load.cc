@@ -37,23 +37,25 @@ class Pacer {
  public:
   Pacer(const LoadOptions& options, Clock::time_point start)
       : start_(start),
-        requests_(options.requests),
-        duration_(options.duration),
-        times_(options.arrivals, options.rate, options.seed) {}
+        // What is late goes out at once: more than may be outstanding would be dropped.
+        schedule_({options.arrivals, options.rate, options.seed}, options.requests,
+                  options.duration, options.max_outstanding) {}
 
   // Waits until the next arrival is due, and returns when that was: in the past if the caller was
   // late. Nothing after the last one, or after Stop. One thread at a time.
   std::optional<Clock::time_point> Next() {
-    const std::chrono::nanoseconds time = times_.Next();
-    if (requests_ == 0 ? time >= duration_ : count_ == requests_) {
+    const std::optional<std::chrono::nanoseconds> time = schedule_.Next(Clock::now() - start_);
+    if (!time) {
       return std::nullopt;
     }
-    ++count_;
-    const Clock::time_point due = start_ + time;
+    const Clock::time_point due = start_ + *time;
     std::unique_lock lock(mutex_);
     stop_.wait_until(lock, due, [&] { return stopped_; });
     return stopped_ ? std::nullopt : std::optional(due);
   }
+
+  // As Schedule's.
+  std::uint64_t kept_back() const { return schedule_.kept_back(); }
 
   // Thread-safe.
   void Stop() {
@@ -64,10 +66,7 @@ class Pacer {
 
  private:
   const Clock::time_point start_;
-  const std::uint64_t requests_;  // 0: by time
-  const std::chrono::nanoseconds duration_;
-  ArrivalTimes times_;
-  std::uint64_t count_ = 0;
+  Schedule schedule_;
   std::mutex mutex_;
   std::condition_variable stop_;
   bool stopped_ = false;
@@ -96,6 +95,7 @@ class UnaryLoad {
     if (!status_.ok()) {
       return status_;
     }
+    tally_.CountDropped(pacer_.kept_back());
     return tally_.Finish();
   }
 
@@ -104,7 +104,7 @@ class UnaryLoad {
     // Held until the call is on its way: the receiver, which takes it too, sees all of the call.
     const std::lock_guard lock(mutex_);
     if (free_.empty()) {
-      tally_.CountDropped();
+      tally_.CountDropped(1);
       return;
     }
     EmbedCall& call = *free_.back();
@@ -184,6 +184,7 @@ class StreamLoad {
     if (!status_.ok()) {
       return status_;
     }
+    tally_.CountDropped(pacer_.kept_back());
     return tally_.Finish();
   }
 
@@ -198,7 +199,7 @@ class StreamLoad {
   void LineUp(Line& line, Clock::time_point due) {
     const std::lock_guard lock(mutex_);
     if (outstanding_ == options_.max_outstanding) {
-      tally_.CountDropped();
+      tally_.CountDropped(1);
       return;
     }
     ++outstanding_;

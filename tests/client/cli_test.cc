@@ -218,15 +218,24 @@ TEST_F(Cli, LoadReportsJson) {
 
 TEST_F(Cli, LoadTakesARateForAnOpenLoop) {
   const std::string image = Write("a.png", "A");
-  Outcome outcome = Run({"load", Address(), "--rate=10000", "--arrivals=uniform", "--seed=1",
-                         "--max_outstanding=1000", "--requests=20", "--json", image});
+  const Outcome outcome = Run({"load", Address(), "--rate=10000", "--arrivals=uniform", "--seed=1",
+                               "--max_outstanding=1000", "--requests=20", "--json", image});
   EXPECT_EQ(outcome.code, 0) << outcome.output;
   const auto json = nlohmann::json::parse(outcome.output);
   EXPECT_EQ(json["requests"], 20);
   EXPECT_GT(json["send_delay_ms"]["max"], 0);
-  outcome = Run({"load", Address(), "--rate=-1", image});
-  EXPECT_EQ(outcome.code, 1);
-  EXPECT_THAT(outcome.output, IsOneLineWith("rate is -1"));
+}
+
+TEST_F(Cli, ALoadThatMakesNoSenseIsOneLineAndExitCodeTwo) {
+  const std::string image = Write("a.png", "A");
+  for (const std::string flag : {"--channels=0", "--channels=-1", "--concurrency=0", "--duration=0",
+                                 "--duration=-1s", "--idle_gap=-1s", "--rate=-1"}) {
+    for (const std::string stream : {"--nostream", "--stream"}) {
+      const Outcome outcome = Run({"load", Address(), flag, stream, image});
+      EXPECT_EQ(outcome.code, 2) << flag << ": " << outcome.output;
+      EXPECT_THAT(outcome.output, IsOneLineWith(" is " + flag.substr(flag.find('=') + 1)));
+    }
+  }
 }
 
 }  // namespace

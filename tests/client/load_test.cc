@@ -1,8 +1,11 @@
 #include "client/cpp/load.h"
 
 #include <chrono>
+#include <cmath>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -204,27 +207,40 @@ TEST(RunLoad, AnotherErrorEndsAnOpenLoopAtOnce) {
   }
 }
 
-TEST(RunLoad, OptionsOutOfRangeAreRefused) {
+TEST(RunLoad, OptionsOutOfRangeAreRefusedByName) {
   const FakeServer server;
-  LoadOptions no_images = Load(server);
-  no_images.images.clear();
-  EXPECT_TRUE(absl::IsInvalidArgument(RunLoad(no_images).status()));
-  LoadOptions nobody = Load(server);
-  nobody.concurrency = 0;
-  EXPECT_TRUE(absl::IsInvalidArgument(RunLoad(nobody).status()));
-  LoadOptions paused_stream = Load(server);
-  paused_stream.stream = true;
-  paused_stream.idle_gap = milliseconds(1);
-  EXPECT_TRUE(absl::IsInvalidArgument(RunLoad(paused_stream).status()));
-  LoadOptions backwards = Load(server);
-  backwards.rate = -1;
-  EXPECT_TRUE(absl::IsInvalidArgument(RunLoad(backwards).status()));
-  LoadOptions paused_open_loop = OpenLoad(server);
-  paused_open_loop.idle_gap = milliseconds(1);
-  EXPECT_TRUE(absl::IsInvalidArgument(RunLoad(paused_open_loop).status()));
-  LoadOptions none_outstanding = OpenLoad(server);
-  none_outstanding.max_outstanding = 0;
-  EXPECT_TRUE(absl::IsInvalidArgument(RunLoad(none_outstanding).status()));
+  using Change = void (*)(LoadOptions&);
+  const std::vector<std::pair<Change, std::string>> cases = {
+      {[](LoadOptions& load) { load.images.clear(); }, "no image"},
+      {[](LoadOptions& load) { load.concurrency = 0; }, "concurrency is 0; it must be at least 1"},
+      {[](LoadOptions& load) { load.images_per_request = 0; }, "images_per_request is 0"},
+      {[](LoadOptions& load) { load.max_outstanding = 0; }, "max_outstanding is 0"},
+      {[](LoadOptions& load) { load.client.channels_per_address = 0; },
+       "channels_per_address is 0; it must be at least 1"},
+      {[](LoadOptions& load) { load.client.channels_per_address = -1; }, "it must be at least 1"},
+      {[](LoadOptions& load) { load.client.token = "secret"; }, "plain text"},
+      {[](LoadOptions& load) { load.client.timeout = milliseconds(-1); }, "timeout is -1 ms"},
+      {[](LoadOptions& load) { load.duration = milliseconds(0); },
+       "duration is 0; it must be above"},
+      {[](LoadOptions& load) { load.duration = milliseconds(-1); }, "duration is -1ms"},
+      {[](LoadOptions& load) { load.duration = std::chrono::nanoseconds::max(); }, "at most 8760h"},
+      {[](LoadOptions& load) { load.idle_gap = milliseconds(-1); }, "idle_gap is -1ms"},
+      {[](LoadOptions& load) { load.idle_gap = std::chrono::nanoseconds::max(); }, "0 to 8760h"},
+      {[](LoadOptions& load) { load.idle_gap = milliseconds(1), load.stream = true; }, "a stream"},
+      {[](LoadOptions& load) { load.idle_gap = milliseconds(1), load.rate = 1; }, "closed loop"},
+      {[](LoadOptions& load) { load.rate = -1; }, "rate is -1; possible are 0 and 1e-06 to 1e+09"},
+      {[](LoadOptions& load) { load.rate = 1e-7; }, "rate is 1e-07"},
+      {[](LoadOptions& load) { load.rate = 1e10; }, "rate is 1e+10"},
+      {[](LoadOptions& load) { load.rate = std::nan(""); }, "rate is nan"},
+  };
+  for (const auto& [change, text] : cases) {
+    LoadOptions options = Load(server);
+    change(options);
+    const absl::Status status = RunLoad(options).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << text;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(text));
+  }
+  EXPECT_EQ(server.embedding.calls(), 0);
 }
 
 TEST(LoadReportText, SaysTheSameInWordsAndInJson) {
