@@ -632,7 +632,8 @@ const std::vector<Command>& Commands() {
        "latency from then, and counts what was refused, or dropped above --max_outstanding, as "
        "lost;\n"
        "what a rate asks of this program above what it can draw in --duration is dropped, too.\n"
-       "Repeats none. Reports images/s, percentiles of the latency and the CPU time of this "
+       "Repeats none; what is not answered within --timeout counts as failed. Reports images/s, "
+       "percentiles of the latency and the CPU time of this "
        "program;\n"
        "with --json also a histogram of the latencies: [at most so many ms, how many].",
        Joined({ConnectionFlags(),

@@ -120,6 +120,10 @@ class UnaryLoad {
     for (v1::EmbedResult& message : *slot.call.response.mutable_results()) {
       tally_.CountImage(ToResult(std::move(message)));
     }
+    SendNext(slot);
+  }
+
+  void SendNext(Slot& slot) {
     if (options_.idle_gap.count() > 0) {
       Pause(slot, options_.idle_gap);
     } else {
@@ -130,13 +134,16 @@ class UnaryLoad {
   void OnRefusal(Slot& slot) {
     const absl::Status status = FromGrpc(slot.call.status);
     const std::optional<std::chrono::nanoseconds> delay = RetryDelay(status);
-    if (!absl::IsResourceExhausted(status) || !delay) {
+    if (absl::IsResourceExhausted(status) && delay) {
+      tally_.CountRefused();
+      slot.again = true;
+      Pause(slot, *delay);
+    } else if (absl::IsDeadlineExceeded(status)) {
+      tally_.CountFailed(status, options_.images_per_request);
+      SendNext(slot);
+    } else {
       status_.Update(status);
-      return;
     }
-    tally_.CountRefused();
-    slot.again = true;
-    Pause(slot, *delay);
   }
 
   const LoadOptions& options_;

@@ -90,8 +90,8 @@ absl::Status CheckLoadOptions(const LoadOptions& options);
 
 // Runs the load and returns when everything that was sent is answered.
 // Errors: those of CheckLoadOptions; DEADLINE_EXCEEDED when no connection comes about in time; the
-// first error of a call, which ends the run, other than overload, and in an open loop other than
-// DEADLINE_EXCEEDED, which then counts among the failed images.
+// first error of a call, which ends the run, other than overload and than DEADLINE_EXCEEDED, whose
+// images count as failed.
 absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options);
 
 std::string ToText(const LoadReport& report);

@@ -88,6 +88,22 @@ TEST(RunLoad, ComesBackWhenARefusingServerSaid) {
   EXPECT_EQ(report->refused, 5);
 }
 
+TEST(RunLoad, WhatComesTooLateIsCountedAsFailedAndTheLoopGoesOn) {
+  FakeServer server;
+  for (const milliseconds idle_gap : {milliseconds(0), milliseconds(1)}) {
+    server.embedding.Set({.refusals = 5, .refusal = {grpc::DEADLINE_EXCEEDED, "late"}});
+    LoadOptions options = Load(server);
+    options.images_per_request = 3;
+    options.idle_gap = idle_gap;
+    const auto report = RunLoad(options);
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->requests, 25);
+    EXPECT_EQ(report->images, 50);
+    EXPECT_THAT(report->failed_images,
+                ElementsAre(Pair("DEADLINE_EXCEEDED", 15), Pair("TRUNCATED_IMAGE", 25)));
+  }
+}
+
 TEST(RunLoad, AnotherErrorEndsIt) {
   FakeServer server;
   server.embedding.Set({.refusals = 1000, .refusal = {grpc::UNAVAILABLE, "draining"}});
