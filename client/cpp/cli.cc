@@ -93,11 +93,12 @@ ABSL_FLAG(std::string, output, "",
           "FILE.jsonl (a line per image); empty prints the head of each vector");
 ABSL_FLAG(bool, neighbours, false,
           "print for each image its nearest neighbour among the others, by cosine");
-ABSL_FLAG(
-    std::vector<std::string>, extensions,
-    std::vector<std::string>({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"}),
-    "which files of a directory are images; * takes every file. A file named itself is always "
-    "sent: the server looks at its content");
+ABSL_FLAG(std::vector<std::string>, extensions,
+          std::vector<std::string>({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff",
+                                    "avif"}),
+          "which files of a directory are images, in any case; * takes every file. A file named "
+          "itself is always "
+          "sent: the server looks at its content");
 ABSL_FLAG(std::string, files_from, "",
           "read further paths from this file, one a line; - is standard input");
 ABSL_FLAG(int, max_in_flight_images, 256, "images on their way at once");
@@ -310,7 +311,7 @@ absl::StatusOr<std::unique_ptr<Client>> ConnectToFlags() {
 }
 
 // The arguments, and what --files_from lists.
-absl::StatusOr<std::vector<std::string>> PathsOf(std::vector<std::string> paths) {
+absl::StatusOr<std::vector<ImageFile>> FilesOf(std::vector<std::string> paths) {
   const std::string list = absl::GetFlag(FLAGS_files_from);
   if (list == kStandardInput && std::count(paths.begin(), paths.end(), kStandardInput) > 0) {
     return absl::InvalidArgumentError("standard input cannot be both an image and a list");
@@ -369,9 +370,9 @@ int RunEmbed(const std::vector<std::string>& arguments) {
   if (!embed.ok()) {
     return Fail(kUsage, std::string(embed.status().message()));
   }
-  const auto paths = PathsOf(arguments);
-  if (!paths.ok()) {
-    return Fail(paths.status());
+  const auto files = FilesOf(arguments);
+  if (!files.ok()) {
+    return Fail(files.status());
   }
   const auto client = ConnectToFlags();
   if (!client.ok()) {
@@ -397,8 +398,8 @@ int RunEmbed(const std::vector<std::string>& arguments) {
     for (const auto& sink : *sinks) {
       borrowed.push_back(sink.get());
     }
-    Progress progress(std::cerr, isatty(STDERR_FILENO) != 0, paths->size());
-    report = EmbedFiles(**client, *paths, options, std::cin, borrowed, progress);
+    Progress progress(std::cerr, isatty(STDERR_FILENO) != 0, files->size());
+    report = EmbedFiles(**client, *files, options, std::cin, borrowed, progress);
   }
   ReportFailures(report);
   if (!report.status.ok()) {
@@ -452,9 +453,9 @@ int RunExplain(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
     return Fail(kUsage, "explain: no image named; `pixembed explain --help` says how");
   }
-  const auto paths = ListImages(arguments, absl::GetFlag(FLAGS_extensions));
-  if (!paths.ok()) {
-    return Fail(paths.status());
+  const auto files = ListImages(arguments, absl::GetFlag(FLAGS_extensions));
+  if (!files.ok()) {
+    return Fail(files.status());
   }
   const auto options = EmbedOptionsOfFlags();
   if (!options.ok()) {
@@ -465,16 +466,16 @@ int RunExplain(const std::vector<std::string>& arguments) {
     return Fail(client.status());
   }
   int code = kSuccess;
-  for (const std::string& path : *paths) {
-    auto data = ReadImage(path, ClientOptions().max_message_bytes, std::cin);
+  for (const ImageFile& file : *files) {
+    auto data = ReadImage(file, ClientOptions().max_message_bytes, std::cin);
     const auto explanation = data.ok() ? (*client)->ExplainImage(*std::move(data), *options)
                                        : absl::StatusOr<v1::ImageExplanation>(data.status());
     if (!explanation.ok()) {
-      code = Fail(kFailure, absl::StrCat(path, ": ", ErrorText(explanation.status())));
+      code = Fail(kFailure, absl::StrCat(file.path, ": ", ErrorText(explanation.status())));
       continue;
     }
-    std::cout << (absl::GetFlag(FLAGS_json) ? ExplanationAsJson(path, *explanation)
-                                            : ExplanationAsText(path, *explanation));
+    std::cout << (absl::GetFlag(FLAGS_json) ? ExplanationAsJson(file.path, *explanation)
+                                            : ExplanationAsText(file.path, *explanation));
   }
   return code;
 }
@@ -524,9 +525,9 @@ int RunLoadCommand(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
     return Fail(kUsage, "load: no image named; `pixembed load --help` says how");
   }
-  const auto paths = ListImages(arguments, absl::GetFlag(FLAGS_extensions));
-  if (!paths.ok()) {
-    return Fail(paths.status());
+  const auto files = ListImages(arguments, absl::GetFlag(FLAGS_extensions));
+  if (!files.ok()) {
+    return Fail(files.status());
   }
   auto client = ClientOptionsOfFlags();
   if (!client.ok()) {
@@ -546,8 +547,8 @@ int RunLoadCommand(const std::vector<std::string>& arguments) {
                       .arrivals = *arrivals,
                       .seed = absl::GetFlag(FLAGS_seed),
                       .max_outstanding = absl::GetFlag(FLAGS_max_outstanding)};
-  for (const std::string& path : *paths) {
-    auto data = ReadImage(path, options.client.max_message_bytes, std::cin);
+  for (const ImageFile& file : *files) {
+    auto data = ReadImage(file, options.client.max_message_bytes, std::cin);
     if (!data.ok()) {
       return Fail(data.status());
     }
@@ -595,8 +596,9 @@ Flags Joined(const std::vector<Flags>& lists) {
 const std::vector<Command>& Commands() {
   static const auto* const commands = new std::vector<Command>{
       {"embed", "FILES...", "vectors of images",
-       "FILES are images, directories (walked, in the order of the names) or - for one image on\n"
-       "standard input. They go through one stream in bounded memory; results keep their order.\n"
+       "FILES are images, directories (walked, in the order of the names, links as what they lead\n"
+       "to) or - for one image on standard input. They go through one stream in bounded memory; "
+       "results keep their order.\n"
        "Images that failed are listed at the end with their reasons; the exit code is then 1.\n"
        "An output file appears under its name only when it is complete.",
        Joined({ConnectionFlags(),

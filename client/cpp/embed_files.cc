@@ -41,7 +41,7 @@ void Count(const std::string& path, const Result& result, EmbedFilesReport& repo
 
 }  // namespace
 
-EmbedFilesReport EmbedFiles(Client& client, const std::vector<std::string>& paths,
+EmbedFilesReport EmbedFiles(Client& client, const std::vector<ImageFile>& files,
                             const EmbedFilesOptions& options, std::istream& input,
                             const std::vector<VectorSink*>& sinks, Progress& progress) {
   EmbedFilesReport report;
@@ -49,15 +49,15 @@ EmbedFilesReport EmbedFiles(Client& client, const std::vector<std::string>& path
   std::size_t taken = 0;
   // Ids stay here: a path need not be UTF-8, and results carry their index.
   const auto next = [&]() -> std::optional<absl::StatusOr<Image>> {
-    if (taken == paths.size()) {
+    if (taken == files.size()) {
       return std::nullopt;
     }
-    absl::StatusOr<std::string> data = ReadImage(paths[taken++], options.max_image_bytes, input);
+    absl::StatusOr<std::string> data = ReadImage(files[taken++], options.max_image_bytes, input);
     return data.ok() ? absl::StatusOr<Image>(Image{.data = *std::move(data)}) : data.status();
   };
   absl::Status sink_status;
   const auto on_result = [&](const Result& result) {
-    const std::string& path = paths[result.index];
+    const std::string& path = files[result.index].path;
     if (!sink_status.ok()) {
       return;
     }

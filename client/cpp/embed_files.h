@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "client/cpp/client.h"
+#include "client/cpp/image_files.h"
 #include "client/cpp/progress.h"
 #include "client/cpp/vector_sink.h"
 
@@ -37,7 +38,7 @@ inline constexpr std::size_t kMaxListedFailures = 1000;
 
 // Streams the files through the server, in bounded memory and in order, into every sink, and
 // finishes the sinks when the stream ended well. `input` is read for the path "-".
-EmbedFilesReport EmbedFiles(Client& client, const std::vector<std::string>& paths,
+EmbedFilesReport EmbedFiles(Client& client, const std::vector<ImageFile>& files,
                             const EmbedFilesOptions& options, std::istream& input,
                             const std::vector<VectorSink*>& sinks, Progress& progress);
 

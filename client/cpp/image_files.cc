@@ -1,5 +1,8 @@
 #include "client/cpp/image_files.h"
 
+#include <sys/stat.h>
+#include <sys/types.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -8,6 +11,7 @@
 #include <istream>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -15,6 +19,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 
 namespace pixembed::client {
 namespace {
@@ -25,39 +30,89 @@ absl::Status SystemError(int number, const std::string& path) {
   return absl::ErrnoToStatus(number, path);
 }
 
-bool IsListed(const fs::path& file, const std::vector<std::string>& extensions) {
-  std::string extension = file.extension().string();
-  if (!extension.empty()) {
-    extension.erase(0, 1);
+// As IsListed compares them.
+std::vector<std::string> Normalized(const std::vector<std::string>& extensions) {
+  std::vector<std::string> normalized;
+  for (const std::string& extension : extensions) {
+    normalized.push_back(absl::AsciiStrToLower(absl::StripPrefix(extension, ".")));
   }
-  return std::any_of(extensions.begin(), extensions.end(), [&](const std::string& listed) {
-    return listed == "*" || listed == absl::AsciiStrToLower(extension);
-  });
+  return normalized;
 }
 
-absl::Status WalkDirectory(const fs::path& directory, const std::vector<std::string>& extensions,
-                           std::vector<std::string>& images) {
-  std::error_code error;
-  std::vector<fs::directory_entry> entries;
-  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
-       entry.increment(error)) {
-    entries.push_back(*entry);
+// One walk. Its directories are known by device and inode, which links do not change.
+class Walk {
+ public:
+  Walk(const std::vector<std::string>& extensions, std::vector<ImageFile>& images)
+      : extensions_(Normalized(extensions)), images_(images) {}
+
+  // Errors: `directory` cannot be read; nothing of what it holds.
+  absl::Status Enter(const fs::path& directory) {
+    struct stat status {};
+    if (stat(directory.c_str(), &status) != 0) {
+      return SystemError(errno, directory.string());
+    }
+    const Identity identity(status.st_dev, status.st_ino);
+    if (std::find(entered_.begin(), entered_.end(), identity) != entered_.end()) {
+      return absl::OkStatus();
+    }
+    std::error_code error;
+    std::vector<fs::path> entries;
+    for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+         entry.increment(error)) {
+      entries.push_back(entry->path());
+    }
+    if (error) {
+      return SystemError(error.value(), directory.string());
+    }
+    std::sort(entries.begin(), entries.end());
+    entered_.push_back(identity);
+    for (const fs::path& entry : entries) {
+      Take(entry);
+    }
+    entered_.pop_back();
+    return absl::OkStatus();
   }
-  if (error) {
-    return SystemError(error.value(), directory.string());
-  }
-  std::sort(entries.begin(), entries.end());
-  for (const fs::directory_entry& entry : entries) {
-    if (entry.is_directory(error) && !entry.is_symlink(error)) {
-      if (absl::Status status = WalkDirectory(entry.path(), extensions, images); !status.ok()) {
-        return status;
+
+ private:
+  using Identity = std::pair<dev_t, ino_t>;
+
+  void Take(const fs::path& path) {
+    struct stat status {};
+    if (stat(path.c_str(), &status) != 0) {
+      const int number = errno;
+      if (IsListed(path) || !path.has_extension()) {
+        Fail(path, SystemError(number, path.string()));
       }
-    } else if (entry.is_regular_file(error) && IsListed(entry.path(), extensions)) {
-      images.push_back(entry.path().string());
+    } else if (S_ISDIR(status.st_mode)) {
+      if (absl::Status entered = Enter(path); !entered.ok()) {
+        Fail(path, std::move(entered));
+      }
+    } else if (!IsListed(path)) {
+      return;
+    } else if (S_ISREG(status.st_mode)) {
+      images_.push_back({path.string()});
+    } else {
+      Fail(path, absl::InvalidArgumentError(absl::StrCat(
+                     path.string(), " is a pipe, a socket or a device, which is not opened here")));
     }
   }
-  return absl::OkStatus();
-}
+
+  bool IsListed(const fs::path& file) const {
+    const std::string extension =
+        absl::AsciiStrToLower(absl::StripPrefix(file.extension().string(), "."));
+    return std::any_of(extensions_.begin(), extensions_.end(), [&](const std::string& listed) {
+      return listed == "*" || listed == extension;
+    });
+  }
+
+  void Fail(const fs::path& path, absl::Status status) {
+    images_.push_back({path.string(), std::move(status)});
+  }
+
+  const std::vector<std::string> extensions_;
+  std::vector<ImageFile>& images_;
+  std::vector<Identity> entered_;  // the directory that is walked, and those above it
+};
 
 absl::Status TooLarge(const std::string& path, std::size_t max_bytes) {
   return absl::InvalidArgumentError(
@@ -66,22 +121,23 @@ absl::Status TooLarge(const std::string& path, std::size_t max_bytes) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> ListImages(const std::vector<std::string>& paths,
-                                                    const std::vector<std::string>& extensions) {
-  std::vector<std::string> images;
+absl::StatusOr<std::vector<ImageFile>> ListImages(const std::vector<std::string>& paths,
+                                                  const std::vector<std::string>& extensions) {
+  std::vector<ImageFile> images;
+  Walk walk(extensions, images);
   for (const std::string& path : paths) {
     std::error_code error;
     const fs::file_status status =
         path == kStandardInput ? fs::file_status() : fs::status(path, error);
     if (path == kStandardInput || (fs::exists(status) && !fs::is_directory(status))) {
-      images.push_back(path);
+      images.push_back({path});
       continue;
     }
     if (!fs::exists(status)) {
       return SystemError(error ? error.value() : ENOENT, path);
     }
     const std::size_t before = images.size();
-    if (absl::Status walked = WalkDirectory(path, extensions, images); !walked.ok()) {
+    if (absl::Status walked = walk.Enter(path); !walked.ok()) {
       return walked;
     }
     if (images.size() == before) {
@@ -103,8 +159,12 @@ std::vector<std::string> ReadPaths(std::istream& list) {
   return paths;
 }
 
-absl::StatusOr<std::string> ReadImage(const std::string& path, std::size_t max_bytes,
+absl::StatusOr<std::string> ReadImage(const ImageFile& image, std::size_t max_bytes,
                                       std::istream& input) {
+  if (!image.status.ok()) {
+    return image.status;
+  }
+  const std::string& path = image.path;
   std::ifstream file;
   if (path != kStandardInput) {
     errno = 0;

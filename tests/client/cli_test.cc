@@ -1,4 +1,7 @@
 // The program itself against a server that computes nothing: what it prints and its exit code.
+#include <sys/stat.h>
+
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -139,6 +142,19 @@ TEST_F(Cli, EmbedListsFailedImagesAndFails) {
   EXPECT_EQ(outcome.code, 1);
   EXPECT_THAT(outcome.output, HasSubstr("failed: " + b + ": TRUNCATED_IMAGE: it ends early\n"));
   EXPECT_THAT(outcome.output, HasSubstr("1 embedded, 1 failed"));
+}
+
+TEST_F(Cli, EmbedReportsWhatOfADirectoryCannotBeReadAndSendsTheRest) {
+  Write("a.png", "A");
+  const std::string pipe = (directory_.path() / "b.png").string();
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const std::filesystem::path link = directory_.path() / "c.png";
+  std::filesystem::create_symlink("/none/gone.png", link);
+  const Outcome outcome = Run({"embed", Address(), directory_.path().string()});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.output, HasSubstr("failed: " + pipe + ": INVALID_ARGUMENT: "));
+  EXPECT_THAT(outcome.output, HasSubstr("failed: " + link.string() + ": NOT_FOUND: "));
+  EXPECT_THAT(outcome.output, HasSubstr("1 embedded, 2 failed"));
 }
 
 TEST_F(Cli, EmbedSendsItsFlags) {

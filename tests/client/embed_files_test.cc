@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "client/cpp/client.h"
+#include "client/cpp/image_files.h"
 #include "client/cpp/progress.h"
 #include "client/cpp/vector_sink.h"
 #include "gmock/gmock.h"
@@ -48,8 +49,12 @@ class EmbedFilesTest : public testing::Test {
   EmbedFilesReport Run(const std::vector<std::string>& paths, const EmbedFilesOptions& options = {},
                        const ClientOptions& client_options = {}) {
     const auto client = *Client::Connect({server_.address()}, client_options);
-    Progress progress(no_output_, false, paths.size());
-    return EmbedFiles(*client, paths, options, input_, {&sink_}, progress);
+    std::vector<ImageFile> files;
+    for (const std::string& path : paths) {
+      files.push_back({path});
+    }
+    Progress progress(no_output_, false, files.size());
+    return EmbedFiles(*client, files, options, input_, {&sink_}, progress);
   }
 
   FakeServer server_;
