@@ -1,14 +1,7 @@
 // The sinks that write files.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <array>
-#include <cerrno>
+#include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "client/cpp/atomic_file.h"
 #include "client/cpp/client.h"
 #include "client/cpp/vector_sink.h"
 #include "nlohmann/json.hpp"
@@ -34,73 +28,6 @@ using Json = nlohmann::basic_json<std::map, std::vector, std::string, bool, std:
 std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
-
-// A file that appears under its name whole or not at all. Until then it is PATH.partial-XXXXXX.
-class AtomicFile {
- public:
-  static absl::StatusOr<std::unique_ptr<AtomicFile>> Create(const std::string& path) {
-    std::string partial = path + ".partial-XXXXXX";
-    const int descriptor = mkostemp(partial.data(), O_CLOEXEC);
-    if (descriptor < 0) {
-      return absl::ErrnoToStatus(errno, path);
-    }
-    std::FILE* file = fdopen(descriptor, "wb");
-    if (file == nullptr) {
-      const int number = errno;
-      close(descriptor);
-      unlink(partial.c_str());
-      return absl::ErrnoToStatus(number, path);
-    }
-    return std::unique_ptr<AtomicFile>(new AtomicFile(path, std::move(partial), file));
-  }
-
-  ~AtomicFile() {
-    if (file_ != nullptr) {
-      std::fclose(file_);
-    }
-    if (!partial_.empty()) {
-      unlink(partial_.c_str());
-    }
-  }
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
-
-  absl::Status Write(std::string_view bytes) {
-    return std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size() ? absl::OkStatus()
-                                                                             : Failure();
-  }
-
-  // At the beginning of the file, over what is there.
-  absl::Status Overwrite(std::string_view bytes) {
-    return std::fseek(file_, 0, SEEK_SET) == 0 ? Write(bytes) : Failure();
-  }
-
-  absl::Status Commit() {
-    // mkostemp gave the owner alone access; a file of this name would have had the usual rights.
-    const mode_t mask = umask(0);
-    umask(mask);
-    if (std::fflush(file_) != 0 || fchmod(fileno(file_), 0666 & ~mask) != 0 ||
-        fsync(fileno(file_)) != 0) {
-      return Failure();
-    }
-    if (std::fclose(std::exchange(file_, nullptr)) != 0 ||
-        std::rename(partial_.c_str(), path_.c_str()) != 0) {
-      return Failure();
-    }
-    partial_.clear();
-    return absl::OkStatus();
-  }
-
- private:
-  AtomicFile(std::string path, std::string partial, std::FILE* file)
-      : path_(std::move(path)), partial_(std::move(partial)), file_(file) {}
-
-  absl::Status Failure() const { return absl::ErrnoToStatus(errno, path_); }
-
-  std::string path_;
-  std::string partial_;  // empty once renamed
-  std::FILE* file_;
-};
 
 // Source: numpy 2.4 lib/format.py, format version 1.0. Always kNpyHeaderSize bytes, so that the
 // count can be filled in when it is known.

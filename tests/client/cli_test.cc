@@ -1,6 +1,7 @@
 // The program itself against a server that computes nothing: what it prints and its exit code.
 #include <sys/stat.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -23,7 +24,9 @@ using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::SizeIs;
 using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
 
 class Cli : public testing::Test {
  protected:
@@ -43,6 +46,13 @@ class Cli : public testing::Test {
     std::string path = (directory_.path() / name).string();
     std::ofstream(path, std::ios::binary) << bytes;
     return path;
+  }
+  std::vector<std::string> Files() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
+      names.push_back(entry.path().filename().string());
+    }
+    return names;
   }
 
   FakeServer server_;
@@ -181,6 +191,23 @@ TEST_F(Cli, EmbedReadsAListOfPaths) {
   const Outcome outcome = Run({"embed", Address(), "--files_from=" + list});
   EXPECT_EQ(outcome.code, 0) << outcome.output;
   EXPECT_THAT(outcome.output, HasSubstr("2 embedded"));
+}
+
+TEST_F(Cli, EmbedThatIsInterruptedLeavesNoFileBehind) {
+  const std::string image = Write("a.png", "A");
+  const std::string output = Write("v.npy", "old");
+  for (const int signal : {SIGINT, SIGTERM}) {
+    FakeServer server;
+    server.embedding.Set({.hold_after = 1});
+    std::signal(signal, SIG_DFL);  // the program's, too, whoever runs the tests
+    Process process(
+        {PIXEMBED_PROGRAM, "embed", "--address=" + server.address(), "--output=" + output, image});
+    server.embedding.WaitUntilRead(1);
+    EXPECT_THAT(Files(), SizeIs(4)) << "the image, the old file, and two to be";
+    process.Signal(signal);
+    EXPECT_EQ(process.Wait(), -signal);
+    EXPECT_THAT(Files(), UnorderedElementsAre("a.png", "v.npy"));
+  }
 }
 
 TEST_F(Cli, EmbedShowsNeighbours) {
