@@ -330,7 +330,7 @@ absl::StatusOr<std::vector<ImageFile>> FilesOf(std::vector<std::string> paths) {
   return ListImages(paths, absl::GetFlag(FLAGS_extensions));
 }
 
-void ReportFailures(const EmbedFilesReport& report) {
+void ReportFailures(const EmbedFilesReport& report, std::uint64_t files) {
   for (const auto& [path, status] : report.failures) {
     std::cerr << "failed: " << path << ": " << ErrorText(status) << "\n";
   }
@@ -338,6 +338,9 @@ void ReportFailures(const EmbedFilesReport& report) {
     std::cerr << "failed: " << report.failed - report.failures.size() << " more\n";
   }
   std::cerr << absl::StrFormat("%d embedded, %d failed", report.embedded, report.failed);
+  if (const std::uint64_t left = files - report.embedded - report.failed; left > 0) {
+    std::cerr << ", " << left << " left";
+  }
   if (!report.fingerprint.empty()) {
     std::cerr << "; fingerprint " << report.fingerprint;
   }
@@ -401,7 +404,7 @@ int RunEmbed(const std::vector<std::string>& arguments) {
     Progress progress(std::cerr, isatty(STDERR_FILENO) != 0, files->size());
     report = EmbedFiles(**client, *files, options, std::cin, borrowed, progress);
   }
-  ReportFailures(report);
+  ReportFailures(report, files->size());
   if (!report.status.ok()) {
     return Fail(report.status);
   }

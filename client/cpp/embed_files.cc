@@ -1,6 +1,7 @@
 #include "client/cpp/embed_files.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <istream>
 #include <optional>
 #include <stop_token>
@@ -39,6 +40,28 @@ void Count(const std::string& path, const Result& result, EmbedFilesReport& repo
   }
 }
 
+// The failures since the last vector, or since one for another reason.
+struct LastFailures {
+  absl::Status status;
+  std::uint64_t count = 0;
+
+  void Add(const absl::Status& next) {
+    count = next == status ? count + 1 : 1;
+    status = next;
+  }
+};
+
+// The images that a stream left unanswered failed with its own status, which is told once.
+void Uncount(const LastFailures& last, EmbedFilesReport& report) {
+  if (report.status.ok() || last.status != report.status) {
+    return;
+  }
+  report.failed -= last.count;
+  if (report.failures.size() > report.failed) {
+    report.failures.resize(report.failed);
+  }
+}
+
 }  // namespace
 
 EmbedFilesReport EmbedFiles(Client& client, const std::vector<ImageFile>& files,
@@ -56,12 +79,14 @@ EmbedFilesReport EmbedFiles(Client& client, const std::vector<ImageFile>& files,
     return data.ok() ? absl::StatusOr<Image>(Image{.data = *std::move(data)}) : data.status();
   };
   absl::Status sink_status;
+  LastFailures last;
   const auto on_result = [&](const Result& result) {
     const std::string& path = files[result.index].path;
     if (!sink_status.ok()) {
       return;
     }
     Count(path, result, report);
+    last.Add(result.embedding.status());
     progress.Update(report.embedded + report.failed, report.failed);
     sink_status = AddToAll(sinks, path, result);
     if (!sink_status.ok()) {
@@ -73,6 +98,7 @@ EmbedFilesReport EmbedFiles(Client& client, const std::vector<ImageFile>& files,
                                       .ordered = true,
                                       .stop = stop.get_token()},
                                      next, on_result);
+  Uncount(last, report);
   if (!sink_status.ok()) {
     report.status = sink_status;
   }

@@ -154,6 +154,17 @@ TEST_F(Cli, EmbedListsFailedImagesAndFails) {
   EXPECT_THAT(outcome.output, HasSubstr("1 embedded, 1 failed"));
 }
 
+TEST_F(Cli, EmbedSaysOnceWhyTheServerTakesNone) {
+  server_.embedding.Set({.refusals = 1,
+                         .refusal = ToGrpc(RpcError(grpc::INVALID_ARGUMENT, "INVALID_OPTION",
+                                                    "dimensions is 10000"))});
+  const Outcome outcome = Run({"embed", Address(), "--dimensions=10000", Write("a.png", "A"),
+                               Write("b.png", "B"), Write("c.png", "C")});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.output,
+            "0 embedded, 0 failed, 3 left\npixembed: INVALID_OPTION: dimensions is 10000\n");
+}
+
 TEST_F(Cli, EmbedReportsWhatOfADirectoryCannotBeReadAndSendsTheRest) {
   Write("a.png", "A");
   const std::string pipe = (directory_.path() / "b.png").string();

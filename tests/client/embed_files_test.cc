@@ -118,6 +118,20 @@ TEST_F(EmbedFilesTest, AStreamThatBreaksForGoodFinishesNoFile) {
   EXPECT_TRUE(absl::IsUnavailable(report.status)) << report.status;
   EXPECT_FALSE(sink_.finished);
   EXPECT_EQ(report.embedded, 1);
+  EXPECT_EQ(report.failed, 0);
+}
+
+TEST_F(EmbedFilesTest, WhatTheStreamLeavesUnansweredIsNoFailureOfItsOwn) {
+  server_.embedding.Set({.break_after = 1, .broken = {grpc::INVALID_ARGUMENT, "no more"}});
+  std::vector<std::string> paths = {"/none/a.png", Write("b", "bad")};
+  paths.resize(kMaxListedFailures + 10, Write("c", "C"));
+  const EmbedFilesReport report = Run(paths, {.max_in_flight_images = 2000});
+  EXPECT_EQ(report.status, absl::InvalidArgumentError("no more"));
+  EXPECT_EQ(report.embedded, 0);
+  EXPECT_EQ(report.failed, 2);
+  ASSERT_EQ(report.failures.size(), 2);
+  EXPECT_EQ(report.failures[0].first, paths[0]);
+  EXPECT_EQ(report.failures[1].first, paths[1]);
 }
 
 }  // namespace
