@@ -11,9 +11,10 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <iterator>
+#include <istream>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -254,13 +255,12 @@ absl::StatusOr<std::string> ReadFlagFile(std::string_view flag, const std::strin
   if (path.empty()) {
     return std::string();
   }
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (!file || text.empty()) {
+  std::ostringstream text;
+  if (!(text << std::ifstream(path, std::ios::binary).rdbuf())) {  // nothing, or a directory
     return absl::InvalidArgumentError(
         absl::StrCat("--", std::string(flag), "=", path, " cannot be read, or is empty"));
   }
-  return text;
+  return text.str();
 }
 
 absl::StatusOr<std::optional<Tls>> TlsOfFlags() {
@@ -324,7 +324,12 @@ absl::StatusOr<std::vector<ImageFile>> FilesOf(std::vector<std::string> paths) {
         return absl::ErrnoToStatus(errno, list);
       }
     }
-    const std::vector<std::string> listed = ReadPaths(list == kStandardInput ? std::cin : file);
+    std::istream& input = list == kStandardInput ? std::cin : file;
+    errno = 0;
+    const std::vector<std::string> listed = ReadPaths(input);
+    if (input.bad()) {  // as a directory
+      return absl::ErrnoToStatus(errno != 0 ? errno : EIO, list);
+    }
     paths.insert(paths.end(), listed.begin(), listed.end());
   }
   return ListImages(paths, absl::GetFlag(FLAGS_extensions));

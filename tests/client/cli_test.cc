@@ -204,6 +204,16 @@ TEST_F(Cli, EmbedReadsAListOfPaths) {
   EXPECT_THAT(outcome.output, HasSubstr("2 embedded"));
 }
 
+TEST_F(Cli, ADirectoryForAFileOfAFlagIsOneLineThatNamesIt) {
+  const std::string image = Write("a.png", "A");
+  const std::string directory = directory_.path().string();
+  for (const char* flag : {"--files_from", "--token_file", "--tls_ca_file"}) {
+    const Outcome outcome = Run({"embed", Address(), flag, directory, image});
+    EXPECT_EQ(outcome.code, 1) << flag << ": " << outcome.output;
+    EXPECT_THAT(outcome.output, IsOneLineWith(directory));
+  }
+}
+
 TEST_F(Cli, EmbedThatIsInterruptedLeavesNoFileBehind) {
   const std::string image = Write("a.png", "A");
   const std::string output = Write("v.npy", "old");
