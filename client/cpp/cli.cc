@@ -605,10 +605,10 @@ const std::vector<Command>& Commands() {
   static const auto* const commands = new std::vector<Command>{
       {"embed", "FILES...", "vectors of images",
        "FILES are images, directories (walked, in the order of the names, links as what they lead\n"
-       "to) or - for one image on standard input. They go through one stream in bounded memory; "
-       "results keep their order.\n"
-       "Images that failed are listed at the end with their reasons; the exit code is then 1.\n"
-       "An output file appears under its name only when it is complete.",
+       "to) or - for one image on standard input. They go through one stream in bounded memory;\n"
+       "results keep their order. Images that failed are listed at the end with their reasons; "
+       "the\n"
+       "exit code is then 1. An output file appears under its name only when it is complete.",
        Joined({ConnectionFlags(),
                EmbedOptionFlags(),
                {"output", "neighbours", "extensions", "files_from", "max_in_flight_images",
@@ -635,17 +635,16 @@ const std::vector<Command>& Commands() {
         "precision_min_cosine"},
        RunVerify},
       {"load", "FILES...", "a load for benchmarks: images/s and latencies",
-       "Closed loop: keeps --concurrency requests on their way, and asks a server that refuses for "
-       "a\n"
-       "while again when it said. Open loop (--rate): sends each request when it is due, counts "
-       "its\n"
-       "latency from then, and counts what was refused, or dropped above --max_outstanding, as "
-       "lost;\n"
-       "what a rate asks of this program above what it can draw in --duration is dropped, too.\n"
-       "Repeats none; what is not answered within --timeout counts as failed. Reports images/s, "
-       "percentiles of the latency and the CPU time of this "
-       "program;\n"
-       "with --json also a histogram of the latencies: [at most so many ms, how many].",
+       "Closed loop: keeps --concurrency requests on their way, and asks a server that refuses "
+       "for\n"
+       "a while again when it said. Open loop (--rate): sends each request when it is due, counts\n"
+       "its latency from then, and counts what was refused, or dropped above --max_outstanding, "
+       "as\n"
+       "lost; what a rate asks of this program above what it can draw in --duration is dropped, "
+       "too.\n"
+       "Repeats none; what is not answered within --timeout counts as failed. Reports images/s,\n"
+       "percentiles of the latency and the CPU time of this program; with --json also a histogram\n"
+       "of the latencies: [at most so many ms, how many].",
        Joined({ConnectionFlags(),
                {"channels", "concurrency", "images_per_request", "stream", "duration", "requests",
                 "idle_gap", "rate", "arrivals", "seed", "max_outstanding", "json"},
