@@ -33,6 +33,7 @@ absl::Status SystemError(int number, const std::string& path) {
 // As IsListed compares them.
 std::vector<std::string> Normalized(const std::vector<std::string>& extensions) {
   std::vector<std::string> normalized;
+  normalized.reserve(extensions.size());
   for (const std::string& extension : extensions) {
     normalized.push_back(absl::AsciiStrToLower(absl::StripPrefix(extension, ".")));
   }

@@ -81,7 +81,8 @@ absl::Status CheckLoadOptions(const LoadOptions& options) {
     return absl::InvalidArgumentError(
         "images_per_request and idle_gap are for unary requests, not for a stream");
   }
-  if (options.rate != 0 && !(options.rate >= kSlowestRate && options.rate <= kFastestRate)) {
+  const bool is_open = options.rate >= kSlowestRate && options.rate <= kFastestRate;
+  if (options.rate != 0 && !is_open) {  // also where it is no number
     return absl::InvalidArgumentError(absl::StrCat("rate is ", options.rate,
                                                    "; possible are 0 and ", kSlowestRate, " to ",
                                                    kFastestRate, " a second"));

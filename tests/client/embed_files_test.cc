@@ -50,6 +50,7 @@ class EmbedFilesTest : public testing::Test {
                        const ClientOptions& client_options = {}) {
     const auto client = *Client::Connect({server_.address()}, client_options);
     std::vector<ImageFile> files;
+    files.reserve(paths.size());
     for (const std::string& path : paths) {
       files.push_back({path});
     }
