@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 from pixembed_fixtures import PATIENCE, Pki, Server, StartServer, encode, picture
@@ -312,11 +313,41 @@ def test_another_model_does_not_go_on(
     output = tmp_path / "out"
     run(Job(output, part_rows=2), client, sources([str(images)]))
     (output / "part-00001.parquet").unlink()
-    record = json.loads((output / "job.json").read_text())
+    record = json.loads((output / "_job.json").read_text())
     record["fingerprint"] = "0" * 64
-    (output / "job.json").write_text(json.dumps(record))
+    (output / "_job.json").write_text(json.dumps(record))
     with pytest.raises(ServiceError, match="FINGERPRINT_MISMATCH"):
         run(Job(output), client, sources([str(images)]))
+
+
+def test_readers_of_parquet_take_the_folder_as_it_is(
+    client: Client, images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    output = tmp_path / "out"
+    run(Job(output, part_rows=2), client, sources([str(images)]))
+    # As a killed job leaves one, which is there until the next sitting.
+    (output / ".part-00004.parquet.unfinished").write_bytes(b"PAR1")
+    table = pq.read_table(output)
+    assert table.to_pylist() == rows_of(output)
+    assert pyarrow.dataset.dataset(output).to_table().equals(table)
+    for path in output.iterdir():
+        assert path.name.startswith(("_", ".", "part-")), path
+
+
+def test_a_folder_that_an_older_version_began_goes_on(
+    client: Client, images: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    output = tmp_path / "out"
+    summary = run(Job(output, part_rows=2), client, sources([str(images)]))
+    record = (output / "_job.json").read_text()
+    (output / "_job.json").rename(output / "job.json")
+    (output / "part-00001.parquet").unlink()
+    with pytest.raises(JobError, match="part_rows 2, now it is 3"):
+        run(Job(output, part_rows=3), client, sources([str(images)]))
+    assert (output / "job.json").read_text() == record
+    assert run(Job(output, part_rows=2), client, sources([str(images)])) == summary
+    assert (output / "_job.json").read_text() == record
+    assert not (output / "job.json").exists()
 
 
 def test_two_jobs_do_not_share_a_folder(

@@ -20,9 +20,13 @@ from pixembed.client import Client
 from pixembed.engine import Engine
 from pixembed.errors import ImageError
 
-JOB_FILE = "job.json"
+# Readers of a folder of Parquet skip names that begin so, and take all others for parts.
+JOB_FILE = "_job.json"
 DONE_FILE = "_SUCCESS"
 LOCK_FILE = ".lock"
+
+_OLD_JOB_FILE = "job.json"
+"""As folders have it that an older version began."""
 
 
 class JobError(Exception):
@@ -141,7 +145,7 @@ class _Run:
         return self._summary
 
     def _read_job_file(self, job: Job) -> dict[str, Any]:
-        """The folder's record; of a new folder what it will be."""
+        """The folder's record; of a new folder what it will be. It gets its name of today."""
         wanted = {
             "format": job.format,
             # As JSON gives them back.
@@ -149,15 +153,18 @@ class _Run:
                 json.dumps({k: v for k, v in job.options.items() if k != "lane"})
             ),
         }
-        if not self._file.exists():
+        file = self._file
+        if not file.exists():
+            file = file.with_name(_OLD_JOB_FILE)
+        if not file.exists():
             model = self._model(str(job.options.get("model", "")))
             dimension = int(job.options.get("dimensions", 0)) or model.dimension
             rows = job.part_rows or 4096
             return wanted | {"part_rows": rows, "dimension": dimension, "fingerprint": ""}
         try:
-            known: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
+            known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise JobError(f"{self._file} is not a job's record: {error}") from error
+            raise JobError(f"{file} is not a job's record: {error}") from error
         if job.part_rows is not None:
             wanted["part_rows"] = job.part_rows
         for key, value in wanted.items():
@@ -166,6 +173,8 @@ class _Run:
                     f"{self._file.parent} was begun with {key} {json.dumps(known.get(key))}, now "
                     f"it is {json.dumps(value)}: a folder holds one job"
                 )
+        # Not before it is known to be this job's.
+        file.replace(self._file)
         return known
 
     def _model(self, name: str) -> Any:
