@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -107,15 +108,85 @@ def test_a_shard_that_is_cut_off_ends_the_job_and_says_where(
         assert "\n" not in str(raised.value)
 
 
-def test_what_is_no_regular_file_fails_and_hangs_nobody(
-    client: Client, images: pathlib.Path, tmp_path: pathlib.Path
+def test_links_to_folders_are_followed_and_loops_end(
+    images: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    os.mkfifo(images / "fifo.png")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "far.png").write_bytes(b"")
+    (elsewhere / "back").symlink_to(images)
+    (images / "b" / "c").symlink_to(elsewhere)
+    (images / "b" / "here").symlink_to(".")
+    (images / "d").symlink_to("b")  # by another way the same images are there under other names
+    in_b = ["0.JPG", "1.JPG", "2.JPG", "9.png", "c/far.png"]
+    expected = ["0.png", "1.png", "2.png"] + [f"{way}/{name}" for way in "bd" for name in in_b]
+    assert names(images) == [f"{images}/{name}" for name in expected]
+
+
+def test_what_cannot_be_searched_is_an_image_that_failed(
+    client: Client, images: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (images / "gone").symlink_to("/none")
+    (images / "loop").symlink_to("loop")
+    scandir = os.scandir
+
+    def refuse_b(path: str) -> Any:  # as the system does, but root may read everything
+        if path == str(images / "b"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse_b)
     summary = run(Job(tmp_path / "out"), client, sources([str(images)]))
-    assert (summary.embedded, summary.failed) == (6, 2)
-    (row,) = [row for row in rows_of(tmp_path / "out") if row["id"].endswith("fifo.png")]
-    assert row["error_reason"] == "UNREADABLE_FILE"
-    assert row["error_message"].endswith("is not a regular file")
+    assert (summary.embedded, summary.failed) == (3, 3)
+    failed = {row["id"]: row for row in rows_of(tmp_path / "out") if row["error_reason"]}
+    for name, what in (
+        ("b", "Permission denied"),
+        ("gone", "No such file or directory"),
+        ("loop", "Too many levels of symbolic links"),
+    ):
+        row = failed[f"{images}/{name}"]
+        assert row["error_reason"] == "UNREADABLE_FILE"
+        assert what in row["error_message"]
+    with pytest.raises(SourceError, match="b: Permission denied"):  # an input itself
+        names(images / "b")
+
+
+@pytest.mark.parametrize("glob", ["", "/*"])
+def test_what_is_no_regular_file_fails_and_is_not_opened(
+    client: Client,
+    images: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    glob: str,
+) -> None:
+    (images / "notes.txt").unlink()  # which a glob would take
+    os.mkfifo(images / "fifo.png")
+    (images / "null.jpg").symlink_to("/dev/null")
+    opened: list[str] = []
+    open_file = os.open
+
+    def note(path: str, *arguments: Any, **options: Any) -> int:
+        opened.append(str(path))
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", note)
+    summary = run(Job(tmp_path / "out"), client, sources([f"{images}{glob}"]))
+    assert (summary.embedded, summary.failed) == ((3, 2) if glob else (6, 3))
+    for name in ("fifo.png", "null.jpg"):
+        (row,) = [row for row in rows_of(tmp_path / "out") if row["id"] == f"{images}/{name}"]
+        assert row["error_reason"] == "UNREADABLE_FILE"
+        assert row["error_message"].endswith("is not a regular file")
+        assert f"{images}/{name}" not in opened
+    assert f"{images}/0.png" in opened
+
+
+def test_a_shard_that_is_no_regular_file_ends_the_job_and_hangs_nobody(
+    images: pathlib.Path,
+) -> None:
+    os.mkfifo(images / "0.tar")
+    for name in (images, images / "0.tar"):
+        with pytest.raises(SourceError, match=r"0\.tar.* is not a regular file"):
+            names(name)
 
 
 def test_a_name_that_is_not_utf_8_is_written_with_its_bytes(

@@ -53,6 +53,10 @@ def sources(inputs: Sequence[str], extensions: Iterable[str] = EXTENSIONS) -> It
     line), a glob, or a file. Ids are the paths as they are found, of a tar shard
     "SHARD/MEMBER". Files that are named themselves are taken whatever they are called.
     Bytes of a name that are not UTF-8 are written as \\xff in its id. Raises SourceError.
+
+    Links to folders are followed, but for those to a folder that they are in. A link that leads
+    nowhere, and a subfolder that cannot be read, are an image each that cannot be read: nobody
+    knows what is behind them.
     """
     suffixes = _suffixes(extensions)
     for text in inputs:
@@ -61,7 +65,7 @@ def sources(inputs: Sequence[str], extensions: Iterable[str] = EXTENSIONS) -> It
         if text.startswith("@"):
             yield from _manifest(pathlib.Path(text[1:]))
         elif os.path.isdir(text):
-            yield from _folder(text, suffixes)
+            yield from _input_folder(text, suffixes)
         elif os.path.exists(text):
             yield from _named(text, suffixes)
         else:
@@ -69,7 +73,7 @@ def sources(inputs: Sequence[str], extensions: Iterable[str] = EXTENSIONS) -> It
             if not found:
                 raise SourceError(f"{text}: there is no such file or folder, and nothing like it")
             for path in found:
-                if os.path.isfile(path):
+                if not os.path.isdir(path):
                     yield from _named(path, suffixes)
 
 
@@ -85,34 +89,85 @@ def _file(path: str, name: str | None = None) -> Source:
 
 
 def _read(path: str) -> bytes:
-    # Not blocking: a FIFO may have nobody who writes into it.
+    # Not even opened, which a device may take for a command.
+    _check_regular(path, os.stat(path))
+    # Not blocking: by now it may be a FIFO into which nobody writes.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(f"{path!r} is not a regular file")
+        _check_regular(path, os.fstat(file.fileno()))
         return file.read()
+
+
+def _check_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path!r} is not a regular file")
 
 
 def _id(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _folder(path: str, suffixes: tuple[str, ...]) -> Iterator[Source]:
-    """In the order of the names, folders and files alike."""
+@dataclass(frozen=True)
+class _Folder:
+    """What a folder holds, in the order of the names; and its device and inode, by which it is
+    known again, whatever way led to it."""
+
+    identity: tuple[int, int]
+    entries: list[os.DirEntry[str]]
+
+
+def _open(path: str) -> _Folder:
+    """Raises OSError."""
+    status = os.stat(path)
+    with os.scandir(path) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    return _Folder((status.st_dev, status.st_ino), found)
+
+
+def _opened(entry: os.DirEntry[str]) -> _Folder | None:
+    """None: it is no folder, and leads to none. Raises OSError, as for a link to nothing."""
+    if not entry.is_dir() and not entry.is_symlink():
+        return None
+    return _open(entry.path) if stat.S_ISDIR(os.stat(entry.path).st_mode) else None
+
+
+def _input_folder(path: str, suffixes: tuple[str, ...]) -> Iterator[Source]:
     try:
-        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+        folder = _open(path)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _folder(entry.path, suffixes)
+    yield from _images_in(folder, (), suffixes)
+
+
+def _images_in(
+    folder: _Folder, above: tuple[_Folder, ...], suffixes: tuple[str, ...]
+) -> Iterator[Source]:
+    """In the order of the names, folders and files alike. `above`: the folders on the way here."""
+    way = (*above, folder)
+    for entry in folder.entries:
+        try:
+            below = _opened(entry)
+        except OSError as error:
+            yield _unreadable(entry.path, error)
+            continue
+        if below is not None:
+            if all(below.identity != other.identity for other in way):
+                yield from _images_in(below, way, suffixes)
         elif entry.name.endswith(_TAR_SUFFIXES):
             yield from _shard(entry.path, suffixes)
         elif entry.name.lower().endswith(suffixes):
             yield _file(entry.path)
 
 
+def _unreadable(path: str, error: OSError) -> Source:
+    def read() -> bytes:
+        raise error
+
+    return Source(_id(path), read)
+
+
 def _shard(path: str, suffixes: tuple[str, ...]) -> Iterator[Source]:
     try:
+        _check_regular(path, os.stat(path))
         with tarfile.open(path) as shard:
             for member in shard:
                 if member.isfile() and member.name.lower().endswith(suffixes):
