@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the stubs of proto/pixembed/v1 for Python: client/python/src/pixembed/v1. They are not
-# committed; deploy/setup.sh test brings what this needs.
+# committed. deploy/setup.sh test brings what this needs; so does pip, whose build runs this.
 #
 # usage: client/python/generate.sh      PYTHON=... chooses the Python; it needs the packages
 #                                       grpcio-tools and googleapis-common-protos

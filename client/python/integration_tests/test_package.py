@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 import site
 import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib.metadata import version
 
 import numpy as np
 from pixembed_fixtures import PATIENCE, Server
@@ -39,6 +41,41 @@ def run(*command: object, cwd: pathlib.Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_checkout_without_stubs_builds_them_and_asks_for_what_they_need(
+    tmp_path: pathlib.Path,
+) -> None:
+    root = SOURCE.parents[1]
+    source = tmp_path / "client/python"
+    ignored = shutil.ignore_patterns("v1", "build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(SOURCE, source, ignore=ignored)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", f"--outdir={tmp_path}"]
+    alone = subprocess.run([*build, source], capture_output=True, text=True, check=False)
+    assert alone.returncode != 0
+    assert "embedding.proto, of which it is made: build in a checkout" in alone.stderr
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(root / "deploy/environment.sh", tmp_path / "deploy")
+    shutil.copytree(root / "proto", tmp_path / "proto")
+    lacking = tmp_path / "lacking/grpc_tools"
+    lacking.mkdir(parents=True)
+    (lacking / "__init__.py").write_text("raise ImportError\n")
+    without = subprocess.run(
+        [*build, source],
+        env=os.environ | {"PYTHONPATH": str(lacking.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert without.returncode != 0
+    assert "lacks grpcio-tools or googleapis-common-protos" in without.stdout + without.stderr
+    run(*build, source, cwd=tmp_path)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        assert "pixembed/v1/embedding_pb2_grpc.py" in archive.namelist()
+        (name,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        metadata = archive.read(name).decode()
+    assert f"Requires-Dist: grpcio>={version('grpcio-tools')}\n" in metadata
+    assert re.search(r"^Requires-Dist: protobuf>=\d+\.\d+\.\d+$", metadata, re.MULTILINE)
 
 
 def test_wheel_and_sdist_are_whole(
