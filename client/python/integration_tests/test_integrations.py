@@ -124,6 +124,17 @@ def test_langchain_finds_an_image_by_an_image(client: Client, files: list[str]) 
         embeddings.embed_query("https://example.com/a.png")
 
 
+def test_langchain_gets_no_vectors_of_texts(client: Client) -> None:
+    embeddings = PixembedEmbeddings(client)
+    for text in ("a red rocket", "What is this?", ""):
+        with pytest.raises(NotImplementedError, match="images, not texts"):
+            embeddings.embed_query(text)
+        with pytest.raises(NotImplementedError, match="images, not texts"):
+            embeddings.embed_documents([text])
+    with pytest.raises(FileNotFoundError, match=r"photos/rocket\.jpg"):
+        embeddings.embed_query("photos/rocket.jpg")
+
+
 def test_llama_index_finds_an_image_by_an_image(client: Client, files: list[str]) -> None:
     embedding = PixembedEmbedding(client, normalize=True)
     # LlamaIndex leaves out what has neither text nor metadata; its readers give a path.

@@ -511,7 +511,7 @@ def test_the_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> N
         (["--engine-option=precision=int8"], 1, "--engine-option is for --offline"),
         (["--engine-library=x"], 1, "--engine-library is for --offline"),
         (["--offline=x", "--engine-option=precision"], 1, "wanted is NAME=VALUE"),
-        (["--offline=x", "--engine-option=model=x"], 1, "model is not one"),
+        (["--offline=x", "--engine-option=model=x"], 1, '"model=x"; there are device, backend, '),
         (["--offline=x", "--tls"], 1, "--tls is for a server"),
         (["--token-file=/dev/null"], 1, "it has no token in its first line"),
         (["--token-file=/none"], 1, "No such file or directory: '/none'"),

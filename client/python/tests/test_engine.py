@@ -174,6 +174,23 @@ def test_what_cannot_be_served_is_said_when_it_is_opened(tmp_path: pathlib.Path)
         Engine(tmp_path, library=tmp_path / "none.so")
 
 
+def test_an_argument_that_cannot_be_meant_is_refused_before_anything_is_loaded() -> None:
+    # Nor is the library looked for.
+    with pytest.raises(TypeError, match='Engine has no option "listen"; there are device, backend'):
+        Engine("/none", library="/none", listen="x")  # type: ignore[call-arg]
+    refused: list[tuple[Any, str]] = [
+        ("", "the model directory is empty"),
+        ({}, "model is empty"),
+        ({"vit": ""}, "the model directory is empty"),
+        ({"": "/none"}, "a model is named ''; it has letters"),
+        ({"a/b": "/none"}, "a model is named 'a/b'; it has letters"),
+        ("a,b", "has a comma or NUL"),
+    ]
+    for model, text in refused:
+        with pytest.raises(ValueError, match=text):
+            Engine(model, library="/none")
+
+
 def test_refusals_are_the_servers(engine: Engine, vit: pathlib.Path) -> None:
     image = encode(picture(9, 9, 1), "PNG")
     with pytest.raises(ServiceError, match="UNKNOWN_MODEL"):

@@ -61,15 +61,10 @@ class StreamOptions(EmbedOptions, total=False):
     """Results in the order of the images; otherwise as soon as they exist."""
 
 
-_NAMES = tuple(
-    name for kind in (ExplainOptions, EmbedOptions, StreamOptions) for name in kind.__annotations__
-)
-
-
 def check_names(method: str, options: Mapping[str, object], kind: Any) -> None:
     """Raises TypeError for an option that the method does not have: it would have no effect.
-    `kind`: ExplainOptions, EmbedOptions or StreamOptions."""
-    known = [name for name in _NAMES if name in kind.__optional_keys__]
+    `kind`: a TypedDict, as EmbedOptions."""
+    known = list(kind.__annotations__)  # those of its bases come first
     for name in options:
         if name not in known:
             raise TypeError(f'{method} has no option "{name}"; there are {", ".join(known)}')

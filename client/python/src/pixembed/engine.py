@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import weakref
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -37,6 +38,7 @@ from pixembed.v1 import embedding_pb2
 
 Directory: TypeAlias = "str | os.PathLike[str]"
 
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _LOGGER = logging.getLogger("pixembed")
 _HEARD = 200
 """Milliseconds after which a waiting call looks for Ctrl-C."""
@@ -78,9 +80,10 @@ class Engine:
     fail with DEADLINE_EXCEEDED. Options: EngineOptions. What is loaded is told to the logger
     "pixembed".
 
-    Raises OSError where the library cannot be loaded, ServiceError where the model cannot be
-    served, with the server's reason. It belongs to the process that made it: a fork of that cannot
-    use it, nor make another. Unpickled in another process it loads the model there.
+    Raises TypeError for an option that is none, OSError where the library cannot be loaded,
+    ServiceError where the model cannot be served, with the server's reason. It belongs to the
+    process that made it: a fork of that cannot use it, nor make another. Unpickled in another
+    process it loads the model there.
     """
 
     def __init__(
@@ -92,10 +95,12 @@ class Engine:
         **options: Unpack[EngineOptions],
     ) -> None:
         self._arguments = {"model": model, "library": library, "timeout": timeout, **options}
+        check_names("Engine", options, EngineOptions)
         check_timeout(timeout)
         self._timeout = timeout
+        flags = _flags(model, options)
         self._library = Library(library)
-        handle = self._library.open(_flags(model, options), _log)
+        handle = self._library.open(flags, _log)
         # At the end of the program, too, and before Python's own threads are gone.
         self._close = weakref.finalize(self, self._library.close, handle)
         self._handle = handle
@@ -274,11 +279,17 @@ def _engine(kind: type[Engine], arguments: dict[str, Any]) -> Engine:
 
 def _flags(model: Directory | Mapping[str, Directory], options: Mapping[str, object]) -> list[str]:
     models = model if isinstance(model, Mapping) else {"default": model}
+    if not models:
+        raise ValueError("model is empty; it is a model directory, or several by their names")
     flags = []
     for name, directory in models.items():
         path = os.fspath(directory)
+        if not path:
+            raise ValueError("the model directory is empty; it is one in Hugging Face's layout")
         if "," in path or "\0" in path:
             raise ValueError(f"the model directory {path!r} has a comma or NUL in its name")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"a model is named {name!r}; it has letters, digits, '.', '_' and '-'")
         flags.append(f"--model={name}={path}")
     for name, value in options.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)

@@ -13,7 +13,7 @@ from pixembed._connection import Tls
 from pixembed.bulk.job import Job, JobError, Summary, run
 from pixembed.bulk.sources import EXTENSIONS, SourceError, sources
 from pixembed.client import Client
-from pixembed.engine import Engine
+from pixembed.engine import Engine, EngineOptions
 from pixembed.errors import ServiceError
 
 EXIT_FAILED = 1
@@ -223,9 +223,11 @@ def _option(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ValueError(f'--engine-option is "{text}"; wanted is NAME=VALUE')
-    if name in ("model", "library", "timeout"):
-        raise ValueError(f'--engine-option is "{text}"; {name} is not one: see --help')
-    return name.removeprefix("--"), value
+    name = name.removeprefix("--")
+    known = EngineOptions.__annotations__
+    if name not in known:
+        raise ValueError(f'--engine-option is "{text}"; there are {", ".join(known)}')
+    return name, value
 
 
 def _run(parsed: argparse.Namespace, client: Client | Engine) -> Summary:

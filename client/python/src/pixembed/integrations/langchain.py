@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+import re
 import urllib.parse
 import urllib.request
 
@@ -14,9 +16,15 @@ from pixembed._options import EmbedOptions
 from pixembed.client import Client
 from pixembed.integrations import check_arguments
 
+_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")
+
 
 class PixembedEmbeddings(Embeddings):
-    """An image is named by a path, a file: URI, or a data: URI. Nothing is fetched from the net."""
+    """An image is named by a path, a file: URI, or a data: URI. Nothing is fetched from the net.
+
+    There are no vectors of texts: what names no file, and has no ending as names of files do, is
+    taken for one, and is a NotImplementedError.
+    """
 
     def __init__(self, client: Client, **options: Unpack[EmbedOptions]) -> None:
         check_arguments(client, options)
@@ -53,6 +61,10 @@ def _image(text: str) -> ImageLike:
         return urllib.request.url2pathname(parsed.path)
     if colon and rest.startswith("//"):
         raise ValueError(f"{scheme}: images are not fetched; give a path, a file: or a data: URI")
+    if not _ENDING.search(text) and not os.path.exists(text):
+        raise NotImplementedError(
+            f"pixembed embeds images, not texts: give texts another model; {text!r} is no file"
+        )
     return text
 
 
