@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -48,6 +49,41 @@ class Fake(embedding_pb2_grpc.EmbeddingServiceServicer):
             embedding_pb2.EmbedResult(index=i, embedding=VECTOR) for i in range(len(request.images))
         ]
         return embedding_pb2.EmbedResponse(results=results)
+
+
+class Silent(Fake):
+    """Says which models there are, and nothing else until its caller has gone."""
+
+    def Embed(self, request: Any, context: grpc.ServicerContext) -> embedding_pb2.EmbedResponse:  # noqa: N802
+        wait_for_end(context)
+        return super().Embed(request, context)
+
+    def EmbedStream(  # noqa: N802
+        self, requests: Iterator[Any], context: grpc.ServicerContext
+    ) -> Iterator[embedding_pb2.EmbedResult]:
+        wait_for_end(context)
+        yield from ()
+
+
+def wait_for_end(context: grpc.ServicerContext) -> None:
+    ended = threading.Event()
+    if context.add_callback(ended.set):  # else it has ended
+        ended.wait()
+
+
+class Timing(Fake):
+    """Notes the seconds that each call has left."""
+
+    def __init__(self) -> None:
+        self.left: list[tuple[str, Any]] = []
+
+    def GetModel(self, request: Any, context: grpc.ServicerContext) -> embedding_pb2.Model:  # noqa: N802
+        self.left.append(("GetModel", context.time_remaining()))
+        return super().GetModel(request, context)
+
+    def Embed(self, request: Any, context: grpc.ServicerContext) -> embedding_pb2.EmbedResponse:  # noqa: N802
+        self.left.append(("Embed", context.time_remaining()))
+        return super().Embed(request, context)
 
 
 class Refusing(Fake):

@@ -7,12 +7,15 @@ import io
 import pathlib
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
-from fake_services import Refusing, serving
+from fake_services import Refusing, Silent, Timing, serving
 from PIL import Image
 from pixembed_fixtures import Server, StartServer, broken_images, encode, picture
 
@@ -240,6 +243,10 @@ def test_a_wrong_option_is_refused_before_anything_is_sent() -> None:
             client.embed([], dimensions=2**40)
         with pytest.raises(ValueError, match="return"):
             client.embed([], errors="ignore")  # type: ignore[call-overload]
+        with pytest.raises(ValueError, match="timeout is 0; it is more than 0"):
+            client.embed([], timeout=0)
+        with pytest.raises(ValueError, match="timeout is -1"):
+            client.embed_stream([], timeout=-1)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +267,7 @@ def test_a_wrong_option_is_refused_before_anything_is_sent() -> None:
         ("data_type", np.float32, "float32, float16"),
         ("model", pathlib.Path("vit"), "a str"),
         ("expected_fingerprint", b"ab", "a str"),
+        ("timeout", "5", "seconds, or None"),
     ],
 )
 def test_an_option_of_another_type_is_named(name: str, value: Any, expected: str) -> None:
@@ -322,7 +330,7 @@ def test_an_asynchronous_iterable_is_for_the_other_client() -> None:
 @pytest.mark.parametrize(
     ("method", "option"),
     [
-        ("embed", "timeout"),
+        ("explain", "timeout"),
         ("embed", "ordered"),
         ("embed_stream", "errors"),
         ("explain", "pooling"),
@@ -379,6 +387,64 @@ def test_a_time_that_is_over_is_told_with_the_clients_own(server: Server) -> Non
         pytest.raises(ServiceError, match="max_message_bytes of the client is 10"),
     ):
         client.models()
+
+
+@pytest.mark.parametrize("largest", [64 << 20, 2000])
+def test_a_call_ends_with_the_time_of_its_own(largest: int) -> None:
+    # The client's own time, an hour, would be longer than a test may take.
+    arguments: dict[str, Any] = {"timeout": 3600, "max_message_bytes": largest}
+    images = [b"x" * 800] * 3  # above 2000 bytes they go through a stream
+
+    async def embed(address: str) -> None:
+        async with AsyncClient(address, **arguments) as client:
+            await client.embed(images, timeout=0.5)
+
+    with serving(Silent()) as port:
+        with Client(f"127.0.0.1:{port}", **arguments) as client:
+            with pytest.raises(ServiceError, match=r"timeout of the call is 0\.5 s") as raised:
+                client.embed(images, timeout=0.5)
+            assert raised.value.code == "DEADLINE_EXCEEDED"
+        with pytest.raises(ServiceError, match=r"timeout of the call is 0\.5 s"):
+            asyncio.run(embed(f"127.0.0.1:{port}"))
+
+
+def test_a_call_without_a_time_of_its_own_has_the_clients() -> None:
+    service = Timing()
+    given: list[dict[str, Any]] = [{}, {"timeout": 5000}, {"timeout": None}]
+
+    async def embed(address: str) -> None:
+        for options in given:
+            async with AsyncClient(address, timeout=500) as client:
+                await client.embed([b"x"], **options)
+
+    with serving(service) as port:
+        for options in given:
+            with Client(f"127.0.0.1:{port}", timeout=500) as client:
+                client.embed([b"x"], **options)
+        asyncio.run(embed(f"127.0.0.1:{port}"))
+    assert [name for name, _ in service.left] == ["GetModel", "Embed"] * 6
+    for call in (0, 3):
+        for model, most in ((0, 500), (1, 5000)):
+            for _, left in service.left[2 * (call + model) :][:2]:
+                assert most / 10 < left < most * 2
+        assert all(left > 10**9 for _, left in service.left[2 * call + 4 :][:2])  # no limit
+
+
+def test_all_requests_of_a_call_share_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed)
+    monkeypatch.setattr("pixembed._retry.time", clock)
+
+    class Slow(Timing):
+        def GetModel(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+            nonlocal passed
+            passed += 400
+            return super().GetModel(request, context)
+
+    service = Slow()
+    with serving(service) as port, Client(f"127.0.0.1:{port}", timeout=500) as client:
+        client.embed([b"x"])
+    assert [name for name, left in service.left if left < 200] == ["Embed"]
 
 
 def test_an_unreachable_server_is_unavailable() -> None:

@@ -205,9 +205,20 @@ def test_refusals_are_the_servers(engine: Engine, vit: pathlib.Path) -> None:
 
 
 def test_images_have_as_long_as_the_engine_says(vit: pathlib.Path) -> None:
+    images = [encode(picture(9, 9, 1), "PNG")]
     with Engine(vit, timeout=1e-4) as engine:
-        embeddings = engine.embed([encode(picture(9, 9, 1), "PNG")], errors="return")
+        embeddings = engine.embed(images, errors="return")
+        assert engine.embed(images, timeout=None).shape == (1, 32)
+        assert next(engine.embed_stream(images, timeout=1e-4)).vector is not None
     assert embeddings.errors[0].reason == "DEADLINE_EXCEEDED"
+
+
+def test_images_have_as_long_as_the_call_says(engine: Engine) -> None:
+    images = [encode(picture(9, 9, 1), "PNG")]
+    embeddings = engine.embed(images, errors="return", timeout=1e-4)
+    assert embeddings.errors[0].reason == "DEADLINE_EXCEEDED"
+    with pytest.raises(ValueError, match="timeout is 0"):
+        engine.embed(images, timeout=0)
 
 
 def test_a_pickled_engine_loads_its_model_again(

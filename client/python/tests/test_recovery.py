@@ -177,20 +177,27 @@ def test_what_is_no_fault_of_the_connection_ends_the_stream(stream_by: Stream) -
 
 
 @both
+@pytest.mark.parametrize(("of_the_client", "of_the_call"), [(0.5, {}), (None, {"timeout": 0.5})])
 def test_a_server_that_never_comes_back_is_waited_for_until_the_timeout(
-    stream_by: Stream, vit: pathlib.Path, start_server: StartServer
+    of_the_client: float | None,
+    of_the_call: dict[str, Any],
+    stream_by: Stream,
+    vit: pathlib.Path,
+    start_server: StartServer,
 ) -> None:
     server = start_server(f"--model={vit}")
     image = encode(picture(30, 20, 1), "JPEG")
     images = (image for _ in range(COUNT))
     with pytest.raises(ServiceError) as raised:  # noqa: PT012  the end is part of it
-        for result in stream_by(server.address, images, {}, timeout=0.5, max_in_flight_images=9):
+        for result in stream_by(
+            server.address, images, of_the_call, timeout=of_the_client, max_in_flight_images=9
+        ):
             if result.index == 10:
                 server.kill()
     assert raised.value.code == "UNAVAILABLE"
 
 
-class Silent(Fake):
+class Forgetful(Fake):
     def EmbedStream(self, requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
         yield next(answers(requests))
 
@@ -204,7 +211,7 @@ class Twice(Fake):
 
 @both
 @pytest.mark.parametrize(
-    ("service", "text"), [(Silent(), "images unanswered"), (Twice(), "waits for no answer")]
+    ("service", "text"), [(Forgetful(), "images unanswered"), (Twice(), "waits for no answer")]
 )
 def test_a_server_that_forgets_or_repeats_is_found_out(
     service: Fake, text: str, stream_by: Stream

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from pixembed._retry import Attempts, Rotation
+from pixembed._options import EmbedOptions, check_timeout
+from pixembed._retry import Attempts, Limit, Rotation
 from pixembed._stream import MESSAGE_OVERHEAD, Flight
 from pixembed.errors import ServiceError, service_error
 from pixembed.v1 import embedding_pb2, embedding_pb2_grpc
@@ -79,7 +80,8 @@ class Connection:
     with every call, a function is asked each time; refused without TLS unless `insecure_token`.
 
     `timeout`: seconds that one call may take, its repetitions included; None is no limit. A stream
-    has no limit; for so long it waits for a server that went away. `max_attempts`: tries of one
+    has no limit; for so long it waits for a server that went away. Each `embed` and `embed_stream`
+    may have a `timeout` of its own. `max_attempts`: tries of one
     call; of a stream, since its last result. `max_in_flight_images` and `max_in_flight_bytes`: of
     one stream (an image larger than that travels alone).
     """
@@ -178,8 +180,14 @@ class Connection:
         _check_token(token)
         return (("authorization", f"Bearer {token}"),)
 
-    def _attempts(self) -> Attempts:
-        return Attempts(self._max_attempts, self._timeout)
+    def _timeout_of(self, options: EmbedOptions) -> float | None:
+        return options.get("timeout", self._timeout)
+
+    def _attempts(self, limit: Limit) -> Attempts:
+        return Attempts(self._max_attempts, limit)
+
+    def _stream_attempts(self, limit: Limit, patience: float | None) -> Attempts:
+        return Attempts(self._max_attempts, limit, is_stream=True, patience=patience)
 
     def _pause(self, channel: int, error: ServiceError, attempts: Attempts) -> float | None:
         """Seconds before a call that failed on a channel is tried again; None: it is not."""
@@ -187,16 +195,17 @@ class Connection:
             self._rotation.failed(channel)
         return attempts.pause(error, self._rotation.has_good())
 
-    def _explained(self, error: ServiceError) -> ServiceError:
+    def _explained(self, error: ServiceError, limit: Limit) -> ServiceError:
         """With what may be changed about it, where only this client knows."""
-        hint = self._hint(error)
+        hint = self._hint(error, limit)
         if not hint:
             return error
         return ServiceError(error.code, error.reason, f"{error.message}; {hint}", error.retry_delay)
 
-    def _hint(self, error: ServiceError) -> str:
+    def _hint(self, error: ServiceError, limit: Limit) -> str:
         if error.code == "DEADLINE_EXCEEDED" and not error.reason:
-            return f"timeout of the client is {self._timeout} s"
+            whose = "client" if limit.seconds == self._timeout else "call"
+            return f"timeout of the {whose} is {limit.seconds} s"
         if error.code == "RESOURCE_EXHAUSTED" and not error.reason:
             return f"max_message_bytes of the client is {self._max_message_bytes}"
         if error.code != "UNAVAILABLE":
@@ -254,22 +263,6 @@ def _check_count(name: str, value: object, most: int) -> None:
         raise ValueError(f"{name} is {value}; it must be at least 1")
     if value > most:
         raise ValueError(f"{name} is {value}; it must be at most {most}")
-
-
-def check_timeout(timeout: object) -> None:
-    """Raises TypeError or ValueError for what is not a time that a call may take."""
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"timeout is {timeout!r}; it is seconds, or None for no limit")
-    if not 0 < timeout <= _LONGEST_TIMEOUT:  # nor is NaN
-        raise ValueError(
-            f"timeout is {timeout}; it is more than 0 seconds and at most {_LONGEST_TIMEOUT}, or "
-            "None for no limit"
-        )
-
-
-_LONGEST_TIMEOUT = 10**8
 
 
 def check_wait(timeout: object, service: object) -> None:

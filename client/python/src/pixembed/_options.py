@@ -52,6 +52,10 @@ class EmbedOptions(ExplainOptions, total=False):
     expected_fingerprint: str
     """Refuse with FINGERPRINT_MISMATCH unless the vectors would live in this space."""
     progress: ProgressLike
+    timeout: float | None
+    """Seconds that `embed` may take once the images are read, repetitions and all; None is no
+    limit. By default that of the client, which does not limit a batch too large for one request. Of
+    `embed_stream`: for so long it waits for a server that went away. Of an Engine: as its own."""
 
 
 class StreamOptions(EmbedOptions, total=False):
@@ -82,15 +86,17 @@ def encode_options(
     lane: str = "",
     expected_fingerprint: str = "",
     ordered: bool = False,
-    # These two do not travel in the options; they are here so that **options fits.
+    # These three do not travel in the options; they are here so that **options fits.
     model: str = "",
     progress: ProgressLike = False,
+    timeout: float | None = None,
 ) -> embedding_pb2.EmbedOptions:
     """Raises TypeError or ValueError, which name the option, where the server would refuse the
     value whatever the model."""
     _check(normalize, int | np.bool_, "normalize", "True or False")
     _check(ordered, int | np.bool_, "ordered", "True or False")
     _check(model, str, "model", "a str")
+    check_timeout(timeout)
     _check(expected_fingerprint, str, "expected_fingerprint", "a str")
     _check(dimensions, _INTEGER, "dimensions", "a whole number")
     _check_integers(layers, "layers", "several whole numbers, as [-1]")
@@ -122,6 +128,22 @@ def encode_options(
         expected_fingerprint=expected_fingerprint,
         ordered=bool(ordered),
     )
+
+
+def check_timeout(timeout: object) -> None:
+    """Raises TypeError or ValueError for what is not a time that a call may take."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout is {timeout!r}; it is seconds, or None for no limit")
+    if not 0 < timeout <= _LONGEST_TIMEOUT:  # nor is NaN
+        raise ValueError(
+            f"timeout is {timeout}; it is more than 0 seconds and at most {_LONGEST_TIMEOUT}, or "
+            "None for no limit"
+        )
+
+
+_LONGEST_TIMEOUT = 10**8
 
 
 def _check(value: object, kind: Any, name: str, expected: str) -> None:

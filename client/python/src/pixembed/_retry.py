@@ -14,6 +14,19 @@ _AVOIDED = 1.0
 """Seconds for which an address that failed is the last choice."""
 
 
+class Limit:
+    """How long a call may take from now on, with all its requests and their repetitions."""
+
+    def __init__(self, seconds: float | None) -> None:
+        """None: for ever."""
+        self.seconds = seconds
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def left(self) -> float | None:
+        """Seconds until the time is over; None: it never is."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+
 class Attempts:
     """The tries of one call; of a stream, those since its last result.
 
@@ -24,31 +37,38 @@ class Attempts:
     draining: that ends by itself.
     """
 
-    def __init__(self, most: int, timeout: float | None) -> None:
+    def __init__(
+        self,
+        most: int,
+        limit: Limit,
+        *,
+        is_stream: bool = False,
+        patience: float | None = None,
+    ) -> None:
+        """`patience`: of a stream, seconds that it waits from its first failure on; None: as long
+        as `limit` lets it."""
         self._most = most
-        self._timeout = timeout
-        self._made = 1
-        self._failed = 0
-        self._is_stream = False
-        self._deadline = _deadline(timeout)
+        self._limit = limit
+        self._is_stream = is_stream
+        self._patience = patience
+        self.begin_anew()
 
     def begin_anew(self) -> None:
-        """For a stream, at its begin and with every result: the next failure is the first, and
-        the time counts from there."""
+        """With every result of a stream: the next failure is the first."""
         self._made = 1
         self._failed = 0
-        self._is_stream = True
-        self._deadline = None
+        self._waiting = Limit(None)
 
     def left(self) -> float | None:
-        """Seconds until the call's time is over."""
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        """Seconds until it is given up."""
+        both = (self._limit.left(), self._waiting.left())
+        return min((left for left in both if left is not None), default=None)
 
     def pause(self, error: ServiceError, elsewhere: bool) -> float | None:
         """Seconds before the next try; None if there shall be none. `elsewhere`: another address
         has not failed lately."""
-        if self._deadline is None:
-            self._deadline = _deadline(self._timeout)
+        if self._failed == 0:
+            self._waiting = Limit(self._patience)
         self._failed += 1
         if not (self._is_stream and error.reason == "DRAINING" and self._most > 1):
             self._made += 1
@@ -65,10 +85,6 @@ class Attempts:
         pause *= random.uniform(1.0, 1.5)
         left = self.left()
         return pause if left is None or pause < left else None
-
-
-def _deadline(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout
 
 
 class Rotation:

@@ -49,6 +49,7 @@ from pixembed._results import (
     check_errors,
     result_of,
 )
+from pixembed._retry import Limit
 from pixembed._stream import Flight
 from pixembed.errors import ImageError, ServiceError, service_error
 from pixembed.v1 import embedding_pb2
@@ -121,7 +122,8 @@ class AsyncClient(Connection):
         encoded_options = encode_options(**options)
         data, unreadable = await asyncio.to_thread(encoded_batch, images, errors)
         model = options.get("model", "")
-        info = await self._model(model)
+        limit = Limit(self._timeout_of(options))
+        info = await self._model(model, limit)
         width = encoded_options.dimensions or info.dimension
         gathering = Gathering(len(data), width, errors, unreadable)
         request = self._one_request(data, info, model, encoded_options)
@@ -129,14 +131,15 @@ class AsyncClient(Connection):
             if not data:
                 pass
             elif request is not None:
-                response = await self._unary(lambda link: link.embedding.Embed, request)
+                response = await self._unary(lambda link: link.embedding.Embed, request, limit)
                 for result in response.results:
                     gathering.add(result_of(result, result.index, response.fingerprint))
                 advance(len(data))
             else:
                 encoded_options.lane = encoded_options.lane or embedding_pb2.LANE_ONLINE
                 flight = self._flight(info, model, encoded_options)
-                async for streamed in self._stream(data, flight):
+                whole = limit if "timeout" in options else Limit(None)
+                async for streamed in self._stream(data, flight, whole, limit.seconds):
                     gathering.add(streamed)
                     advance(1)
         return gathering.finish()
@@ -155,10 +158,12 @@ class AsyncClient(Connection):
         encoded_options = encode_options(**options)
         model = options.get("model", "")
         progress = options.get("progress", False)
+        patience = self._timeout_of(options)
 
         async def results() -> AsyncGenerator[Result, None]:
-            info = await self._model(model)
-            stream = self._stream(images, self._flight(info, model, encoded_options))
+            info = await self._model(model, Limit(patience))
+            flight = self._flight(info, model, encoded_options)
+            stream = self._stream(images, flight, Limit(None), patience)
             try:
                 with progress_of(images, progress) as advance:
                     async for result in stream:
@@ -229,20 +234,29 @@ class AsyncClient(Connection):
             watch.cancel()
         return False
 
-    async def _model(self, name: str) -> embedding_pb2.Model:
+    async def _model(self, name: str, limit: Limit) -> embedding_pb2.Model:
         if name not in self._models:
             request = embedding_pb2.GetModelRequest(name=name)
-            self._models[name] = await self._unary(lambda link: link.embedding.GetModel, request)
+            self._models[name] = await self._unary(
+                lambda link: link.embedding.GetModel, request, limit
+            )
         return self._models[name]
 
-    async def _unary(self, method: Callable[[Link], Callable[..., Any]], request: Any) -> Any:
-        attempts = self._attempts()
+    async def _unary(
+        self,
+        method: Callable[[Link], Callable[..., Any]],
+        request: Any,
+        limit: Limit | None = None,
+    ) -> Any:
+        """`limit`: None is the client's timeout from now on."""
+        limit = limit or Limit(self._timeout)
+        attempts = self._attempts(limit)
         while True:
             self._check_open()
             channel = self._rotation.take()
             call = method(self._links[channel])
             try:
-                response = await call(request, timeout=attempts.left(), metadata=self._metadata())
+                response = await call(request, timeout=limit.left(), metadata=self._metadata())
             except asyncio.CancelledError:
                 self._raise_if_closed()
                 raise
@@ -252,23 +266,27 @@ class AsyncClient(Connection):
                 if await self._closed_within(pause or 0):
                     raise closed_error() from rpc_error
                 if pause is None:
-                    raise self._explained(error) from rpc_error
+                    raise self._explained(error, limit) from rpc_error
             else:
                 self._rotation.worked(channel)
                 return response
 
     async def _stream(
-        self, images: Iterable[ImageLike] | AsyncIterable[ImageLike], flight: Flight
+        self,
+        images: Iterable[ImageLike] | AsyncIterable[ImageLike],
+        flight: Flight,
+        limit: Limit,
+        patience: float | None,
     ) -> AsyncGenerator[Result, None]:
-        attempts = self._attempts()
-        attempts.begin_anew()
+        """`limit`: of the whole; `patience`: for a server that went away."""
+        attempts = self._stream_attempts(limit, patience)
         answered = False
         async with _Sender(images, flight) as sender:
             while True:
                 self._check_open()
                 channel = self._rotation.take()
                 call = self._links[channel].embedding.EmbedStream(
-                    sender.requests(), metadata=self._metadata()
+                    sender.requests(), timeout=limit.left(), metadata=self._metadata()
                 )
                 try:
                     async for message in call:
@@ -287,7 +305,7 @@ class AsyncClient(Connection):
                     if await self._closed_within(pause or 0):
                         raise closed_error() from rpc_error
                     if pause is None:
-                        raise self._explained(error) from rpc_error
+                        raise self._explained(error, limit) from rpc_error
                 finally:
                     call.cancel()
                 if sender.is_finished:

@@ -40,6 +40,7 @@ from pixembed._results import (
     check_errors,
     result_of,
 )
+from pixembed._retry import Limit
 from pixembed._stream import Flight
 from pixembed.errors import service_error
 from pixembed.v1 import embedding_pb2
@@ -112,7 +113,8 @@ class Client(Connection):
         encoded_options = encode_options(**options)
         data, unreadable = encoded_batch(images, errors)
         model = options.get("model", "")
-        info = self._model(model)
+        limit = Limit(self._timeout_of(options))
+        info = self._model(model, limit)
         width = encoded_options.dimensions or info.dimension
         gathering = Gathering(len(data), width, errors, unreadable)
         request = self._one_request(data, info, model, encoded_options)
@@ -120,13 +122,15 @@ class Client(Connection):
             if not data:
                 pass
             elif request is not None:
-                response = self._unary(lambda link: link.embedding.Embed, request)
+                response = self._unary(lambda link: link.embedding.Embed, request, limit)
                 for result in response.results:
                     gathering.add(result_of(result, result.index, response.fingerprint))
                 advance(len(data))
             else:
                 encoded_options.lane = encoded_options.lane or embedding_pb2.LANE_ONLINE
-                for streamed in self._stream(data, self._flight(info, model, encoded_options)):
+                flight = self._flight(info, model, encoded_options)
+                whole = limit if "timeout" in options else Limit(None)
+                for streamed in self._stream(data, flight, whole, limit.seconds):
                     gathering.add(streamed)
                     advance(1)
         return gathering.finish()
@@ -148,11 +152,13 @@ class Client(Connection):
         encoded_options = encode_options(**options)
         model = options.get("model", "")
         progress = options.get("progress", False)
+        patience = self._timeout_of(options)
 
         def results() -> Generator[Result, None, None]:
-            info = self._model(model)
+            info = self._model(model, Limit(patience))
             with progress_of(images, progress) as advance:
-                for result in self._stream(images, self._flight(info, model, encoded_options)):
+                flight = self._flight(info, model, encoded_options)
+                for result in self._stream(images, flight, Limit(None), patience):
                     advance(1)
                     yield result
 
@@ -219,41 +225,54 @@ class Client(Connection):
         finally:
             watch.cancel()
 
-    def _model(self, name: str) -> embedding_pb2.Model:
+    def _model(self, name: str, limit: Limit) -> embedding_pb2.Model:
         if name not in self._models:
             request = embedding_pb2.GetModelRequest(name=name)
-            self._models[name] = self._unary(lambda link: link.embedding.GetModel, request)
+            self._models[name] = self._unary(lambda link: link.embedding.GetModel, request, limit)
         return self._models[name]
 
-    def _unary(self, method: Callable[[Link], Callable[..., _T]], request: Any) -> _T:
-        attempts = self._attempts()
+    def _unary(
+        self,
+        method: Callable[[Link], Callable[..., _T]],
+        request: Any,
+        limit: Limit | None = None,
+    ) -> _T:
+        """`limit`: None is the client's timeout from now on."""
+        limit = limit or Limit(self._timeout)
+        attempts = self._attempts(limit)
         while True:
             self._check_open()
             channel = self._rotation.take()
             call = method(self._links[channel])
             try:
-                response = call(request, timeout=attempts.left(), metadata=self._metadata())
+                response = call(request, timeout=limit.left(), metadata=self._metadata())
             except grpc.RpcError as rpc_error:
                 error = service_error(rpc_error)
                 pause = self._pause(channel, error, attempts)
                 if self._closed.wait(pause or 0):
                     raise closed_error() from rpc_error
                 if pause is None:
-                    raise self._explained(error) from rpc_error
+                    raise self._explained(error, limit) from rpc_error
             else:
                 self._rotation.worked(channel)
                 return response
 
-    def _stream(self, images: Iterable[ImageLike], flight: Flight) -> Iterator[Result]:
-        attempts = self._attempts()
-        attempts.begin_anew()
+    def _stream(
+        self,
+        images: Iterable[ImageLike],
+        flight: Flight,
+        limit: Limit,
+        patience: float | None,
+    ) -> Iterator[Result]:
+        """`limit`: of the whole; `patience`: for a server that went away."""
+        attempts = self._stream_attempts(limit, patience)
         answered = False
         with _Sender(images, flight) as sender:
             while True:
                 self._check_open()
                 channel = self._rotation.take()
                 call = self._links[channel].embedding.EmbedStream(
-                    sender.requests(), metadata=self._metadata()
+                    sender.requests(), timeout=limit.left(), metadata=self._metadata()
                 )
                 try:
                     for message in call:
@@ -269,7 +288,7 @@ class Client(Connection):
                     if self._closed.wait(pause or 0):
                         raise closed_error() from rpc_error
                     if pause is None:
-                        raise self._explained(error) from rpc_error
+                        raise self._explained(error, limit) from rpc_error
                 finally:
                     call.cancel()
                 if sender.is_finished:

@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeAlias, TypedDict, overload
 
 from typing_extensions import Self, Unpack
 
-from pixembed._connection import check_timeout
 from pixembed._images import ImageLike, check_batch, encoded, encoded_batch, unreadable_file
 from pixembed._library import Library
 from pixembed._options import (
@@ -21,6 +20,7 @@ from pixembed._options import (
     ExplainOptions,
     StreamOptions,
     check_names,
+    check_timeout,
     encode_options,
 )
 from pixembed._progress import progress_of
@@ -76,9 +76,9 @@ class Engine:
 
     `model`: a model directory in Hugging Face's layout, or several by their names, of which the
     first is the default. `library`: where libpixembed_engine.so is; None looks for it.
-    `timeout`: seconds for which the images of one `embed` may wait and be worked on; later ones
-    fail with DEADLINE_EXCEEDED. Options: EngineOptions. What is loaded is told to the logger
-    "pixembed".
+    `timeout`: seconds for which the images of one `embed` may wait and be worked on, where it says
+    nothing else; later ones fail with DEADLINE_EXCEEDED. Options: EngineOptions. What is loaded is
+    told to the logger "pixembed".
 
     Raises TypeError for an option that is none, OSError where the library cannot be loaded,
     ServiceError where the model cannot be served, with the server's reason. It belongs to the
@@ -151,7 +151,7 @@ class Engine:
         errors: Errors = "raise",
         **options: Unpack[EmbedOptions],
     ) -> Vectors | Embeddings:
-        """As `Client.embed`."""
+        """As `Client.embed`; `timeout` as of the Engine."""
         check_errors(errors)
         check_batch(images)
         check_names("embed", options, EmbedOptions)
@@ -163,7 +163,7 @@ class Engine:
         width = encoded_options.dimensions or self._model(model).dimension
         gathering = Gathering(len(data), width, errors, unreadable)
         with progress_of(data, options.get("progress", False)) as advance:
-            for result in stream.results(data, self._timeout):
+            for result in stream.results(data, options.get("timeout", self._timeout)):
                 gathering.add(result)
                 advance(1)
         return gathering.finish()
@@ -171,7 +171,7 @@ class Engine:
     def embed_stream(
         self, images: Iterable[ImageLike], **options: Unpack[StreamOptions]
     ) -> Generator[Result, None, None]:
-        """As `Client.embed_stream`."""
+        """As `Client.embed_stream`; `timeout` has no effect, as no server can go away."""
         check_batch(images)
         check_names("embed_stream", options, StreamOptions)
         encoded_options = encode_options(**options)

@@ -25,6 +25,9 @@ JOB_FILE = "_job.json"
 DONE_FILE = "_SUCCESS"
 LOCK_FILE = ".lock"
 
+_OF_A_SITTING = ("lane", "timeout")
+"""Options that change nothing about the vectors."""
+
 _OLD_JOB_FILE = "job.json"
 """As folders have it that an older version began."""
 
@@ -150,7 +153,7 @@ class _Run:
             "format": job.format,
             # As JSON gives them back.
             "options": json.loads(
-                json.dumps({k: v for k, v in job.options.items() if k != "lane"})
+                json.dumps({k: v for k, v in job.options.items() if k not in _OF_A_SITTING})
             ),
         }
         file = self._file
