@@ -1,4 +1,4 @@
-"""A stream outlives its server."""
+"""A stream outlives its server, and so does a call."""
 
 from __future__ import annotations
 
@@ -126,6 +126,92 @@ def test_a_stream_that_breaks_after_its_last_result_is_whole(stream_by: Stream) 
         results = list(stream_by(f"127.0.0.1:{port}", [b"x"] * 10, {}))
     assert [result.index for result in results] == list(range(10))
     assert service.calls == 1
+
+
+def embed(client: Client, image: bytes) -> Any:
+    with client:
+        return client.embed([image])
+
+
+def embed_async(client: AsyncClient, image: bytes) -> Any:
+    async def ask() -> Any:
+        async with client:
+            return await client.embed([image])
+
+    return asyncio.run(ask())
+
+
+both_clients = pytest.mark.parametrize(
+    ("kind", "embed_by"), [(Client, embed), (AsyncClient, embed_async)]
+)
+
+
+@both_clients
+def test_an_embed_outlives_a_restart(
+    kind: Any,
+    embed_by: Callable[[Any, bytes], Any],
+    vit: pathlib.Path,
+    start_server: StartServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = encode(picture(300, 200, 1), "JPEG")
+    server = start_server(f"--model={vit}")
+    address = server.address
+    expected = embed(Client(address), image)
+    server.kill()
+    client = kind(address)
+    failures = 0
+    failed = client._rotation.failed
+
+    def restart_at_last(channel: int) -> None:
+        nonlocal failures
+        failures += 1
+        if failures == 7:
+            start_server(f"--model={vit}", listen=address).address  # noqa: B018  until it serves
+        failed(channel)
+
+    monkeypatch.setattr(client._rotation, "failed", restart_at_last)
+    np.testing.assert_allclose(embed_by(client, image), expected, rtol=0, atol=1e-5)
+    assert failures >= 7
+
+
+@both_clients
+@pytest.mark.parametrize("delay", [0, None])
+def test_an_embed_that_is_refused_many_times_comes_through(
+    kind: Any,
+    embed_by: Callable[[Any, bytes], Any],
+    delay: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pixembed._retry._LONGEST_BACKOFF", 0.01)
+    service = Refusing(50, delay)
+    with serving(service) as port:
+        np.testing.assert_array_equal(embed_by(kind(f"127.0.0.1:{port}"), b"x"), [[4.5]])
+    assert service.calls == 51
+
+
+@both_clients
+def test_a_server_that_does_not_come_is_given_up_with_its_error(
+    kind: Any, embed_by: Callable[[Any, bytes], Any]
+) -> None:
+    with pytest.raises(ServiceError) as raised:
+        embed_by(kind("unix:/none/socket", timeout=0.5), b"x")
+    assert raised.value.code == "UNAVAILABLE"
+
+
+def test_health_is_told_soon_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pixembed._retry._LONGEST_BACKOFF", 0.01)
+    with Client("unix:/none/socket", timeout=3600) as client:
+        with pytest.raises(ServiceError) as raised:
+            client.health()
+        assert raised.value.code == "UNAVAILABLE"
+
+    async def ask_async() -> None:
+        async with AsyncClient("unix:/none/socket", timeout=3600) as client:
+            await client.health()
+
+    with pytest.raises(ServiceError, match="UNAVAILABLE"):
+        asyncio.run(ask_async())
 
 
 @both

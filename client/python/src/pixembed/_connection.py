@@ -82,7 +82,8 @@ class Connection:
     `timeout`: seconds that one call may take, its repetitions included; None is no limit. A stream
     has no limit; for so long it waits for a server that went away. Each `embed` and `embed_stream`
     may have a `timeout` of its own. `max_attempts`: tries of one
-    call; of a stream, since its last result. `max_in_flight_images` and `max_in_flight_bytes`: of
+    call; of a stream, since its last result. None: as many as there is time for; a minute of them
+    where there is no limit. `max_in_flight_images` and `max_in_flight_bytes`: of
     one stream (an image larger than that travels alone).
     """
 
@@ -96,7 +97,7 @@ class Connection:
         insecure_token: bool = False,
         timeout: float | None = 60.0,
         max_message_bytes: int = 64 << 20,
-        max_attempts: int = 5,
+        max_attempts: int | None = None,
         max_in_flight_images: int = 256,
         max_in_flight_bytes: int = 64 << 20,
     ) -> None:
@@ -115,7 +116,7 @@ class Connection:
         addresses = _check_addresses(address)
         for name, value, most in (
             ("channels", channels, sys.maxsize),
-            ("max_attempts", max_attempts, sys.maxsize),
+            ("max_attempts", 1 if max_attempts is None else max_attempts, sys.maxsize),
             ("max_message_bytes", max_message_bytes, _LARGEST_MESSAGE),
             ("max_in_flight_images", max_in_flight_images, sys.maxsize),
             ("max_in_flight_bytes", max_in_flight_bytes, sys.maxsize),
@@ -158,7 +159,7 @@ class Connection:
             ("grpc.max_receive_message_length", self._max_message_bytes),
             ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 5000),
+            ("grpc.max_reconnect_backoff_ms", 2000),
             # Channels to one address shall be as many connections.
             ("grpc.use_local_subchannel_pool", 1),
         ]
@@ -183,8 +184,9 @@ class Connection:
     def _timeout_of(self, options: EmbedOptions) -> float | None:
         return options.get("timeout", self._timeout)
 
-    def _attempts(self, limit: Limit) -> Attempts:
-        return Attempts(self._max_attempts, limit)
+    def _attempts(self, limit: Limit, most: int | None) -> Attempts:
+        """`most`: where the client's arguments do not say."""
+        return Attempts(self._max_attempts or most, limit)
 
     def _stream_attempts(self, limit: Limit, patience: float | None) -> Attempts:
         return Attempts(self._max_attempts, limit, is_stream=True, patience=patience)
@@ -193,6 +195,8 @@ class Connection:
         """Seconds before a call that failed on a channel is tried again; None: it is not."""
         if error.code in ("UNAVAILABLE", "CANCELLED"):
             self._rotation.failed(channel)
+        if _never_heals(error) and not self._rotation.has_good():
+            return None
         return attempts.pause(error, self._rotation.has_good())
 
     def _explained(self, error: ServiceError, limit: Limit) -> ServiceError:
@@ -252,6 +256,15 @@ _TLS_HINTS = (
     ("Hostname Verification", "Tls(server_name=...) says which name the certificate has"),
 )
 """What BoringSSL and gRPC say, and what to do about it."""
+
+
+def _never_heals(error: ServiceError) -> bool:
+    """Whether a connection failed for what waiting does not change."""
+    return error.code == "UNAVAILABLE" and any(said in error.message for said, _ in _TLS_HINTS)
+
+
+PROBES = 5
+"""Tries of a question that is better answered soon."""
 
 _LARGEST_MESSAGE = 2**31 - 1
 

@@ -10,6 +10,8 @@ from pixembed.errors import ServiceError
 
 _FIRST_BACKOFF = 0.05
 _LONGEST_BACKOFF = 2.0
+_PATIENCE = 60.0
+"""Seconds for which what fails is tried again where nobody said for how long."""
 _AVOIDED = 1.0
 """Seconds for which an address that failed is the last choice."""
 
@@ -31,30 +33,39 @@ class Attempts:
     """The tries of one call; of a stream, those since its last result.
 
     A call is tried again after UNAVAILABLE (and CANCELLED, with which gRPC itself ends calls when a
-    server stops between two of its steps) with growing pauses, and wherever the server names a
-    pause (RetryInfo), after that. Pauses are up to half longer, at random, so that refused callers
-    do not come back together. A stream does not count the tries that met a server which is
-    draining: that ends by itself.
+    server stops between two of its steps), after OVERLOADED, and wherever the server names a pause
+    (RetryInfo). Pauses grow; none is shorter than the server said, which is the first one by
+    itself. They are up to half longer, at random, so that refused callers do not come back
+    together.
+
+    Tries go on until the time is over, or there were as many as are allowed. A stream does not
+    count those that met a server which is draining: that ends by itself.
     """
 
     def __init__(
         self,
-        most: int,
+        most: int | None,
         limit: Limit,
         *,
         is_stream: bool = False,
         patience: float | None = None,
     ) -> None:
-        """`patience`: of a stream, seconds that it waits from its first failure on; None: as long
-        as `limit` lets it."""
+        """`patience`: of a stream, seconds that it waits from its first failure on. None of the
+        three: a minute from the first failure on; a stream that had a result waits for ever."""
         self._most = most
         self._limit = limit
         self._is_stream = is_stream
-        self._patience = patience
-        self.begin_anew()
+        self._is_boundless = most is None and limit.seconds is None and patience is None
+        self._patience = _PATIENCE if self._is_boundless else patience
+        self._forget_failures()
 
     def begin_anew(self) -> None:
         """With every result of a stream: the next failure is the first."""
+        if self._is_boundless:
+            self._patience = None
+        self._forget_failures()
+
+    def _forget_failures(self) -> None:
         self._made = 1
         self._failed = 0
         self._waiting = Limit(None)
@@ -70,21 +81,30 @@ class Attempts:
         if self._failed == 0:
             self._waiting = Limit(self._patience)
         self._failed += 1
-        if not (self._is_stream and error.reason == "DRAINING" and self._most > 1):
+        if not (self._is_stream and error.reason == "DRAINING" and self._most != 1):
             self._made += 1
-        if self._made > self._most:
+        if self._most is not None and self._made > self._most:
             return None
-        if error.retry_delay is not None and error.code in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
-            pause = error.retry_delay.total_seconds()
-        elif error.code not in ("UNAVAILABLE", "CANCELLED"):
-            return None
-        elif elsewhere:
-            return 0.0
-        else:
-            pause = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(self._failed - 1, 10))
-        pause *= random.uniform(1.0, 1.5)
+        away = error.code in ("UNAVAILABLE", "CANCELLED")
         left = self.left()
+        if error.retry_delay is not None and error.code in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
+            pause = max(error.retry_delay.total_seconds(), _backoff(self._failed - 1))
+        elif away and elsewhere:
+            pause = 0.0
+        elif away or error.reason == "OVERLOADED":
+            pause = _backoff(self._failed)
+            if left is not None:  # the last tries are not lost to a long pause
+                pause = min(pause, max(_FIRST_BACKOFF, left / 2))
+        else:
+            return None
+        pause *= random.uniform(1.0, 1.5)
         return pause if left is None or pause < left else None
+
+
+def _backoff(failures: int) -> float:
+    if failures == 0:
+        return 0.0
+    return min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures - 1, 10))
 
 
 class Rotation:

@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2
 from typing_extensions import Self, Unpack
 
 from pixembed._connection import (
+    PROBES,
     Connection,
     Link,
     check_service,
@@ -198,7 +199,7 @@ class AsyncClient(Connection):
         """As Client.health."""
         check_service(service)
         request = health_pb2.HealthCheckRequest(service=service)
-        response = await self._unary(lambda link: link.health.Check, request)
+        response = await self._unary(lambda link: link.health.Check, request, most=PROBES)
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def wait_until_serving(self, timeout: float, service: str = "") -> None:
@@ -247,10 +248,11 @@ class AsyncClient(Connection):
         method: Callable[[Link], Callable[..., Any]],
         request: Any,
         limit: Limit | None = None,
+        most: int | None = None,
     ) -> Any:
-        """`limit`: None is the client's timeout from now on."""
+        """`limit`: None is the client's timeout from now on. `most`: see `_attempts`."""
         limit = limit or Limit(self._timeout)
-        attempts = self._attempts(limit)
+        attempts = self._attempts(limit, most)
         while True:
             self._check_open()
             channel = self._rotation.take()

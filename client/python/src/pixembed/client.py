@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2
 from typing_extensions import Self, Unpack
 
 from pixembed._connection import (
+    PROBES,
     Connection,
     Link,
     check_service,
@@ -188,10 +189,13 @@ class Client(Connection):
         return explanation
 
     def health(self, service: str = "") -> bool:
-        """Whether the server (or a service, or a model, by its name) is SERVING."""
+        """Whether the server (or a service, or a model, by its name) is SERVING.
+
+        Raises ServiceError where nobody listens: after a few tries, it does not wait for them.
+        """
         check_service(service)
         request = health_pb2.HealthCheckRequest(service=service)
-        response = self._unary(lambda link: link.health.Check, request)
+        response = self._unary(lambda link: link.health.Check, request, most=PROBES)
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     def wait_until_serving(self, timeout: float, service: str = "") -> None:
@@ -236,10 +240,11 @@ class Client(Connection):
         method: Callable[[Link], Callable[..., _T]],
         request: Any,
         limit: Limit | None = None,
+        most: int | None = None,
     ) -> _T:
-        """`limit`: None is the client's timeout from now on."""
+        """`limit`: None is the client's timeout from now on. `most`: see `_attempts`."""
         limit = limit or Limit(self._timeout)
-        attempts = self._attempts(limit)
+        attempts = self._attempts(limit, most)
         while True:
             self._check_open()
             channel = self._rotation.take()
