@@ -110,14 +110,14 @@ func unary[Request, Response any](
 	method func(pixembedv1.EmbeddingServiceClient, context.Context, Request, ...grpc.CallOption) (*Response, error),
 	request Request,
 ) (*Response, error) {
-	return retry(ctx, c, func(connection *grpc.ClientConn) (*Response, error) {
+	return retry(ctx, c, 0, func(connection *grpc.ClientConn) (*Response, error) {
 		return method(pixembedv1.NewEmbeddingServiceClient(connection), ctx, request)
 	})
 }
 
 // check is a call of the health service.
 func (c *Client) check(ctx context.Context, service string) (*healthv1.HealthCheckResponse, error) {
-	return retry(ctx, c, func(connection *grpc.ClientConn) (*healthv1.HealthCheckResponse, error) {
+	return retry(ctx, c, probes, func(connection *grpc.ClientConn) (*healthv1.HealthCheckResponse, error) {
 		return healthv1.NewHealthClient(connection).Check(ctx, &healthv1.HealthCheckRequest{Service: service})
 	})
 }

@@ -156,12 +156,12 @@ func TestAContextEndsTheWaitForAnOverloadedServer(t *testing.T) {
 	leaves(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	f := &fake{}
-	f.embed = func(context.Context, int64) error { return overloaded(t, time.Hour) }
+	f.embed = func(context.Context, int64) error { return overloaded(t, 30*time.Second) }
 	seen := grpc.WithUnaryInterceptor(func(ctx context.Context, method string, request, reply any,
 		connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 		err := invoke(ctx, method, request, reply, connection, options...)
 		if status.Code(err) == codes.ResourceExhausted {
-			cancel() // the client is about to wait for an hour
+			cancel() // the client is about to wait for half a minute
 		}
 		return err
 	})

@@ -11,7 +11,8 @@ import (
 )
 
 // Health says whether a service is SERVING: the server (an empty name),
-// "pixembed.v1.EmbeddingService", or a model, by its name. Of several servers the next one is asked.
+// "pixembed.v1.EmbeddingService", or a model, by its name. Of several servers the next one is asked. It
+// does not wait for one that is away: there are 5 tries where WithMaxAttempts does not say.
 //
 // Errors: *ServiceError: ReasonUnknownModel: there is no such service; UNAVAILABLE: nobody answers.
 func (c *Client) Health(ctx context.Context, service string) (bool, error) {

@@ -21,13 +21,10 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
-
-	pixembedv1 "pixembed/v1"
 )
 
 const (
 	defaultMaxMessageBytes  = 64 << 20
-	defaultMaxAttempts      = 5
 	defaultReconnectTimeout = time.Minute
 )
 
@@ -42,7 +39,7 @@ type config struct {
 	exposeToken      bool
 	keepalive        *keepalive.ClientParameters
 	maxMessageBytes  int
-	maxAttempts      int
+	maxAttempts      int // 0: as many as there is time for
 	reconnectTimeout time.Duration
 	channels         int
 	healthChecking   bool
@@ -170,10 +167,12 @@ func WithMaxMessageBytes(bytes int) Option {
 }
 
 // WithMaxAttempts says how often one call is tried, the first time included, and a stream since its last
-// result; 5 by default, 1 is never again. UNAVAILABLE is tried again with exponential backoff (50 ms to 1 s,
+// result; by default as often as there is time for, until the context's deadline and within
+// WithReconnectTimeout; 1 is never again. UNAVAILABLE is tried again with exponential backoff (50 ms to 1 s,
 // with jitter), at the next server where there are several. RESOURCE_EXHAUSTED is tried again where the
-// server said when (RetryInfo), after that time and up to half of it more at random. Nothing is tried again
-// after the context's deadline. A stream does not count how often a server says that it is DRAINING.
+// server said when (RetryInfo), after that time and up to half of it more at random; where it is refused
+// again and again, after no less than the backoff. A stream does not count how often a server says that it is
+// DRAINING. A certificate that does not fit is not tried again.
 func WithMaxAttempts(attempts int) Option {
 	return func(c *config) error {
 		if attempts < 1 {
@@ -184,9 +183,8 @@ func WithMaxAttempts(attempts int) Option {
 	}
 }
 
-// WithReconnectTimeout says how long a stream waits for a server that went away, since its last result; a
-// minute by default, 0 is without a limit. A stream whose server was never there does not wait: see
-// WithMaxAttempts.
+// WithReconnectTimeout says how long a call is tried again, from its first failure on, and a stream from its
+// first failure since its last result; a minute by default, 0 is without a limit.
 func WithReconnectTimeout(timeout time.Duration) Option {
 	return func(c *config) error {
 		if timeout < 0 {
@@ -231,7 +229,6 @@ func newConfig(options []Option) (*config, error) {
 	c := &config{
 		tls:              &tls.Config{},
 		maxMessageBytes:  defaultMaxMessageBytes,
-		maxAttempts:      defaultMaxAttempts,
 		reconnectTimeout: defaultReconnectTimeout,
 		channels:         1,
 	}
@@ -257,15 +254,13 @@ func (c *config) connect(target string) (*grpc.ClientConn, error) {
 	options := []grpc.DialOption{
 		grpc.WithDefaultServiceConfig(c.serviceConfig()),
 		grpc.WithDisableServiceConfig(), // that of DNS: it would win
-		// The service config says how often; gRPC's own limit is 5.
-		grpc.WithMaxCallAttempts(max(c.maxAttempts, 2)),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(c.maxMessageBytes),
-			// A request is tried again only if it fits here; gRPC's default is 256 KiB.
+			// gRPC itself sends again what no server has seen, if it fits here; its default is 256 KiB.
 			grpc.MaxRetryRPCBufferSize(c.maxMessageBytes)),
 		// A server that is starting is found soon; gRPC's defaults are 1 s and 2 minutes.
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longestBackoff},
 			MinConnectTimeout: 5 * time.Second,
 		}),
 	}
@@ -299,25 +294,6 @@ func (c *config) serviceConfig() string {
 	result := object{"loadBalancingConfig": []object{{"round_robin": object{}}}}
 	if c.healthChecking {
 		result["healthCheckConfig"] = object{"serviceName": ""}
-	}
-	if c.maxAttempts > 1 {
-		names := []object{{"service": "grpc.health.v1.Health", "method": "Check"}}
-		// Streams are tried again by themselves: gRPC could only do it until their first result.
-		for _, method := range pixembedv1.EmbeddingService_ServiceDesc.Methods {
-			names = append(names, object{
-				"service": pixembedv1.EmbeddingService_ServiceDesc.ServiceName, "method": method.MethodName,
-			})
-		}
-		result["methodConfig"] = []object{{
-			"name": names,
-			"retryPolicy": object{
-				"maxAttempts":          c.maxAttempts,
-				"initialBackoff":       fmt.Sprintf("%gs", firstBackoff.Seconds()),
-				"maxBackoff":           fmt.Sprintf("%gs", longestBackoff.Seconds()),
-				"backoffMultiplier":    2,
-				"retryableStatusCodes": []string{"UNAVAILABLE"},
-			},
-		}}
 	}
 	text, err := json.Marshal(result)
 	if err != nil {

@@ -1,6 +1,6 @@
 package pixembed_test
 
-// A stream outlives its server.
+// A stream outlives its server, and so does a call.
 
 import (
 	"context"
@@ -94,6 +94,77 @@ func TestARestartInMidStreamLosesAndRepeatsNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// afterFailures runs a function when so many unary calls have failed, before the client hears of the last.
+func afterFailures(count int64, then func()) (pixembed.Option, *atomic.Int64) {
+	var failures atomic.Int64
+	return pixembed.WithDialOptions(grpc.WithUnaryInterceptor(func(ctx context.Context, method string, request, reply any,
+		connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+		err := invoke(ctx, method, request, reply, connection, options...)
+		if err != nil && failures.Add(1) == count {
+			then()
+		}
+		return err
+	})), &failures
+}
+
+func TestAnEmbedOutlivesARestart(t *testing.T) {
+	leaves(t)
+	s, where := start(t, bothModels()[0])
+	back, failures := afterFailures(7, func() { start(t, bothModels()[0], "--listen="+where) })
+	client := connect(t, where, back)
+	want := embed(t, client, batch(1), nil)
+	s.kill()
+	<-s.ended
+	if got := embed(t, client, batch(1), nil); !near(got.Vectors[0], want.Vectors[0], 1e-5) {
+		t.Error("the vector is another one")
+	}
+	if failures.Load() < 7 {
+		t.Errorf("%d failures", failures.Load())
+	}
+}
+
+func TestAnEmbedThatIsRefusedManyTimesComesThrough(t *testing.T) {
+	leaves(t)
+	f := &fake{embed: func(_ context.Context, call int64) error {
+		if call <= 6 {
+			return overloaded(t, time.Microsecond)
+		}
+		return nil
+	}}
+	embed(t, connect(t, serve(t, f)), batch(1), nil)
+}
+
+func TestACallIsGivenUpWhereNobodyListens(t *testing.T) {
+	leaves(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	for name, test := range map[string]struct {
+		ctx     context.Context
+		timeout time.Duration
+		ask     func(context.Context, *pixembed.Client) error
+		calls   int64 // 0: any number
+	}{
+		"at the deadline": {ctx, 0, embedOne, 0},
+		"without one":     {t.Context(), 500 * time.Millisecond, embedOne, 0},
+		"health, soon": {t.Context(), 0, func(ctx context.Context, c *pixembed.Client) error {
+			_, err := c.Health(ctx, "")
+			return err
+		}, 5},
+	} {
+		count, failures := afterFailures(-1, nil)
+		client := connect(t, "unix:/none/socket", pixembed.WithReconnectTimeout(test.timeout), count)
+		wantService(t, test.ask(test.ctx, client), codes.Unavailable, "")
+		if test.calls != 0 && failures.Load() != test.calls {
+			t.Errorf("%s: %d calls", name, failures.Load())
+		}
+	}
+}
+
+func embedOne(ctx context.Context, client *pixembed.Client) error {
+	_, err := client.Embed(ctx, batch(1), nil)
+	return err
 }
 
 func TestABatchThatGoesThroughAStreamOutlivesItsServer(t *testing.T) {

@@ -1,8 +1,11 @@
 package pixembed
 
 import (
+	"cmp"
 	"context"
+	"math"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -14,23 +17,22 @@ import (
 const (
 	firstBackoff   = 50 * time.Millisecond
 	longestBackoff = time.Second
+	probes         = 5 // tries of a question that is better answered soon
 )
 
-// retry makes a call, and again where the server said when. UNAVAILABLE is gRPC's own (serviceConfig).
+// retry makes a call, and again where its server went away, or said when. most: see newAttempts.
 func retry[Response any](
-	ctx context.Context, c *Client, call func(*grpc.ClientConn) (*Response, error),
+	ctx context.Context, c *Client, most int, call func(*grpc.ClientConn) (*Response, error),
 ) (*Response, error) {
-	for attempt := 1; ; attempt++ {
+	tries := c.newAttempts(most)
+	for {
 		response, err := call(c.next())
 		if err == nil {
 			return response, nil
 		}
 		failure := serviceError(err)
-		if failure.Code != codes.ResourceExhausted || !failure.Retryable || attempt == c.config.maxAttempts {
-			return nil, failure
-		}
-		delay := jittered(failure.RetryDelay)
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= delay {
+		delay, ok := tries.pause(ctx, failure, c.isAway(ctx, failure))
+		if !ok {
 			return nil, failure
 		}
 		if err := c.pause(ctx, delay); err != nil {
@@ -59,51 +61,80 @@ func jittered(delay time.Duration) time.Duration {
 	return time.Duration(float64(delay) * (1 + rand.Float64()/2))
 }
 
-// attempts are the tries of one stream since its last result.
+// attempts are the tries of one call; of a stream, since its last result.
 type attempts struct {
-	most     int
-	limit    time.Duration // 0: none
-	made     int           // without those that met a draining server
+	most     int           // 0: as many as there is time for
+	limit    time.Duration // since the first failure; 0: none
+	isStream bool
+	made     int // of a stream without those that met a draining server
 	failed   int
 	deadline time.Time // zero: nothing has failed, or there is no limit
 }
 
-func (c *Client) newAttempts() *attempts {
-	return &attempts{most: c.config.maxAttempts, limit: c.config.reconnectTimeout}
+// newAttempts takes most where WithMaxAttempts does not say.
+func (c *Client) newAttempts(most int) *attempts {
+	return &attempts{most: cmp.Or(c.config.maxAttempts, most), limit: c.config.reconnectTimeout}
+}
+
+func (c *Client) newStreamAttempts() *attempts {
+	tries := c.newAttempts(0)
+	tries.isStream = true
+	return tries
 }
 
 // beginAnew is for each result: the next failure is the first, and the time counts from there.
 func (a *attempts) beginAnew() { a.made, a.failed, a.deadline = 0, 0, time.Time{} }
 
-// pause says how long to wait before the stream is tried again after a failure; false: it is not. away:
-// see isAway.
+// pause says how long to wait before the next try after a failure; false: there is none. away: see isAway.
 func (a *attempts) pause(ctx context.Context, failure *ServiceError, away bool) (time.Duration, bool) {
 	if a.limit > 0 && a.deadline.IsZero() {
 		a.deadline = time.Now().Add(a.limit)
 	}
 	a.failed++
-	if failure.Reason != ReasonDraining || a.most == 1 {
+	if !a.isStream || failure.Reason != ReasonDraining || a.most == 1 {
 		a.made++
 	}
-	delay := failure.RetryDelay
+	left := a.left(ctx)
+	delay := time.Duration(0)
 	switch {
-	case a.made >= a.most:
+	case a.most > 0 && a.made >= a.most:
 		return 0, false
 	case failure.Retryable && (away || failure.Code == codes.ResourceExhausted):
-	case away:
-		delay = min(longestBackoff, firstBackoff<<min(a.failed-1, 10))
+		// The first pause is the server's; who is refused again and again asks less often all the same.
+		delay = max(failure.RetryDelay, backoffAfter(a.failed-1))
+	case away && !neverHeals(failure):
+		// The last tries are not lost to a long pause.
+		delay = min(backoffAfter(a.failed), max(firstBackoff, left/2))
 	default:
 		return 0, false
 	}
 	delay = jittered(delay)
-	end := time.Now().Add(delay)
-	if !a.deadline.IsZero() && !end.Before(a.deadline) {
-		return 0, false
+	return delay, delay < left
+}
+
+// left is the time until there are no more tries.
+func (a *attempts) left(ctx context.Context) time.Duration {
+	left := time.Duration(math.MaxInt64)
+	if !a.deadline.IsZero() {
+		left = time.Until(a.deadline)
 	}
-	if deadline, ok := ctx.Deadline(); ok && !end.Before(deadline) {
-		return 0, false
+	if deadline, ok := ctx.Deadline(); ok {
+		left = min(left, time.Until(deadline))
 	}
-	return delay, true
+	return left
+}
+
+func backoffAfter(failures int) time.Duration {
+	if failures == 0 {
+		return 0
+	}
+	return min(longestBackoff, firstBackoff<<min(failures-1, 10))
+}
+
+// neverHeals says whether a connection failed for what waiting does not change: a certificate that does not
+// fit, or a server without TLS.
+func neverHeals(failure *ServiceError) bool {
+	return strings.Contains(failure.Message, "handshake failed: tls: ")
 }
 
 // isAway says whether a call failed because its server went away. gRPC 1.51 ends calls with CANCELLED,

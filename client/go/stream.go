@@ -340,7 +340,7 @@ func (s *stream) run() {
 }
 
 func (s *stream) runAll() error {
-	tries := s.client.newAttempts()
+	tries := s.client.newStreamAttempts()
 	connection := s.client.next()
 	for {
 		failure := s.runCall(connection, tries)

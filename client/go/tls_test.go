@@ -78,7 +78,7 @@ func (a *authority) server(t *testing.T, flags ...string) string {
 
 func connectTLS(t *testing.T, target string, options ...pixembed.Option) *pixembed.Client {
 	t.Helper()
-	client, err := pixembed.New(target, append(options, pixembed.WithMaxAttempts(1))...)
+	client, err := pixembed.New(target, append(options, pixembed.WithReconnectTimeout(0))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,8 +99,9 @@ func TestTLSIsTheDefaultAndVerifiesTheServer(t *testing.T) {
 		"another authority":  connectTLS(t, target, pixembed.WithCAFile(newAuthority(t).path("ca"))),
 		"another name": connectTLS(t, target, pixembed.WithTLS(&tls.Config{ServerName: "other"}),
 			pixembed.WithCAFile(a.path("ca"))),
-		"no TLS": connectTLS(t, target, pixembed.WithPlaintext()),
+		"no TLS": connectTLS(t, target, pixembed.WithPlaintext(), pixembed.WithMaxAttempts(1)),
 	} {
+		// Waiting would mend nothing, and could be for ever.
 		_, err := client.Embed(t.Context(), batch(1), nil)
 		if err == nil {
 			t.Errorf("%s: no error", name)
@@ -128,7 +129,8 @@ func TestAServerMayAskForACertificate(t *testing.T) {
 	known := connectTLS(t, target, pixembed.WithCAFile(a.path("ca")),
 		pixembed.WithClientCertificate(a.path("client"), a.path("client.key")))
 	embed(t, known, batch(1), nil)
-	_, err := connectTLS(t, target, pixembed.WithCAFile(a.path("ca"))).Embed(t.Context(), batch(1), nil)
+	unknown := connectTLS(t, target, pixembed.WithCAFile(a.path("ca")), pixembed.WithMaxAttempts(1))
+	_, err := unknown.Embed(t.Context(), batch(1), nil)
 	wantService(t, err, codes.Unavailable, "")
 }
 
