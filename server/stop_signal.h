@@ -1,4 +1,4 @@
-// SIGTERM and SIGINT as something to wait for.
+// SIGTERM, SIGINT and SIGHUP as something to wait for.
 #ifndef PIXEMBED_SERVER_STOP_SIGNAL_H_
 #define PIXEMBED_SERVER_STOP_SIGNAL_H_
 
@@ -10,11 +10,14 @@
 namespace pixembed {
 
 // Watches for the signals on a thread of its own. Before Serving() the first one, and afterwards
-// the second, ends the process at once with exit code 128 + signal. At most one in a process.
+// the second, ends the process at once with exit code 128 + signal and a line on stderr. SIGHUP, of
+// a terminal that is closed, is as the others, but never the second; where it was ignored at start
+// (nohup) it stays so. At most one in a process.
 class StopSignal {
  public:
   // Blocks the signals in this thread and in those that it starts from now on: construct it before
-  // any other thread exists.
+  // any other thread exists. From now on the process ignores SIGPIPE: a log whose reader has gone
+  // loses its lines, not the server.
   StopSignal();
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;

@@ -8,11 +8,12 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from pixembed_fixtures import Server, StartServer, encode, picture
+from pixembed_fixtures import PATIENCE, Server, StartServer, encode, picture
 
 from pixembed import Client, Result, ServiceError
 
@@ -120,6 +121,32 @@ def test_an_idle_server_ends_with_0(
     assert server.address
     os.kill(server.process.pid, signal.Signals[name])
     assert server.wait() == 0
+
+
+def test_a_lost_reader_of_the_log_takes_no_image_with_it(
+    vit: pathlib.Path, tmp_path: pathlib.Path, pictures: dict[str, bytes]
+) -> None:
+    """As `pixembed-server ... 2>&1 | tee log`, of which a terminal's Ctrl-C ends tee first."""
+    tee = subprocess.Popen(
+        ["tee", str(tmp_path / "log")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert tee.stdin is not None
+    assert tee.stdout is not None
+    with tee:
+        command = [os.environ["PIXEMBED_SERVER"], f"--model={vit}", "--listen=127.0.0.1:0"]
+        server = subprocess.Popen(command, stderr=tee.stdin)
+        try:
+            tee.stdin.close()
+            line = next(line for line in tee.stdout if " serving on " in line)
+            tee.kill()
+            tee.wait()
+            with Client(line.split()[-1]) as client:
+                assert len(client.embed(pictures.values())) == len(pictures)
+            server.send_signal(signal.SIGINT)
+            assert server.wait(PATIENCE) == 0
+        finally:
+            server.kill()
+            server.wait()
 
 
 def test_memory_that_is_not_used_goes_back(vit: pathlib.Path, start_server: StartServer) -> None:

@@ -1,4 +1,7 @@
-// What main.cc wants of the model room, without LibTorch: every directory but "missing" is a fake.
+// What main.cc wants of the model room, without LibTorch: every directory is a fake, but "missing",
+// and "endless", which takes for ever to load.
+#include <unistd.h>
+
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -31,6 +34,7 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::pa
   if (directory.filename() == "missing") {
     return MakeError(Reason::kCheckpointMissing, "config.json does not exist");
   }
+  while (directory.filename() == "endless") pause();
   return std::make_shared<const FakeModel>(
       FakeModelOptions{.fingerprint_seed = directory,
                        .deterministic = options.deterministic,

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -26,6 +27,7 @@ namespace pixembed {
 namespace {
 
 using ::testing::ContainsRegex;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -42,6 +44,7 @@ std::string AwaitAddress(Process& server) {
   return line.substr(start, line.size() - start - 1);
 }
 
+// Waits until there is a server.
 grpc::Status EmbedOne(const std::string& address, v1::EmbedResponse* response) {
   v1::EmbedRequest request;
   request.add_images()->set_data(SolidImage(9));
@@ -74,12 +77,70 @@ TEST(Main, ServesHttpWhereAskedToAndSaysWhere) {
   EXPECT_THAT(http.ReceiveAll(), StartsWith("HTTP/1.1 204"));
 }
 
-TEST(Main, SigintDoesTheSame) {
+TEST(Main, SigintAndAClosedTerminalDoTheSame) {
+  for (const auto& [signal, name] : {std::pair(SIGINT, "SIGINT"), std::pair(SIGHUP, "SIGHUP")}) {
+    Process server(Command({"--model=/models/one", "--listen=127.0.0.1:0"}));
+    AwaitAddress(server);
+    server.Signal(signal);
+    EXPECT_THAT(server.ReadAll(), HasSubstr(name));
+    EXPECT_EQ(server.Wait(), 0);
+  }
+}
+
+// The kernel and the shell both tell of it.
+TEST(Main, ATerminalThatIsClosedTwiceStillLetsItDrain) {
+  Process server(Command({"--model=/models/one", "--listen=127.0.0.1:0", "--drain_grace=1h"}));
+  const std::string address = AwaitAddress(server);
+  server.Signal(SIGHUP);
+  EXPECT_THAT(server.AwaitLine("SIGHUP"), HasSubstr("draining"));
+  server.Signal(SIGHUP);
+  v1::EmbedResponse response;
+  EXPECT_TRUE(EmbedOne(address, &response).ok());
+  server.Signal(SIGTERM);
+  EXPECT_EQ(server.Wait(), 128 + SIGTERM);
+}
+
+TEST(Main, UnderNohupItOutlivesItsTerminal) {
+  std::vector<std::string> command =
+      Command({"--model=/models/one", "--listen=127.0.0.1:0", "--drain_grace=1h"});
+  command.insert(command.begin(), {"/bin/sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""});
+  Process server(command);
+  const std::string address = AwaitAddress(server);
+  server.Signal(SIGHUP);
+  v1::EmbedResponse response;
+  EXPECT_TRUE(EmbedOne(address, &response).ok());
+  server.Signal(SIGTERM);
+  EXPECT_THAT(server.AwaitLine("draining"), HasSubstr("SIGTERM: "));
+}
+
+TEST(Main, AReaderOfTheLogThatGoesTakesNothingWithIt) {
   Process server(Command({"--model=/models/one", "--listen=127.0.0.1:0"}));
-  AwaitAddress(server);
-  server.Signal(SIGINT);
-  EXPECT_THAT(server.ReadAll(), HasSubstr("SIGINT"));
+  const std::string address = AwaitAddress(server);
+  server.CloseOutput();
+  v1::EmbedResponse response;
+  EXPECT_TRUE(EmbedOne(address, &response).ok());
+  server.Signal(SIGTERM);
   EXPECT_EQ(server.Wait(), 0);
+}
+
+TEST(Main, ALogThatNobodyReadsFromTheFirstLineOnIsNoReasonNotToServe) {
+  const std::string address = "unix:" + ::testing::TempDir() + "pixembed_main_test_unread.sock";
+  Process server(Command({"--model=/models/one", "--listen=" + address}));
+  server.CloseOutput();
+  v1::EmbedResponse response;
+  EXPECT_TRUE(EmbedOne(address, &response).ok());
+  server.Signal(SIGTERM);
+  EXPECT_EQ(server.Wait(), 0);
+}
+
+TEST(Main, ASignalWhileModelsLoadIsOneLineThatSaysSo) {
+  Process server(Command({"--model=/models/endless", "--listen=127.0.0.1:0"}));
+  server.AwaitLine("--model=");
+  server.Signal(SIGTERM);
+  EXPECT_THAT(
+      server.ReadAll(),
+      EndsWith("\npixembed-server: SIGTERM before the server was ready; it ends at once\n"));
+  EXPECT_EQ(server.Wait(), 128 + SIGTERM);
 }
 
 TEST(Main, InTheGraceItIsNotServingForHealthAndServesAllTheSame) {
@@ -105,6 +166,8 @@ TEST(Main, ASecondSignalEndsItAtOnce) {
   server.Signal(SIGTERM);
   EXPECT_THAT(server.AwaitLine("SIGTERM"), HasSubstr("draining"));
   server.Signal(SIGTERM);
+  EXPECT_EQ(server.ReadAll(),
+            "pixembed-server: SIGTERM, after another signal; it ends at once, undrained\n");
   EXPECT_EQ(server.Wait(), 128 + SIGTERM);
 }
 

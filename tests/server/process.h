@@ -30,7 +30,16 @@ class Process {
       environment.emplace_back(*variable);
     }
     std::vector<char*> variables = Pointers(environment);
-    posix_spawn(&pid_, arguments[0], &actions, nullptr, arguments.data(), variables.data());
+    // As a terminal starts it, whatever the test itself ignores.
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : {SIGHUP, SIGPIPE}) sigaddset(&signals, signal);
+    posix_spawnattr_setsigdefault(&attributes, &signals);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+    posix_spawn(&pid_, arguments[0], &actions, &attributes, arguments.data(), variables.data());
+    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     close(ends[1]);
     output_ = ends[0];
@@ -42,7 +51,12 @@ class Process {
       kill(pid_, SIGKILL);
       Wait();
     }
-    close(output_);
+    CloseOutput();
+  }
+
+  // Nobody reads any more.
+  void CloseOutput() {
+    if (output_ >= 0) close(std::exchange(output_, -1));
   }
 
   void Signal(int signal) const { kill(pid_, signal); }
