@@ -93,6 +93,26 @@ void LogConfig(const ServerConfig& config) {
   for (const auto& [flag, value] : config.flags) spdlog::info("--{}={}", flag, value);
 }
 
+// A repository whose models are not there starts a server of nothing: what is not taken of it is
+// told. Errors: those of CheckRepository, and INVALID_OPTION where --load_model=* finds nothing,
+// unless something can be loaded later.
+absl::Status LookIntoRepository(const ServerConfig& config, const ModelDirectories& directories) {
+  if (absl::Status status = directories.CheckRepository(); !status.ok()) return status;
+  for (const ModelDirectories::LeftOut& left : directories.AllLeftOut()) {
+    WriteLog(LogLevel::kWarning,
+             absl::StrCat("--model_repository: ", Quoted(left.name), " is left out: ", left.why));
+  }
+  const bool all = std::ranges::find(config.load_models, "*") != config.load_models.end();
+  if (!all || directories.Names().size() > config.models.size()) return absl::OkStatus();
+  const std::string nothing = absl::StrCat(
+      "--load_model=* finds no model in --model_repository=", config.model_repository.string(),
+      ": its subdirectories are models");
+  if (!config.model_control) return MakeError(Reason::kInvalidOption, nothing);
+  WriteLog(LogLevel::kWarning,
+           absl::StrCat(nothing, "; --model_control=explicit can load one that comes"));
+  return absl::OkStatus();
+}
+
 // What is loaded before the server serves: --model, then --load_model.
 absl::StatusOr<std::vector<ModelSource>> SourcesAtStart(const ServerConfig& config,
                                                         const ModelDirectories& directories) {
@@ -183,6 +203,9 @@ int Serve(const ServerConfig& config, StopSignal& signal) {
   if (!tokens.ok()) return Fail(tokens.status());
   InitializeRuntime();
   const ModelDirectories directories(config.models, config.model_repository);
+  if (absl::Status status = LookIntoRepository(config, directories); !status.ok()) {
+    return Fail(status);
+  }
   const absl::StatusOr<std::vector<ModelSource>> sources = SourcesAtStart(config, directories);
   if (!sources.ok()) return Fail(sources.status());
   const absl::StatusOr<ModelOptions> options = ReadModelOptions(config, WriteLog);

@@ -352,6 +352,41 @@ TEST(Main, LoadsModelsOfTheRepositoryAtStart) {
   EXPECT_EQ(wrong.Wait(), 1);
 }
 
+TEST(Main, ARepositoryThatCannotBeReadIsOneClearLineAndExitCode1) {
+  for (const char* const flag : {"--load_model=*", "--model_control=explicit"}) {
+    Process server(Command({"--model_repository=/nonexist", flag, "--listen=127.0.0.1:0"}),
+                   kNoModel);
+    EXPECT_EQ(server.AwaitLine("pixembed-server: "),
+              "pixembed-server: --model_repository=/nonexist cannot be read: No such file or "
+              "directory\n");
+    EXPECT_EQ(server.Wait(), 1);
+  }
+}
+
+TEST(Main, ARepositoryInWhichNothingIsFoundIsRefusedAndSaysWhatIsLeftOut) {
+  const TemporaryDirectory repository;
+  std::filesystem::create_directory(repository.path() / "my model");
+  std::filesystem::create_directory_symlink("/", repository.path() / "elsewhere");
+  const std::string flag = "--model_repository=" + repository.path().string();
+  Process server(Command({flag, "--load_model=*", "--listen=127.0.0.1:0"}), kNoModel);
+  EXPECT_THAT(server.AwaitLine("\"elsewhere\" is left out: it is a link"), HasSubstr("warning"));
+  EXPECT_THAT(server.AwaitLine("\"my model\" is left out: a name is"), HasSubstr("warning"));
+  EXPECT_THAT(server.AwaitLine("pixembed-server: "),
+              HasSubstr("--load_model=* finds no model in " + flag));
+  EXPECT_EQ(server.Wait(), 1);
+}
+
+TEST(Main, AnEmptyRepositoryIsServedWithAWarningWhereModelsMayComeLater) {
+  const TemporaryDirectory repository;
+  Process server(Command({"--model_repository=" + repository.path().string(), "--load_model=*",
+                          "--model_control=explicit", "--listen=127.0.0.1:0"}),
+                 kNoModel);
+  EXPECT_THAT(server.AwaitLine("--load_model=* finds no model"), HasSubstr("warning"));
+  const std::string address = AwaitAddress(server);
+  std::filesystem::create_directory(repository.path() / "a");
+  EXPECT_TRUE(LoadModelOf(address, "a").ok());
+}
+
 TEST(Main, LoadsAndChecksModelsWhileItServes) {
   const TemporaryDirectory repository;
   for (const char* const name : {"a", "missing", "wrong"}) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "src/error/error.h"
 #include "tests/checkpoint/temporary_directory.h"
 
@@ -16,7 +17,9 @@ namespace pixembed {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 class ModelDirectoriesTest : public ::testing::Test {
@@ -57,10 +60,45 @@ TEST_F(ModelDirectoriesTest, WithoutARepositoryThereAreTheOwnModelsOnly) {
   EXPECT_EQ(ReasonOf(models.Find("b").status()), Reason::kUnknownModel);
 }
 
-TEST_F(ModelDirectoriesTest, ARepositoryThatIsNotThereHasNoNames) {
+TEST_F(ModelDirectoriesTest, ARepositoryThatIsNotThereHasNoNamesAndIsRefused) {
   const ModelDirectories models({}, root_ / "missing");
   EXPECT_THAT(models.Names(), IsEmpty());
+  EXPECT_THAT(models.AllLeftOut(), IsEmpty());
   EXPECT_FALSE(models.Find("b").ok());
+  const absl::Status status = models.CheckRepository();
+  EXPECT_EQ(ReasonOf(status), Reason::kInvalidOption);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("--model_repository=" + (root_ / "missing").string()),
+                    HasSubstr("No such file or directory")));
+}
+
+TEST_F(ModelDirectoriesTest, AFileIsNoRepository) {
+  std::ofstream(root_ / "file") << "models";
+  EXPECT_THAT(std::string(ModelDirectories({}, root_ / "file").CheckRepository().message()),
+              HasSubstr("cannot be read: Not a directory"));
+  EXPECT_TRUE(ModelDirectories({}, root_).CheckRepository().ok());
+  EXPECT_TRUE(ModelDirectories({}, "").CheckRepository().ok());
+}
+
+TEST_F(ModelDirectoriesTest, WhatIsNotAmongTheNamesIsLeftOutForAReason) {
+  fs::create_directories(root_ / "with space");
+  fs::create_directories(root_ / ".hidden");
+  fs::create_directory_symlink(directory_.path() / "outside", root_ / "out");
+  fs::create_directory_symlink("nowhere", root_ / "dangling");
+  std::ofstream(root_ / "README") << "models";
+  fs::create_symlink("README", root_ / "README.link");
+  const ModelDirectories models({{.name = "b", .directory = "/elsewhere"}}, root_);
+  std::vector<std::string> lines;
+  for (const ModelDirectories::LeftOut& left : models.AllLeftOut()) {
+    lines.push_back(left.name + ": " + left.why);
+  }
+  const std::string letters =
+      "a name is letters, digits, '.', '_' and '-', and does not begin with '.'";
+  EXPECT_THAT(lines,
+              ElementsAre(".hidden: " + letters, "b: --model names another directory so",
+                          "dangling: No such file or directory",
+                          "out: it is a link that leads to no directory within the repository",
+                          "with space: " + letters));
 }
 
 TEST_F(ModelDirectoriesTest, WhatComesAndGoesIsSeen) {
