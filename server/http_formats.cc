@@ -129,8 +129,23 @@ std::optional<std::string> WordOf(const Json& value) {
   return absl::StrJoin(words, ",");
 }
 
-// An option in the words of a form or a query.
+// "model, pooling, ...": all that a form or a query may name.
+std::string FieldNames() { return absl::StrCat(kModelField, ", ", OptionNames()); }
+
+bool IsField(const std::string& name) { return name == kModelField || IsOption(name); }
+
+// An option in the words of a form or a query. A request gives each once: of two values one would
+// be ignored.
 absl::Status SetFromText(const std::string& name, const std::string& text, HttpEmbedCall& call) {
+  if (!IsField(name)) {
+    const std::string why =
+        absl::StrCat("there is no option ", Quoted(name), "; there are ", FieldNames());
+    return WithMetadata(MakeError(Reason::kInvalidOption, why), "field", name);
+  }
+  if (!call.given.insert(name).second) {
+    const std::string why = absl::StrCat("the request gives ", name, " twice");
+    return WithMetadata(MakeError(Reason::kInvalidOption, why), "field", name);
+  }
   if (name != kModelField) return SetOption(name, text, call.options);
   call.model = text;
   return absl::OkStatus();
@@ -275,8 +290,7 @@ absl::Status NoField(const std::string& name) {
   const std::string text = absl::StrCat(
       "the form has a field ", Quoted(name),
       ", which does not exist: each image goes in a field \"", kImageField, "\" (curl -F ",
-      kImageField, "=@FILE), an option in the field of its name: ", kModelField, ", ",
-      OptionNames());
+      kImageField, "=@FILE), an option in the field of its name: ", FieldNames());
   return WithMetadata(MakeError(Reason::kInvalidOption, text), "field", name);
 }
 
@@ -284,7 +298,7 @@ absl::StatusOr<HttpEmbedCall> ReadForm(HttpRequest& request, HttpEmbedCall call)
   for (HttpPart& part : request.parts) {
     if (part.name == kImageField) {
       call.images.push_back({.id = std::move(part.file_name), .data = std::move(part.data)});
-    } else if (part.name != kModelField && !IsOption(part.name)) {
+    } else if (!IsField(part.name)) {
       return NoField(part.name);
     } else if (absl::Status status = SetFromText(part.name, part.data, call); !status.ok()) {
       return Annotate(status, "form");
@@ -320,6 +334,8 @@ absl::StatusOr<HttpEmbedCall> ReadOwn(HttpRequest& request) {
   absl::StatusOr<HttpEmbedCall> call = ReadQuery(request);
   if (!call.ok()) return call.status();
   if (request.media_type == "multipart/form-data") return ReadForm(request, *std::move(call));
+  // Nothing, said to be nothing, is no image; of a type it is an empty one.
+  if (request.body.empty() && request.media_type.empty()) return call;
   // Any other media type: "image/jpeg", and what curl says that --data-binary is.
   call->images.push_back({.id = "", .data = std::move(request.body)});
   return call;

@@ -3,6 +3,7 @@
 #define PIXEMBED_SERVER_HTTP_FORMATS_H_
 
 #include <chrono>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,7 +28,8 @@ struct HttpEmbedCall {
   std::string model;  // empty: the first
   v1::EmbedOptions options;
   std::vector<HttpImage> images;
-  bool base64 = false;  // vectors as the base64 of little-endian float32
+  bool base64 = false;               // vectors as the base64 of little-endian float32
+  std::set<std::string> given = {};  // the names of the options that the request gives
 };
 
 // What became of it: outcomes[i] of call.images[i].

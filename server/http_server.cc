@@ -52,11 +52,14 @@ std::string MediaType(const std::string& content_type) {
   return absl::AsciiStrToLower(absl::StripAsciiWhitespace(type));
 }
 
-std::map<std::string, std::string> QueryOf(MHD_Connection* connection) {
-  std::map<std::string, std::string> query;
+using Query = std::vector<std::pair<std::string, std::string>>;
+
+Query QueryOf(MHD_Connection* connection) {
+  Query query;
   const auto add = [](void* into, MHD_ValueKind /*kind*/, const char* key, const char* value) {
-    auto& values = *static_cast<std::map<std::string, std::string>*>(into);
-    if (key != nullptr) values[key] = value == nullptr ? "" : value;
+    if (key != nullptr) {
+      static_cast<Query*>(into)->emplace_back(key, value == nullptr ? "" : value);
+    }
     return MHD_YES;
   };
   MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, add, &query);

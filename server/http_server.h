@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -39,12 +40,12 @@ struct HttpPart {
 
 // A request, received whole.
 struct HttpRequest {
-  std::string method;                        // "POST"
-  std::string path;                          // decoded, without the query
-  std::map<std::string, std::string> query;  // decoded; of a name given twice the last one counts
-  std::string media_type;                    // of Content-Type: lower case, without parameters
-  std::string body;                          // of any media type but multipart/form-data
-  std::vector<HttpPart> parts;               // of multipart/form-data, in its order
+  std::string method;                                      // "POST"
+  std::string path;                                        // decoded, without the query
+  std::vector<std::pair<std::string, std::string>> query;  // decoded, in its order
+  std::string media_type;       // of Content-Type: lower case, without parameters
+  std::string body;             // of any media type but multipart/form-data
+  std::vector<HttpPart> parts;  // of multipart/form-data, in its order
 };
 
 struct HttpResponse {

@@ -468,6 +468,47 @@ TEST_F(HttpBridgeTest, AnImageInTheFieldOfAnOptionIsNotRepeated) {
       AllOf(StartsWith(R"(form: pooling is "BM)"), HasSubstr("...\"; possible: mean, cls")));
 }
 
+TEST_F(HttpBridgeTest, ARequestWithoutABodyHoldsNoImages) {
+  StartBridge();
+  const Answer answer =
+      Send("POST /v1/embed?normalize=true HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(answer.status, 400) << answer.body;
+  EXPECT_EQ(answer.json()["error"]["code"], "EMPTY_REQUEST");
+  EXPECT_EQ(Post("/v1/embed", "", "").json()["error"]["code"], "EMPTY_REQUEST");
+  const Answer empty_file = Post("/v1/embed", "", "image/jpeg");
+  EXPECT_EQ(empty_file.status, 200);
+  EXPECT_EQ(empty_file.json()["results"][0]["error"]["code"], "EMPTY_IMAGE");
+}
+
+TEST_F(HttpBridgeTest, AnUnknownOptionOfAQueryIsToldAllThatThereAre) {
+  StartBridge();
+  const Answer answer = Post("/v1/embed?modle=fake", SolidImage(5), "image/bmp");
+  EXPECT_EQ(answer.status, 400);
+  EXPECT_EQ(answer.json()["error"]["code"], "INVALID_OPTION");
+  EXPECT_EQ(answer.json()["error"]["message"],
+            "there is no option \"modle\"; there are model, pooling, layers, exif_orientation, "
+            "background, normalize, dimensions, lane, expected_fingerprint");
+}
+
+TEST_F(HttpBridgeTest, AnOptionGivenTwiceIsRefusedWhereverItStands) {
+  StartBridge();
+  const std::string one = Form({{R"(name="image")", SolidImage(5)}, {R"(name="lane")", "bulk"}});
+  const std::string two = Form({{R"(name="image")", SolidImage(5)},
+                                {R"(name="lane")", "bulk"},
+                                {R"(name="lane")", "online"}});
+  const std::string image = DataUri(SolidImage(5));
+  for (const Answer& answer :
+       {Post("/v1/embed?lane=bulk&lane=online", SolidImage(5), "image/bmp"),
+        Post("/v1/embed", two, kFormType), Post("/v1/embed?lane=bulk", one, kFormType),
+        PostJson("/v1/embeddings?lane=bulk", {{"input", image}, {"lane", "online"}})}) {
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_EQ(answer.json()["error"]["code"], "INVALID_OPTION");
+    EXPECT_THAT(answer.json()["error"]["message"].get<std::string>(),
+                HasSubstr("the request gives lane twice"));
+  }
+  EXPECT_EQ(Post("/v1/embed?normalize=true", one, kFormType).status, 200);
+}
+
 TEST_F(HttpBridgeTest, AFormWithoutABoundaryIsRefused) {
   StartBridge();
   const std::string form = Form({{R"(name="image")", SolidImage(5)}});
