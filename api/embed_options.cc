@@ -247,13 +247,14 @@ absl::Status SubmitPlan(Engine& engine, EmbedPlan& plan, std::vector<Item> items
   return engine.Submit(model->index(), std::move(items));
 }
 
-absl::Status CheckImageCount(std::size_t images, const RequestLimits& limits) {
+absl::Status CheckImageCount(std::size_t images, const RequestLimits& limits,
+                             std::string_view more) {
   if (images == 0) return MakeError(Reason::kEmptyRequest, "the request holds no images");
   if (images <= limits.max_request_images) return absl::OkStatus();
-  return MakeError(Reason::kTooManyImages,
-                   absl::StrCat("the request holds ", images, " images, more than the ",
-                                limits.max_request_images,
-                                " of --max_request_images; EmbedStream takes any number"));
+  return MakeError(
+      Reason::kTooManyImages,
+      absl::StrCat("the request holds ", images, " images, more than the ",
+                   limits.max_request_images, " of --max_request_images; ", std::string(more)));
 }
 
 void SetOutcome(const absl::StatusOr<Outcome>& outcome, const EmbedPlan& plan,

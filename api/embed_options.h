@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,9 +41,11 @@ absl::StatusOr<EmbedPlan> MakePlan(const ServedModels& models, const std::string
 // Engine::Submit for the model of `plan`, which lets go of it.
 absl::Status SubmitPlan(Engine& engine, EmbedPlan& plan, std::vector<Item> items);
 
-// Whether a request may hold so many images. Errors: EMPTY_REQUEST; TOO_MANY_IMAGES with both
-// numbers and the flag.
-absl::Status CheckImageCount(std::size_t images, const RequestLimits& limits);
+// Whether a request may hold so many images. `more`: how this caller can have more of them, "send
+// them in several requests". Errors: EMPTY_REQUEST; TOO_MANY_IMAGES with both numbers, the flag and
+// `more`.
+absl::Status CheckImageCount(std::size_t images, const RequestLimits& limits,
+                             std::string_view more);
 
 // Writes down where the time of an image went.
 void SetTimings(const Timings& timings, v1::Timings& times);

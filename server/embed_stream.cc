@@ -7,6 +7,7 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -59,7 +60,8 @@ Task EmbedStream::Admit(grpc::ByteBuffer& bytes, absl::Status& failure) {
 absl::Status EmbedStream::CheckPlan(const v1::EmbedRequest& request) {
   const auto images = static_cast<std::size_t>(request.images_size());
   if (images > 0) {  // a message of a stream may be without
-    if (absl::Status status = CheckImageCount(images, limits_); !status.ok()) return status;
+    constexpr std::string_view kMore = "the stream takes any number, in several messages";
+    if (absl::Status status = CheckImageCount(images, limits_, kMore); !status.ok()) return status;
   }
   if (!plan_.has_value()) {
     model_ = request.model();

@@ -7,6 +7,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -67,7 +68,8 @@ absl::StatusOr<EmbeddingService::Admitted> EmbeddingService::Admit(const Call& c
                      "options.ordered is not kept by EmbedBatch; Embed and EmbedStream keep it");
   }
   const auto images = static_cast<std::size_t>(request->images_size());
-  if (absl::Status status = CheckImageCount(images, limits_); !status.ok()) return status;
+  constexpr std::string_view kMore = "EmbedStream takes any number, in several messages";
+  if (absl::Status status = CheckImageCount(images, limits_, kMore); !status.ok()) return status;
   auto outbox = std::make_shared<Outbox>(call.queue());
   if (absl::Status status = SubmitPlan(engine_, *plan, MakeItems(call, request, *plan, outbox, 0));
       !status.ok()) {

@@ -237,7 +237,8 @@ void HttpBridge::Embed(const HttpFormat& format, HttpRequest request, HttpReply 
       MakePlan(*models_.served(), call->model, call->options, Lane::kOnline);
   if (!plan.ok()) return refuse(reply, plan.status());
   const std::size_t images = call->images.size();
-  if (absl::Status status = CheckImageCount(images, options_.limits); !status.ok()) {
+  constexpr std::string_view kMore = "send them in several requests";
+  if (absl::Status status = CheckImageCount(images, options_.limits, kMore); !status.ok()) {
     return refuse(reply, std::move(status));
   }
 

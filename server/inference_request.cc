@@ -149,7 +149,8 @@ absl::Status InferRequest::ReadImages(const RequestLimits& limits) {
   const absl::StatusOr<std::int64_t> shape = ReadShape(input);
   if (!shape.ok()) return shape.status();
   const auto count = static_cast<std::size_t>(*shape);
-  if (absl::Status status = CheckImageCount(count, limits); !status.ok()) return status;
+  constexpr std::string_view kMore = "send them in several requests";
+  if (absl::Status status = CheckImageCount(count, limits, kMore); !status.ok()) return status;
   absl::StatusOr<std::vector<std::string_view>> images =
       request_->raw_input_contents_size() > 0
           ? SplitBytesTensor(request_->raw_input_contents(0), count)

@@ -23,6 +23,7 @@ namespace pixembed {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
@@ -158,6 +159,20 @@ TEST_F(BadInputTest, TooManyImagesNameBothNumbersAndTheFlag) {
     EXPECT_THAT(status.error_message(), HasSubstr("3 images, more than the 2"));
     EXPECT_THAT(status.error_message(), HasSubstr("--max_request_images"));
   }
+}
+
+TEST_F(BadInputTest, TooManyImagesNameAWayThatIsNotTheOneTheyCame) {
+  ServerOptions options;
+  options.limits.max_request_images = 2;
+  StartSmall(options);
+  const std::string request =
+      Request({SolidImage(1), SolidImage(2), SolidImage(3)}).SerializeAsString();
+  for (const char* const call : {kEmbed, kEmbedBatch}) {
+    EXPECT_THAT(CallWith(call, request).error_message(),
+                EndsWith("; EmbedStream takes any number, in several messages"));
+  }
+  EXPECT_THAT(CallWith(kEmbedStream, request).error_message(),
+              EndsWith("; the stream takes any number, in several messages"));
 }
 
 TEST_F(BadInputTest, AnOversizeMessageNamesBothSizesAndTheFlag) {

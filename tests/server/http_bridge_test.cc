@@ -663,6 +663,9 @@ TEST_F(HttpBridgeTest, MoreImagesThanARequestMayHoldAreRefused) {
       PostJson("/v1/embeddings", {{"input", {DataUri(SolidImage(1)), DataUri(SolidImage(2))}}});
   EXPECT_EQ(answer.status, 400);
   EXPECT_EQ(answer.json()["error"]["code"], "TOO_MANY_IMAGES");
+  EXPECT_EQ(answer.json()["error"]["message"],
+            "the request holds 2 images, more than the 1 of --max_request_images; send them in "
+            "several requests");
 }
 
 TEST_F(HttpBridgeTest, AFullQueueIs429WithRetryAfter) {
