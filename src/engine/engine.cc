@@ -590,10 +590,13 @@ absl::Status EngineImpl::CheckDeadlines(const HostedModel& model,
     const nanoseconds needed = (bulk ? cost_all : cost_online) / CapacityUnits();
     if (now + needed / kClearMiss <= item.deadline) continue;
     using Milliseconds = std::chrono::duration<double, std::milli>;
-    return MakeError(Reason::kDeadlineTooShort,
-                     absl::StrCat("the deadline is in ", Milliseconds(item.deadline - now).count(),
-                                  " ms; at the measured rate the image would be done in ",
-                                  Milliseconds(needed).count(), " ms"));
+    const double left = Milliseconds(item.deadline - now).count();
+    const std::string when =
+        left > 0 ? absl::StrCat("is in ", left, " ms") : absl::StrCat("passed ", -left, " ms ago");
+    return MakeError(
+        Reason::kDeadlineTooShort,
+        absl::StrCat("the deadline ", when, "; at the measured rate the image would be done in ",
+                     Milliseconds(needed).count(), " ms"));
   }
   return absl::OkStatus();
 }

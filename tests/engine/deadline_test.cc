@@ -19,6 +19,7 @@ namespace pixembed {
 namespace {
 
 using std::chrono::milliseconds;
+using ::testing::ContainsRegex;
 
 TimePoint Now() { return std::chrono::steady_clock::now(); }
 
@@ -165,6 +166,8 @@ TEST_F(DeadlineTest, ADeadlineThatTheMeasuredRateClearlyMissesIsRefused) {
   const EngineStats before = engine_->stats();
   const absl::Status refused = engine_->Submit(0, Call(std::move(hopeless)));
   EXPECT_EQ(ReasonOf(refused), Reason::kDeadlineTooShort);
+  EXPECT_THAT(std::string(refused.message()),
+              ContainsRegex("^the deadline passed [0-9.e-]+ ms ago; at the measured rate"));
   EXPECT_EQ(engine_->stats().refused, before.refused + 1);
   EXPECT_EQ(engine_->stats().admitted, before.admitted);
 
