@@ -27,6 +27,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "server/certificates.h"
+#include "server/listen.h"
 #include "server/server.h"
 #include "src/command_line/command_line.h"
 #include "src/engine/engine.h"
@@ -171,6 +172,16 @@ absl::Status CheckPairs(const EngineOptions& engine) {
   return absl::OkStatus();
 }
 
+absl::Status CheckAddresses() {
+  const FlagList addresses = absl::GetFlag(FLAGS_listen);
+  if (addresses.empty()) return Invalid("--listen is empty");
+  for (const std::string& address : addresses) {
+    if (absl::Status status = CheckListenText(address); !status.ok()) return status;
+  }
+  const std::string http = absl::GetFlag(FLAGS_http_listen);
+  return http.empty() ? absl::OkStatus() : CheckListenText(http, kHttpListenFlag);
+}
+
 // Whether there is, or can be, something to serve.
 absl::Status CheckModelsToServe(bool any_model, bool control) {
   const bool repository = !absl::GetFlag(FLAGS_model_repository).empty();
@@ -233,7 +244,7 @@ absl::StatusOr<ServerConfig> ReadConfig() {
   absl::StatusOr<LaunchConfig> launch = ReadLaunchFlags();
   if (!launch.ok()) return launch.status();
   if (absl::Status status = CheckPairs(launch->engine); !status.ok()) return status;
-  if (absl::GetFlag(FLAGS_listen).empty()) return Invalid("--listen is empty");
+  if (absl::Status status = CheckAddresses(); !status.ok()) return status;
   const absl::StatusOr<bool> control = ReadModelControl();
   if (!control.ok()) return control.status();
   if (absl::Status status = CheckModelsToServe(!launch->models.empty(), *control); !status.ok()) {

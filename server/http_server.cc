@@ -318,7 +318,7 @@ absl::Status HttpServer::Admit(MHD_Connection* connection, std::string_view path
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
                                                               HttpHandler handler) {
-  absl::StatusOr<Listener> listener = ListenOnTcp(options.listen, "http_listen");
+  absl::StatusOr<Listener> listener = ListenOnTcp(options.listen, kHttpListenFlag);
   if (!listener.ok()) return listener.status();
   std::unique_ptr<HttpServer> server(new HttpServer(std::move(options), std::move(handler)));
   server->address_ = std::move(listener->address);

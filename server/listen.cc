@@ -43,10 +43,7 @@ class Socket {
   int descriptor_;
 };
 
-constexpr std::string_view kListenFlag = "listen";
-
-absl::Status CannotListen(const std::string& address, std::string_view why,
-                          std::string_view flag = kListenFlag) {
+absl::Status CannotListen(const std::string& address, std::string_view why, std::string_view flag) {
   return MakeError(Reason::kInvalidOption,
                    absl::StrCat("cannot listen on ", address, ": ", std::string(why), " (flag --",
                                 std::string(flag), ")"));
@@ -54,25 +51,26 @@ absl::Status CannotListen(const std::string& address, std::string_view why,
 
 std::string SystemError() { return std::generic_category().message(errno); }
 
+bool IsUnix(const std::string& address, std::string_view flag) {
+  return flag == kListenFlag && absl::StartsWith(address, "unix:");
+}
+
+// REQUIRES: CheckListenText found nothing wrong.
 absl::Status CheckUnix(const std::string& address) {
   const std::string path = address.substr(kUnixPrefix.size());
   sockaddr_un target = {};
   target.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof target.sun_path) {
-    return CannotListen(address, absl::StrCat("the path has ", path.size(), " bytes; 1 to ",
-                                              sizeof target.sun_path - 1, " are possible"));
-  }
   path.copy(static_cast<char*>(target.sun_path), path.size());
   const auto* const name = reinterpret_cast<const sockaddr*>(&target);
   const Socket client(AF_UNIX);
   if (connect(client.get(), name, sizeof target) == 0) {
-    return CannotListen(address, "a server listens there");
+    return CannotListen(address, "a server listens there", kListenFlag);
   }
   std::error_code error;
   if (std::filesystem::is_socket(path, error)) unlink(path.c_str());  // nobody answers: a leftover
   const Socket server(AF_UNIX);
   if (bind(server.get(), name, sizeof target) != 0) {
-    return CannotListen(address, SystemError());
+    return CannotListen(address, SystemError(), kListenFlag);
   }
   unlink(path.c_str());
   return absl::OkStatus();
@@ -118,15 +116,10 @@ bool IsLoopback(const sockaddr& address) {
 
 // Errors: INVALID_OPTION, as ListenOnTcp.
 absl::StatusOr<Socket> BindTcp(const std::string& address, std::string_view flag) {
+  if (absl::Status status = CheckListenText(address, flag); !status.ok()) return status;
   std::string host;
   std::string port;
-  if (!Split(address, host, port)) {
-    const bool unix_too = flag == kListenFlag;
-    return CannotListen(address,
-                        absl::StrCat("it is not host:port",
-                                     unix_too ? ", [IPv6]:port or unix:path" : " or [IPv6]:port"),
-                        flag);
-  }
+  Split(address, host, port);
   const auto [found, error] = Resolve(host, port);
   if (error != 0) return CannotListen(address, gai_strerror(error), flag);
   Socket socket(found->ai_family);
@@ -150,9 +143,28 @@ int PortOf(const Socket& socket) {
 
 }  // namespace
 
-absl::Status CheckListenAddress(const std::string& address) {
-  return absl::StartsWith(address, "unix:") ? CheckUnix(address)
-                                            : BindTcp(address, kListenFlag).status();
+absl::Status CheckListenText(const std::string& address, std::string_view flag) {
+  if (IsUnix(address, flag)) {
+    constexpr std::size_t kMost = sizeof sockaddr_un::sun_path - 1;
+    const std::size_t size = address.size() - kUnixPrefix.size();
+    if (size >= 1 && size <= kMost) return absl::OkStatus();
+    return CannotListen(
+        address, absl::StrCat("the path has ", size, " bytes; 1 to ", kMost, " are possible"),
+        flag);
+  }
+  std::string host;
+  std::string port;
+  if (Split(address, host, port)) return absl::OkStatus();
+  return CannotListen(address,
+                      flag == kListenFlag ? "it is not host:port, [IPv6]:port or unix:path"
+                                          : "it is not host:port or [IPv6]:port",
+                      flag);
+}
+
+absl::Status CheckListenAddress(const std::string& address, std::string_view flag) {
+  if (!IsUnix(address, flag)) return BindTcp(address, flag).status();
+  if (absl::Status status = CheckListenText(address, flag); !status.ok()) return status;
+  return CheckUnix(address);
 }
 
 absl::StatusOr<Listener> ListenOnTcp(const std::string& address, std::string_view flag) {

@@ -10,10 +10,18 @@
 
 namespace pixembed {
 
+// Flags that give addresses. Only the first may give "unix:path".
+inline constexpr std::string_view kListenFlag = "listen";
+inline constexpr std::string_view kHttpListenFlag = "http_listen";
+
+// Whether `address` is written as one that `flag` may give, whatever the system says.
+// Errors: INVALID_OPTION with the address, what is possible, and the flag.
+absl::Status CheckListenText(const std::string& address, std::string_view flag = kListenFlag);
+
 // Whether `address` ("host:port", "unix:path") can be listened on now, found by trying. gRPC itself
 // only says that something failed, and silently takes the path of a live unix socket away.
-// Errors: INVALID_OPTION with the address and the system's reason.
-absl::Status CheckListenAddress(const std::string& address);
+// Errors: as CheckListenText; INVALID_OPTION with the address, the system's reason and the flag.
+absl::Status CheckListenAddress(const std::string& address, std::string_view flag = kListenFlag);
 
 // A socket that listens on `address` ("host:port"), for the caller to close, and the address with
 // the port that was chosen for port 0.

@@ -189,13 +189,22 @@ void LogEnd(const EngineStats& stats, const absl::Status& drained) {
   }
 }
 
+// Whether the addresses can be listened on now.
+absl::Status CheckAddresses(const ServerOptions& options) {
+  for (const std::string& address : options.listen) {
+    if (absl::Status status = CheckListenAddress(address); !status.ok()) return status;
+  }
+  if (options.http_listen.empty()) return absl::OkStatus();
+  return CheckListenAddress(options.http_listen, kHttpListenFlag);
+}
+
 int Serve(const ServerConfig& config, StopSignal& signal) {
   LogConfig(config);
   // Before minutes of loading: an address that is taken will still be taken, and no file of TLS
   // will be there that is not.
   const bool serves = config.verify != VerifyMode::kOnly;
-  for (const std::string& address : serves ? config.server.listen : std::vector<std::string>()) {
-    if (absl::Status status = CheckListenAddress(address); !status.ok()) return Fail(status);
+  if (serves) {
+    if (absl::Status status = CheckAddresses(config.server); !status.ok()) return Fail(status);
   }
   const auto certificates = OpenTls(config);
   if (!certificates.ok()) return Fail(certificates.status());

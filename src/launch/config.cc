@@ -252,6 +252,8 @@ absl::StatusOr<LaunchConfig> ReadLaunchFlags() {
   if (absl::Status status = CheckValues(); !status.ok()) return status;
   absl::StatusOr<std::vector<ModelSource>> models = ReadModels();
   if (!models.ok()) return models.status();
+  const std::string device = absl::GetFlag(FLAGS_device);
+  if (absl::Status status = CheckDeviceText(device); !status.ok()) return status;
   const absl::StatusOr<Backend> backend = ReadBackend();
   if (!backend.ok()) return backend.status();
   const absl::StatusOr<VerifyMode> verify = ReadVerifyMode();
@@ -262,7 +264,7 @@ absl::StatusOr<LaunchConfig> ReadLaunchFlags() {
   if (!precision.ok()) return precision.status();
   return LaunchConfig{
       .models = *std::move(models),
-      .device = absl::GetFlag(FLAGS_device),
+      .device = device,
       .backend = *backend,
       .verify = *verify,
       .deterministic = absl::GetFlag(FLAGS_deterministic),

@@ -113,7 +113,7 @@ absl::Status CompareWithGolden(const ModelSource& source, const Model& model,
 
 absl::StatusOr<ModelOptions> ReadModelOptions(const LaunchConfig& config, const Log& log) {
   absl::StatusOr<std::vector<Device>> devices = ResolveDevices(config.device);
-  if (!devices.ok()) return Annotate(devices.status(), "--device");
+  if (!devices.ok()) return devices.status();
   LogChoice(config, *devices, log);
   return ModelOptions{.backend = config.backend,
                       .format = config.format,

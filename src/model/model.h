@@ -99,6 +99,10 @@ std::string DeviceName(const Device& device);
 // why a CUDA device cannot be used.
 absl::StatusOr<std::vector<Device>> ResolveDevices(std::string_view text);
 
+// Whether a text of --device is written as one, whatever devices there are. Errors: INVALID_OPTION
+// names the word that is none, and what is possible.
+absl::Status CheckDeviceText(std::string_view text);
+
 // The names of the CUDA devices, by ordinal: "NVIDIA H100 80GB HBM3". Not empty.
 // Errors: DEVICE_FAILURE says what is missing: the driver, the CUDA half of this program, one of
 // LibTorch's CUDA libraries, a device. This is why "auto" chose the CPU.

@@ -31,6 +31,15 @@ TEST(ResolveDevices, RefusesWhatItDoesNotKnow) {
     ASSERT_FALSE(devices.ok()) << text;
     EXPECT_EQ(ReasonOf(devices.status()), Reason::kInvalidOption) << text;
     EXPECT_THAT(std::string(devices.status().message()), HasSubstr("--device")) << text;
+    EXPECT_EQ(CheckDeviceText(text), devices.status()) << text;
+  }
+  EXPECT_EQ(ResolveDevices("cpu,cuda:x").status().message(),
+            "--device names \"cuda:x\"; possible are auto, or a list of cpu, cuda and cuda:N");
+}
+
+TEST(CheckDeviceText, AsksForNoDevice) {
+  for (const char* const text : {"auto", "cpu", "cuda", "cuda:99", "cpu, cuda:3", "cpu,cpu"}) {
+    EXPECT_TRUE(CheckDeviceText(text).ok()) << text;
   }
 }
 

@@ -22,7 +22,7 @@ void InitializeRuntime() {}
 
 absl::StatusOr<std::vector<Device>> ResolveDevices(std::string_view text) {
   if (text == "auto" || text == "cpu") return std::vector<Device>{Device{}};
-  return MakeError(Reason::kInvalidOption, "no such device");
+  return MakeError(Reason::kInvalidOption, "--device: no such device");
 }
 
 absl::StatusOr<std::vector<std::string>> CudaDevices() {

@@ -211,6 +211,17 @@ TEST(Main, APortInUseIsOneClearLineAndExitCode1) {
   EXPECT_EQ(second.Wait(), 1);
 }
 
+TEST(Main, APortInUseIsFoundBeforeAnyModelIsLoadedForHttpToo) {
+  Process first(Command({"--model=/models/one", "--listen=127.0.0.1:0"}));
+  const std::string address = AwaitAddress(first);
+  Process second(
+      Command({"--model=/models/endless", "--listen=127.0.0.1:0", "--http_listen=" + address}));
+  EXPECT_EQ(second.AwaitLine("pixembed-server: "),
+            "pixembed-server: cannot listen on " + address +
+                ": Address already in use (flag --http_listen)\n");
+  EXPECT_EQ(second.Wait(), 1);
+}
+
 TEST(Main, AFileOfTlsThatCannotBeReadIsOneClearLineBeforeAnyModelIsLoaded) {
   Process server(
       Command({"--model=/models/missing", "--listen=127.0.0.1:0",
@@ -417,9 +428,20 @@ TEST(Main, SaysWhyAutoIsTheCpu) {
 }
 
 TEST(Main, WrongFlagsAreOneClearLineAndExitCode2) {
-  Process server(Command({"--model=/models/one", "--coers=2"}));
-  EXPECT_EQ(server.ReadAll(), "pixembed-server: --coers does not exist; see --help\n");
-  EXPECT_EQ(server.Wait(), 2);
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"--coers=2", "--coers does not exist; see --help"},
+      {"--listen=50051",
+       "cannot listen on 50051: it is not host:port, [IPv6]:port or unix:path (flag --listen)"},
+      {"--http_listen=unix:/a",
+       "cannot listen on unix:/a: it is not host:port or [IPv6]:port (flag --http_listen)"},
+      {"--device=cuda:x",
+       "--device names \"cuda:x\"; possible are auto, or a list of cpu, cuda and cuda:N"},
+  };
+  for (const auto& [flag, text] : cases) {
+    Process server(Command({"--model=/models/one", flag}));
+    EXPECT_EQ(server.ReadAll(), "pixembed-server: " + text + "\n");
+    EXPECT_EQ(server.Wait(), 2);
+  }
 }
 
 TEST(Main, PrintsHelpAndVersion) {
