@@ -103,7 +103,7 @@ TEST(Main, ATerminalThatIsClosedTwiceStillLetsItDrain) {
 TEST(Main, UnderNohupItOutlivesItsTerminal) {
   std::vector<std::string> command =
       Command({"--model=/models/one", "--listen=127.0.0.1:0", "--drain_grace=1h"});
-  command.insert(command.begin(), {"/bin/sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""});
+  command.insert(command.begin(), {"/bin/sh", "-c", R"(trap '' HUP; exec "$0" "$@")"});
   Process server(command);
   const std::string address = AwaitAddress(server);
   server.Signal(SIGHUP);
