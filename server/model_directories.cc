@@ -89,6 +89,7 @@ std::vector<std::string> ModelDirectories::Names() const {
 std::vector<ModelDirectories::LeftOut> ModelDirectories::AllLeftOut() const {
   std::vector<LeftOut> all;
   for (std::string& name : EntriesOf(repository_)) {
+    if (name.front() == '.') continue;
     const fs::path path = repository_ / name;
     std::error_code error;
     const bool lost_link =

@@ -31,7 +31,8 @@ class ModelDirectories {
     std::string name;
     std::string why;
   };
-  // All of them, in alphabetical order. Plain files are no subdirectories.
+  // All of them, in alphabetical order. Plain files are no subdirectories, and what is hidden (a
+  // mounted volume's own "..data") is not meant.
   std::vector<LeftOut> AllLeftOut() const;
 
   // Whether there is no repository, or one that can be read. Errors: INVALID_OPTION names
