@@ -29,31 +29,6 @@ namespace {
 using grpc::experimental::ClientInterceptorFactoryInterface;
 using grpc::experimental::Interceptor;
 
-// gRPC accepts at most 5 attempts.
-constexpr int kMaxServiceConfigAttempts = 5;
-
-// EmbedStream is not listed: a stream is sent again by RunEmbedStream; gRPC could do it only until
-// the first result.
-std::string ServiceConfig(int max_attempts) {
-  constexpr char kBalancing[] = R"("loadBalancingConfig": [{"round_robin": {}}])";
-  if (max_attempts <= 1) {
-    return absl::StrCat("{", kBalancing, "}");
-  }
-  return absl::StrCat("{", kBalancing, R"(, "methodConfig": [{
-      "name": [
-        {"service": "pixembed.v1.EmbeddingService", "method": "Embed"},
-        {"service": "pixembed.v1.EmbeddingService", "method": "EmbedBatch"},
-        {"service": "pixembed.v1.EmbeddingService", "method": "ListModels"},
-        {"service": "pixembed.v1.EmbeddingService", "method": "GetModel"},
-        {"service": "pixembed.v1.EmbeddingService", "method": "ExplainImage"},
-        {"service": "grpc.health.v1.Health", "method": "Check"}],
-      "retryPolicy": {
-        "maxAttempts": )",
-                      std::min(max_attempts, kMaxServiceConfigAttempts), R"(,
-        "initialBackoff": "0.05s", "maxBackoff": "1s", "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"]}}]})");
-}
-
 int ToInt(std::size_t bytes) {
   return static_cast<int>(std::min<std::size_t>(bytes, std::numeric_limits<int>::max()));
 }
@@ -186,9 +161,9 @@ absl::Status CheckClientOptions(const std::vector<std::string>& addresses,
     return absl::InvalidArgumentError(
         absl::StrCat("timeout is ", options.timeout.count(), " ms; it must not be negative"));
   }
-  if (options.max_attempts < 1) {
+  if (options.max_attempts && *options.max_attempts < 1) {
     return absl::InvalidArgumentError(
-        absl::StrCat("max_attempts is ", options.max_attempts, "; it must be at least 1"));
+        absl::StrCat("max_attempts is ", *options.max_attempts, "; it must be at least 1"));
   }
   if (options.channels_per_address < 1) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -201,14 +176,14 @@ std::vector<NamedChannel> MakeChannels(const std::vector<std::string>& addresses
                                        const ClientOptions& options) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(ToInt(options.max_message_bytes));
-  // With several addresses the client turns to the next one instead of trying one again.
-  arguments.SetServiceConfigJSON(ServiceConfig(addresses.size() == 1 ? options.max_attempts : 1));
-  // A message is tried again only if it fits here; gRPC's default is 256 KiB.
+  // Without a retryPolicy: gRPC's gives up after 5 attempts, within a second. Attempts is ours.
+  arguments.SetServiceConfigJSON(R"({"loadBalancingConfig": [{"round_robin": {}}]})");
+  // gRPC itself sends again what no server has seen, if it fits here; its default is 256 KiB.
   arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, ToInt(options.max_message_bytes));
   // A server that is starting is found soon; gRPC's defaults are 1 s and 2 minutes.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   // Otherwise channels to the same address share one connection.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
 

@@ -30,8 +30,7 @@ absl::Status CheckClientOptions(const std::vector<std::string>& addresses,
 
 // REQUIRES: CheckClientOptions of both is well.
 // `channels_per_address` connections to each address, address by address, none shared between two
-// channels. With one address UNAVAILABLE is retried by gRPC itself, in every method but
-// EmbedStream.
+// channels. gRPC tries nothing again (retry.h does) but what no server has seen.
 std::vector<NamedChannel> MakeChannels(const std::vector<std::string>& addresses,
                                        const ClientOptions& options);
 

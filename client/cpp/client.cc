@@ -39,51 +39,25 @@ struct Client::Rep {
   const ClientOptions options;
   Connections connections;
 
-  // How long to wait before a call that failed is tried again; nothing: it is not.
-  std::optional<std::chrono::nanoseconds> Backoff(const absl::Status& status, int attempt) const {
-    if (attempt >= options.max_attempts) {
-      return std::nullopt;
-    }
-    if (status.code() == absl::StatusCode::kUnavailable) {
-      return UnavailableBackoff(attempt);
-    }
-    const std::optional<std::chrono::nanoseconds> delay = RetryDelay(status);
-    if (status.code() != absl::StatusCode::kResourceExhausted || !delay) {
-      return std::nullopt;
-    }
-    return Jittered(*delay);
-  }
-
-  // With one address gRPC has tried it several times (MakeChannels). With several the next one is
-  // tried at once; after a round of them there is a pause.
-  std::optional<std::chrono::nanoseconds> UnavailableBackoff(int attempt) const {
-    if (connections.addresses() == 1) {
-      return std::nullopt;
-    }
-    const int addresses = static_cast<int>(connections.addresses());
-    const int rounds = attempt / addresses;
-    return attempt % addresses == 0
-               ? Jittered(std::chrono::milliseconds(25) * (1 << std::min(rounds, 5)))
-               : std::chrono::nanoseconds(0);
-  }
-
-  // Runs call(connection, context) until it succeeds or may not be tried again.
+  // Runs call(connection, context) until it succeeds or may not be tried again. `most`: attempts,
+  // where the client's options do not say.
   template <typename Call>
-  absl::Status Unary(Call call) {
+  absl::Status Unary(Call call, std::optional<int> most = std::nullopt) {
     const RetryClock::time_point deadline = DeadlineAfter(options.timeout);
-    for (int attempt = 1;; ++attempt) {
-      const Connection& connection = connections.Next();
+    Attempts attempts = Attempts::OfCall(options, connections.addresses(), deadline, most);
+    for (;;) {
+      const Connection& connection = connections.NextBut(attempts.failed_addresses());
       grpc::ClientContext context;
       context.set_deadline(deadline);
       absl::Status status = FromGrpc(call(connection, context));
       if (status.ok()) {
         return status;
       }
-      const auto backoff = Backoff(status, attempt);
-      if (!backoff || *backoff >= deadline - RetryClock::now()) {
+      const auto pause = attempts.Pause(status, connection.address, RetryClock::now());
+      if (!pause) {
         return WithAddress(status, connection.address);
       }
-      WaitUntil(RetryClock::now() + *backoff);
+      WaitUntil(RetryClock::now() + *pause);
     }
   }
 };
@@ -193,10 +167,11 @@ absl::StatusOr<Health> Client::CheckHealth(const std::string& service) {
   HealthCheckRequest request;
   request.set_service(service);
   HealthCheckResponse response;
-  absl::Status status =
-      rep_->Unary([&](const Connection& connection, grpc::ClientContext& context) {
+  absl::Status status = rep_->Unary(
+      [&](const Connection& connection, grpc::ClientContext& context) {
         return connection.health->Check(&context, request, &response);
-      });
+      },
+      kProbes);
   if (!status.ok()) {
     return status;
   }

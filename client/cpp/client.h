@@ -121,19 +121,21 @@ struct ClientOptions {
   std::string token = {};
   // Lets a token travel in plain text: inside a mesh, to localhost, over a unix socket.
   bool insecure_token = false;
-  // Time of one call, all of its attempts together. Zero: no limit. A stream may take as long as it
-  // likes; for so long it waits for a server that went away.
+  // Time of one call, all of its attempts together. Zero: no limit; without `max_attempts` it is
+  // tried again for a minute from its first failure on. A stream may take as long as it likes; for
+  // so long it waits for a server that went away.
   std::chrono::milliseconds timeout = std::chrono::seconds(60);
   // Largest message to send and to receive. The server has a limit of its own
   // (Model.limits.max_message_bytes).
   std::size_t max_message_bytes = std::size_t{64} << 20;
-  // Attempts of one call, the first included, and of a stream, since its last result; 1 switches
-  // retries off. UNAVAILABLE is tried again at the next address, or, with one address, with
-  // exponential backoff (50 ms to 1 s, with jitter; of calls other than streams gRPC's own, at most
-  // 5 attempts); RESOURCE_EXHAUSTED only where the server said when (RetryInfo), after that time
-  // and up to half of it again at random. Nothing is tried again after `timeout`. A stream does not
-  // count how often a server says that it is DRAINING.
-  int max_attempts = 5;
+  // Attempts of one call, the first included, and of a stream, since its last result; 1: it is
+  // never tried again. Absent: as many as there is time for, so that a call outlives a restart of
+  // its server; 5 of CheckHealth. UNAVAILABLE is tried again at once at another address, else with
+  // exponential backoff (50 ms to 1 s, with jitter); RESOURCE_EXHAUSTED only where the server said
+  // when (RetryInfo), after that time and up to half of it again at random; where it is refused
+  // again and again, after no less than the backoff. Nothing is tried again after `timeout`, nor
+  // where TLS does not fit. A stream does not count how often a server says that it is DRAINING.
+  std::optional<int> max_attempts = {};
   // Connections to each address, used in turn.
   int channels_per_address = 1;
 };

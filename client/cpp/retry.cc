@@ -2,26 +2,58 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <optional>
 #include <stop_token>
+#include <string>
 
 #include "absl/random/random.h"
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "client/cpp/client.h"
 #include "client/cpp/status.h"
 #include "grpcpp/alarm.h"
 #include "grpcpp/completion_queue.h"
 
 namespace pixembed::client {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr std::chrono::milliseconds kFirstBackoff(50);
+constexpr std::chrono::milliseconds kLongestBackoff(1000);
+constexpr std::chrono::minutes kPatience(1);  // where nobody said for how long
+
+nanoseconds Jittered(nanoseconds delay) {
+  absl::BitGen random;
+  return std::chrono::duration_cast<nanoseconds>(delay * absl::Uniform(random, 1.0, 1.5));
+}
+
+// After so many failures.
+nanoseconds Backoff(int failures) {
+  if (failures == 0) {
+    return nanoseconds(0);
+  }
+  return std::min(kLongestBackoff, kFirstBackoff * (1 << std::min(failures - 1, 10)));
+}
+
+// Whether a call failed because its server went away.
+bool IsAway(const absl::Status& failure) {
+  return absl::IsUnavailable(failure) || absl::IsCancelled(failure);
+}
+
+// Whether a connection failed for what waiting does not change: a certificate that does not fit, or
+// a server without TLS. gRPC tells it only in words.
+bool NeverHeals(const absl::Status& failure) {
+  return absl::IsUnavailable(failure) &&
+         (absl::StrContains(failure.message(), "Ssl handshake failed: SSL_ERROR_SSL") ||
+          absl::StrContains(failure.message(), "is not in peer certificate"));
+}
+
+}  // namespace
 
 RetryClock::time_point DeadlineAfter(std::chrono::milliseconds timeout) {
   return timeout.count() == 0 ? RetryClock::time_point::max() : RetryClock::now() + timeout;
-}
-
-std::chrono::nanoseconds Jittered(std::chrono::nanoseconds delay) {
-  absl::BitGen random;
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(delay *
-                                                              absl::Uniform(random, 1.0, 1.5));
 }
 
 void WaitUntil(RetryClock::time_point time, const std::stop_token& stop) {
@@ -36,48 +68,81 @@ void WaitUntil(RetryClock::time_point time, const std::stop_token& stop) {
   }
 }
 
-StreamAttempts::StreamAttempts(const ClientOptions& options)
-    : most_(options.max_attempts), timeout_(options.timeout) {}
+Attempts::Attempts(std::optional<int> most, std::size_t addresses, bool is_stream)
+    : most_(most), addresses_(addresses), is_stream_(is_stream) {}
 
-void StreamAttempts::BeginAnew() {
+Attempts Attempts::OfCall(const ClientOptions& options, std::size_t addresses,
+                          RetryClock::time_point deadline, std::optional<int> most) {
+  Attempts attempts(options.max_attempts ? options.max_attempts : most, addresses,
+                    /*is_stream=*/false);
+  attempts.call_deadline_ = attempts.deadline_ = deadline;
+  if (!attempts.most_ && deadline == RetryClock::time_point::max()) {
+    attempts.patience_ = kPatience;
+  }
+  return attempts;
+}
+
+Attempts Attempts::OfStream(const ClientOptions& options, std::size_t addresses) {
+  Attempts attempts(options.max_attempts, addresses, /*is_stream=*/true);
+  attempts.only_until_result_ = !options.max_attempts && options.timeout.count() == 0;
+  attempts.patience_ = attempts.only_until_result_ ? kPatience : options.timeout;
+  return attempts;
+}
+
+void Attempts::BeginAnew() {
+  if (only_until_result_) {
+    patience_ = std::chrono::milliseconds(0);
+  }
+  deadline_ = call_deadline_;
   made_ = 0;
   failed_ = 0;
-  deadline_.reset();
+  failed_addresses_.clear();
 }
 
-std::optional<std::chrono::nanoseconds> StreamAttempts::Pause(const absl::Status& failure,
-                                                              bool elsewhere) {
-  if (!deadline_) {
-    deadline_ = DeadlineAfter(timeout_);
+std::optional<nanoseconds> Attempts::Pause(const absl::Status& failure, const std::string& address,
+                                           RetryClock::time_point now) {
+  if (failed_ == 0 && patience_.count() != 0) {
+    deadline_ = std::min(call_deadline_, now + patience_);
   }
   ++failed_;
-  if (ErrorReason(failure) != "DRAINING" || most_ == 1) {
+  if (!is_stream_ || ErrorReason(failure) != "DRAINING" || most_ == 1) {
     ++made_;
   }
-  const std::optional<std::chrono::nanoseconds> delay = Delay(failure, elsewhere);
-  if (made_ >= most_ || !delay) {
+  if (IsAway(failure)) {
+    failed_addresses_.insert(address);
+  }
+  const bool elsewhere = failed_addresses_.size() < addresses_;
+  if (!elsewhere) {
+    failed_addresses_.clear();
+  }
+  const nanoseconds left = deadline_ - now;
+  const std::optional<nanoseconds> delay = Delay(failure, elsewhere, left);
+  if ((most_ && made_ >= *most_) || !delay) {
     return std::nullopt;
   }
-  const std::chrono::nanoseconds pause = Jittered(*delay);
-  return pause < *deadline_ - RetryClock::now() ? std::optional(pause) : std::nullopt;
+  const nanoseconds pause = Jittered(*delay);
+  return pause < left ? std::optional(pause) : std::nullopt;
 }
 
-std::optional<std::chrono::nanoseconds> StreamAttempts::Delay(const absl::Status& failure,
-                                                              bool elsewhere) const {
-  const bool away = absl::IsUnavailable(failure) || absl::IsCancelled(failure);
-  const std::optional<std::chrono::nanoseconds> named = RetryDelay(failure);
+std::optional<nanoseconds> Attempts::Delay(const absl::Status& failure, bool elsewhere,
+                                           nanoseconds left) const {
+  const bool away = IsAway(failure);
+  const std::optional<nanoseconds> named = RetryDelay(failure);
   if (named && (away || absl::IsResourceExhausted(failure))) {
-    return named;
+    // Who is refused again and again asks less often, though the server names a short time.
+    return std::max(*named, Backoff(failed_ - 1));
   }
   if (!away) {
     return std::nullopt;
   }
   if (elsewhere) {
-    return std::chrono::nanoseconds(0);
+    return nanoseconds(0);
   }
-  constexpr std::chrono::milliseconds kFirst(50);
-  constexpr std::chrono::milliseconds kLongest(1000);
-  return std::min(kLongest, kFirst * (1 << std::min(failed_ - 1, 10)));
+  if (NeverHeals(failure)) {
+    return std::nullopt;
+  }
+  // The last tries are not lost to a long pause.
+  return std::min(Backoff(failed_), std::max<nanoseconds>(kFirstBackoff, left / 2));
 }
 
 }  // namespace pixembed::client

@@ -6,7 +6,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -40,7 +39,7 @@ class Stream {
         stop_(stream_options.stop),
         next_(next),
         on_result_(on_result),
-        attempts_(client),
+        attempts_(Attempts::OfStream(client, connections.addresses())),
         flight_(options, stream_options) {}
 
   absl::Status Run() {
@@ -94,16 +93,12 @@ class Stream {
       if (status.ok() || (away && flight_.IsFinished())) {
         return absl::OkStatus();
       }
-      if (away) {
-        failed_.insert(connection->address);
-      }
-      const bool elsewhere = failed_.size() < connections_.addresses();
-      const auto pause = attempts_.Pause(status, elsewhere);
+      const auto pause = attempts_.Pause(status, connection->address, RetryClock::now());
       if (!pause) {
         return WithAddress(status, connection->address);
       }
       WaitUntil(RetryClock::now() + *pause, stop_);
-      connection = Another(away && !elsewhere);
+      connection = Another(away && attempts_.failed_addresses().empty());
       if (stop_.stop_requested()) {
         return absl::CancelledError("the stream was stopped");
       }
@@ -117,17 +112,14 @@ class Stream {
 
   // The connection of the next call. `all_away`: every address has failed since the last result.
   const Connection* Another(bool all_away) {
-    if (all_away) {
-      failed_.clear();
-      // A server that was never there is not waited for.
-      const Connection* const back =
-          flight_.AnyAnswered() ? connections_.WaitUntilAnswered(attempts_.deadline(), stop_)
-                                : nullptr;
+    // A server that was never there is only asked again.
+    if (all_away && flight_.AnyAnswered()) {
+      const Connection* const back = connections_.WaitUntilAnswered(attempts_.deadline(), stop_);
       if (back != nullptr) {
         return back;
       }
     }
-    return &connections_.NextBut(failed_);
+    return &connections_.NextBut(attempts_.failed_addresses());
   }
 
   // One EmbedStream. OK only if all images are answered.
@@ -170,7 +162,6 @@ class Stream {
             absl::StrCat("the server answered image ", number, ", which waits for no answer"));
       }
       attempts_.BeginAnew();
-      failed_.clear();
       Result result = ToResult(std::move(message));
       result.index = item->index;
       // Should another server go on with the stream, its vectors must be of the same space.
@@ -210,8 +201,7 @@ class Stream {
   const std::stop_token stop_;
   const ImageSource& next_;
   const ResultSink& on_result_;
-  StreamAttempts attempts_;
-  std::set<std::string> failed_;  // addresses, since the last result
+  Attempts attempts_;
   Flight flight_;
   std::mutex delivery_;
 };

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -138,19 +139,31 @@ TEST_F(SecureChannelTest, CallsAndStreamsReachAServerWithTlsBothWaysAndTokens) {
   EXPECT_TRUE((*client)->ListModels().ok());
 }
 
-TEST_F(SecureChannelTest, WhatDoesNotFitHasNoConnection) {
+// Waiting would mend nothing, and could be for an hour.
+TEST_F(SecureChannelTest, WhatDoesNotFitHasNoConnectionAndIsToldAtOnce) {
   StartSecure(/*tls=*/true);
-  ClientOptions options = Known();
+  ClientOptions patient = Known();
+  patient.timeout = std::chrono::hours(1);
+  patient.max_attempts.reset();
+  ClientOptions options = patient;
   options.tls->ca = Authority("another").certificate();
   EXPECT_EQ(EmbedWith(options).code(), absl::StatusCode::kUnavailable);
-  options = Known();
-  options.tls->certificate = options.tls->private_key = "";
-  EXPECT_EQ(EmbedWith(options).code(), absl::StatusCode::kUnavailable);
-  options = Known();
+  options = patient;
   options.tls->server_name = "other.test";
   EXPECT_EQ(EmbedWith(options).code(), absl::StatusCode::kUnavailable);
   options.tls->server_name = "localhost";  // also in the certificate
   EXPECT_TRUE(EmbedWith(options).ok());
+  options = Known();
+  options.tls->certificate = options.tls->private_key = "";
+  EXPECT_EQ(EmbedWith(options).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(SecureChannelTest, AServerWithoutTlsIsToldAtOnce) {
+  StartSecure(/*tls=*/false);
+  ClientOptions options = Known();
+  options.timeout = std::chrono::hours(1);
+  options.max_attempts.reset();
+  EXPECT_EQ(EmbedWith(options).code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(SecureChannelTest, AWrongTokenIsToldByItsReason) {

@@ -101,6 +101,11 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return images_read_ >= count; });
   }
+  // Until so many Embed calls have come.
+  void WaitUntilCalled(int count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return calls_ >= count; });
+  }
   std::size_t images_read() const {
     const std::lock_guard lock(mutex_);
     return images_read_;
@@ -209,6 +214,7 @@ class FakeEmbedding final : public v1::EmbeddingService::Service {
   grpc::Status Admit(const v1::EmbedRequest& request) {
     const std::lock_guard lock(mutex_);
     ++calls_;
+    changed_.notify_all();
     last_options_ = request.options();
     if (behaviour_.refusals > 0) {
       --behaviour_.refusals;
@@ -290,6 +296,15 @@ class FakeHealth final : public grpc::health::v1::Health::Service {
     status_ = status;
     changed_.notify_all();
   }
+  // Check fails with this.
+  void Refuse(grpc::Status refusal) {
+    const std::lock_guard lock(mutex_);
+    refusal_ = std::move(refusal);
+  }
+  int checks() const {
+    const std::lock_guard lock(mutex_);
+    return checks_;
+  }
   // Until a Watch has begun.
   void WaitUntilWatched() {
     std::unique_lock lock(mutex_);
@@ -298,12 +313,13 @@ class FakeHealth final : public grpc::health::v1::Health::Service {
 
   grpc::Status Check(grpc::ServerContext*, const grpc::health::v1::HealthCheckRequest* request,
                      Response* response) override {
+    const std::lock_guard lock(mutex_);
+    ++checks_;
     if (!request->service().empty()) {
       return {grpc::NOT_FOUND, "unknown service"};
     }
-    const std::lock_guard lock(mutex_);
     response->set_status(status_);
-    return grpc::Status::OK;
+    return refusal_;
   }
 
   // Sends the state now, and again until SERVING was sent.
@@ -333,9 +349,11 @@ class FakeHealth final : public grpc::health::v1::Health::Service {
   }
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   Response::ServingStatus status_ = Response::SERVING;
+  grpc::Status refusal_ = grpc::Status::OK;
+  int checks_ = 0;
   bool watched_ = false;
   bool stopped_ = false;
 };

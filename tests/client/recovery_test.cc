@@ -1,4 +1,4 @@
-// A stream outlives its server.
+// A stream outlives its server, and so does a call.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -213,6 +213,23 @@ TEST(Recovery, AServerThatComesBackAtItsAddressGoesOnWithTheStream) {
       });
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(answers, 200);
+}
+
+TEST(Recovery, AnEmbedOutlivesARestart) {
+  auto server = std::make_unique<FakeServer>();
+  const std::string address = server->address();
+  // Until it is gone.
+  server->embedding.Set({.refusals = kEndless, .refusal = Draining()});
+  const auto client = *Client::Connect({address}, {.timeout = kNever});
+  std::thread restarter([&] {
+    server->embedding.WaitUntilCalled(6);
+    server.reset();
+    server = std::make_unique<FakeServer>(address);
+  });
+  const auto results = client->Embed({{.data = "A"}});
+  restarter.join();
+  EXPECT_TRUE(results.ok()) << results.status();
+  EXPECT_EQ(server->embedding.calls(), 1);
 }
 
 TEST(Recovery, AnotherAddressGoesOnWithTheStream) {
