@@ -50,10 +50,14 @@ struct Client::Rep {
       grpc::ClientContext context;
       context.set_deadline(deadline);
       absl::Status status = FromGrpc(call(connection, context));
+      if (status.ok() || !ErrorReason(status).empty()) {
+        connections.TellAnswered();
+      }
       if (status.ok()) {
         return status;
       }
-      const auto pause = attempts.Pause(status, connection.address, RetryClock::now());
+      const auto pause =
+          attempts.Pause(status, connection.address, connections.answered(), RetryClock::now());
       if (!pause) {
         return WithAddress(status, connection.address);
       }

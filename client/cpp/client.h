@@ -130,11 +130,12 @@ struct ClientOptions {
   std::size_t max_message_bytes = std::size_t{64} << 20;
   // Attempts of one call, the first included, and of a stream, since its last result; 1: it is
   // never tried again. Absent: as many as there is time for, so that a call outlives a restart of
-  // its server; 5 of CheckHealth. UNAVAILABLE is tried again at once at another address, else with
-  // exponential backoff (50 ms to 1 s, with jitter); RESOURCE_EXHAUSTED only where the server said
-  // when (RetryInfo), after that time and up to half of it again at random; where it is refused
-  // again and again, after no less than the backoff. Nothing is tried again after `timeout`, nor
-  // where TLS does not fit. A stream does not count how often a server says that it is DRAINING.
+  // its server; 5 of CheckHealth, and while no server has answered this client. UNAVAILABLE is
+  // tried again at once at another address, else with exponential backoff (50 ms to 1 s, with
+  // jitter); RESOURCE_EXHAUSTED only where the server said when (RetryInfo), after that time and up
+  // to half of it again at random; where it is refused again and again, after no less than the
+  // backoff. Nothing is tried again after `timeout`, nor where TLS does not fit. A stream does not
+  // count how often a server says that it is DRAINING.
   std::optional<int> max_attempts = {};
   // Connections to each address, used in turn.
   int channels_per_address = 1;

@@ -34,6 +34,10 @@ class Connections {
   // Each in turn, but those to `avoided` addresses only when there is no other.
   const Connection& NextBut(const std::set<std::string>& avoided);
 
+  // Whether a server has answered a call, be it with an error of its own. Told by those who call.
+  bool answered() const { return answered_; }
+  void TellAnswered() { answered_ = true; }
+
   // How many addresses there are.
   std::size_t addresses() const { return addresses_; }
 
@@ -46,6 +50,7 @@ class Connections {
   std::vector<Connection> all_;
   std::size_t addresses_ = 0;
   std::atomic<std::size_t> turn_ = 0;
+  std::atomic<bool> answered_ = false;
 };
 
 }  // namespace pixembed::client

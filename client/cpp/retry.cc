@@ -100,7 +100,7 @@ void Attempts::BeginAnew() {
 }
 
 std::optional<nanoseconds> Attempts::Pause(const absl::Status& failure, const std::string& address,
-                                           RetryClock::time_point now) {
+                                           bool answered, RetryClock::time_point now) {
   if (failed_ == 0 && patience_.count() != 0) {
     deadline_ = std::min(call_deadline_, now + patience_);
   }
@@ -117,7 +117,8 @@ std::optional<nanoseconds> Attempts::Pause(const absl::Status& failure, const st
   }
   const nanoseconds left = deadline_ - now;
   const std::optional<nanoseconds> delay = Delay(failure, elsewhere, left);
-  if ((most_ && made_ >= *most_) || !delay) {
+  const std::optional<int> most = most_ || answered ? most_ : kProbes;
+  if ((most && made_ >= *most) || !delay) {
     return std::nullopt;
   }
   const nanoseconds pause = Jittered(*delay);

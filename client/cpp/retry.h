@@ -16,7 +16,8 @@ namespace pixembed::client {
 
 using RetryClock = std::chrono::system_clock;
 
-// Tries of a question that is better answered soon.
+// Tries, within a second, of a question that is better answered soon, and of servers that were
+// never there.
 inline constexpr int kProbes = 5;
 
 // Zero: never.
@@ -33,8 +34,9 @@ void WaitUntil(RetryClock::time_point time, const std::stop_token& stop = {});
 // one by itself. They are up to half longer, at random, so that callers who were refused together
 // do not come back together. TLS that does not fit is not tried again: waiting does not mend it.
 //
-// Tries go on until the time is over, or there were as many as are allowed. A stream does not count
-// those that met a server which is draining: that ends by itself.
+// Tries go on until the time is over, or there were as many as are allowed: kProbes where nobody
+// has ever answered and `max_attempts` does not say, for such an address is probably wrong. A
+// stream does not count those that met a server which is draining: that ends by itself.
 class Attempts {
  public:
   // Of a call that ends at `deadline`, to so many addresses. `most`: where `max_attempts` does not
@@ -48,9 +50,10 @@ class Attempts {
   // With every result of a stream: the next failure is the first, and the time counts from there.
   void BeginAnew();
 
-  // Before the next try, after a failure at this address; nothing: there shall be none.
+  // Before the next try, after a failure at this address; nothing: there shall be none. `answered`:
+  // Connections::answered.
   std::optional<std::chrono::nanoseconds> Pause(const absl::Status& failure,
-                                                const std::string& address,
+                                                const std::string& address, bool answered,
                                                 RetryClock::time_point now);
 
   // The addresses that have failed, for the next try to avoid; none once all have.

@@ -89,11 +89,15 @@ class Stream {
     const Connection* connection = &connections_.Next();
     for (;;) {
       const absl::Status status = RunCall(*connection);
+      if (flight_.AnyAnswered() || !ErrorReason(status).empty()) {
+        connections_.TellAnswered();
+      }
       const bool away = IsAway(status);
       if (status.ok() || (away && flight_.IsFinished())) {
         return absl::OkStatus();
       }
-      const auto pause = attempts_.Pause(status, connection->address, RetryClock::now());
+      const auto pause =
+          attempts_.Pause(status, connection->address, connections_.answered(), RetryClock::now());
       if (!pause) {
         return WithAddress(status, connection->address);
       }

@@ -26,7 +26,8 @@ type Client struct {
 	config      *config
 	connections []*grpc.ClientConn
 	turn        atomic.Uint64
-	models      sync.Map // name to *pixembedv1.Model
+	models      sync.Map    // name to *pixembedv1.Model
+	answered    atomic.Bool // whether a server has answered a call, be it with an error of its own
 	closing     sync.Once
 	closed      chan struct{} // closed by Close
 }

@@ -168,7 +168,7 @@ func WithMaxMessageBytes(bytes int) Option {
 
 // WithMaxAttempts says how often one call is tried, the first time included, and a stream since its last
 // result; by default as often as there is time for, until the context's deadline and within
-// WithReconnectTimeout; 1 is never again. UNAVAILABLE is tried again with exponential backoff (50 ms to 1 s,
+// WithReconnectTimeout, but 5 times while no server has answered this client; 1 is never again. UNAVAILABLE is tried again with exponential backoff (50 ms to 1 s,
 // with jitter), at the next server where there are several. RESOURCE_EXHAUSTED is tried again where the
 // server said when (RetryInfo), after that time and up to half of it more at random; where it is refused
 // again and again, after no less than the backoff. A stream does not count how often a server says that it is

@@ -136,30 +136,38 @@ func TestAnEmbedThatIsRefusedManyTimesComesThrough(t *testing.T) {
 	embed(t, connect(t, serve(t, f)), batch(1), nil)
 }
 
-func TestACallIsGivenUpWhereNobodyListens(t *testing.T) {
+func TestACallIsGivenUpSoonWhereNobodyEverListened(t *testing.T) {
 	leaves(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
-	for name, test := range map[string]struct {
-		ctx     context.Context
-		timeout time.Duration
-		ask     func(context.Context, *pixembed.Client) error
-		calls   int64 // 0: any number
-	}{
-		"at the deadline": {ctx, 0, embedOne, 0},
-		"without one":     {t.Context(), 500 * time.Millisecond, embedOne, 0},
-		"health, soon": {t.Context(), 0, func(ctx context.Context, c *pixembed.Client) error {
+	for name, ask := range map[string]func(context.Context, *pixembed.Client) error{
+		"embed": embedOne,
+		"health": func(ctx context.Context, c *pixembed.Client) error {
 			_, err := c.Health(ctx, "")
 			return err
-		}, 5},
+		},
 	} {
 		count, failures := afterFailures(-1, nil)
-		client := connect(t, "unix:/none/socket", pixembed.WithReconnectTimeout(test.timeout), count)
-		wantService(t, test.ask(test.ctx, client), codes.Unavailable, "")
-		if test.calls != 0 && failures.Load() != test.calls {
+		client := connect(t, "unix:/none/socket", pixembed.WithReconnectTimeout(0), count)
+		wantService(t, ask(t.Context(), client), codes.Unavailable, "")
+		if failures.Load() != 5 {
 			t.Errorf("%s: %d calls", name, failures.Load())
 		}
 	}
+}
+
+func TestACallIsGivenUpInTimeWhereItsServerDoesNotComeBack(t *testing.T) {
+	leaves(t)
+	s, where := start(t, bothModels()[0])
+	patient := connect(t, where, pixembed.WithReconnectTimeout(0))
+	hasty := connect(t, where, pixembed.WithReconnectTimeout(500*time.Millisecond))
+	for _, client := range []*pixembed.Client{patient, hasty} {
+		embed(t, client, batch(1), nil)
+	}
+	s.kill()
+	<-s.ended
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	wantService(t, embedOne(ctx, patient), codes.Unavailable, "")
+	wantService(t, embedOne(t.Context(), hasty), codes.Unavailable, "")
 }
 
 func embedOne(ctx context.Context, client *pixembed.Client) error {

@@ -17,7 +17,7 @@ import (
 const (
 	firstBackoff   = 50 * time.Millisecond
 	longestBackoff = time.Second
-	probes         = 5 // tries of a question that is better answered soon
+	probes         = 5 // tries, within a second, of what is better answered soon, and of servers that were never there
 )
 
 // retry makes a call, and again where its server went away, or said when. most: see newAttempts.
@@ -28,10 +28,11 @@ func retry[Response any](
 	for {
 		response, err := call(c.next())
 		if err == nil {
+			c.answered.Store(true)
 			return response, nil
 		}
 		failure := serviceError(err)
-		delay, ok := tries.pause(ctx, failure, c.isAway(ctx, failure))
+		delay, ok := tries.pause(ctx, failure, c.isAway(ctx, failure), c.hasAnswered(failure))
 		if !ok {
 			return nil, failure
 		}
@@ -85,8 +86,17 @@ func (c *Client) newStreamAttempts() *attempts {
 // beginAnew is for each result: the next failure is the first, and the time counts from there.
 func (a *attempts) beginAnew() { a.made, a.failed, a.deadline = 0, 0, time.Time{} }
 
-// pause says how long to wait before the next try after a failure; false: there is none. away: see isAway.
-func (a *attempts) pause(ctx context.Context, failure *ServiceError, away bool) (time.Duration, bool) {
+// hasAnswered says whether a server has ever answered this client; with a reason a failure is an answer, too.
+func (c *Client) hasAnswered(failure *ServiceError) bool {
+	if failure.Reason != "" {
+		c.answered.Store(true)
+	}
+	return c.answered.Load()
+}
+
+// pause says how long to wait before the next try after a failure; false: there is none. away: see isAway;
+// answered: see hasAnswered. An address where nobody has ever answered is probably wrong.
+func (a *attempts) pause(ctx context.Context, failure *ServiceError, away, answered bool) (time.Duration, bool) {
 	if a.limit > 0 && a.deadline.IsZero() {
 		a.deadline = time.Now().Add(a.limit)
 	}
@@ -94,10 +104,14 @@ func (a *attempts) pause(ctx context.Context, failure *ServiceError, away bool) 
 	if !a.isStream || failure.Reason != ReasonDraining || a.most == 1 {
 		a.made++
 	}
+	most := a.most
+	if most == 0 && !answered {
+		most = probes
+	}
 	left := a.left(ctx)
 	delay := time.Duration(0)
 	switch {
-	case a.most > 0 && a.made >= a.most:
+	case most > 0 && a.made >= most:
 		return 0, false
 	case failure.Retryable && (away || failure.Code == codes.ResourceExhausted):
 		// The first pause is the server's; who is refused again and again asks less often all the same.

@@ -351,7 +351,7 @@ func (s *stream) runAll() error {
 		if away && s.flight.isFinished() {
 			return nil
 		}
-		delay, ok := tries.pause(s.ctx, failure, away)
+		delay, ok := tries.pause(s.ctx, failure, away, s.client.hasAnswered(failure))
 		if !ok {
 			return failure
 		}
@@ -417,6 +417,7 @@ func (s *stream) receiveAll(call streamCall, tries *attempts) *ServiceError {
 			return failure
 		}
 		tries.beginAnew()
+		s.client.answered.Store(true)
 		if !s.deliver(answer{index: image.index, id: image.id, message: message}) {
 			return contextError(s.ctx)
 		}

@@ -216,10 +216,10 @@ TEST(Retry, OneAttemptIsNeverTriedAgain) {
   }
 }
 
-TEST(Retry, WhereNobodyListensACallIsGivenUpAtItsTimeoutAndNamesTheAddress) {
+TEST(Retry, WhereNobodyEverListenedACallIsGivenUpSoonAndNamesTheAddress) {
   for (const std::vector<std::string>& addresses :
        {std::vector<std::string>{"unix:/none/a"}, {"unix:/none/b", "unix:/none/a"}}) {
-    const auto client = *Client::Connect(addresses, {.timeout = std::chrono::milliseconds(500)});
+    const auto client = *Client::Connect(addresses, {.timeout = std::chrono::hours(1)});
     const absl::Status status = client->Embed(Images({"A"})).status();
     EXPECT_TRUE(absl::IsUnavailable(status)) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr("unix:/none/"));

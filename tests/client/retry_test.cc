@@ -46,11 +46,11 @@ absl::Status Refused(milliseconds hint) { return FromGrpc(Overloaded(hint)); }
 
 // The pauses of what always fails so, until it is given up. `now` goes on with them.
 std::vector<nanoseconds> Pauses(Attempts& attempts, const absl::Status& failure,
-                                RetryClock::time_point& now) {
+                                RetryClock::time_point& now, bool answered = true) {
   constexpr int kMost = 1000;
   std::vector<nanoseconds> pauses;
   for (int i = 0; i < kMost; ++i) {
-    const auto pause = attempts.Pause(failure, "a:1", now);
+    const auto pause = attempts.Pause(failure, "a:1", answered, now);
     if (!pause) {
       break;
     }
@@ -134,6 +134,19 @@ TEST(Attempts, AreAsManyAsAreAllowed) {
   EXPECT_THAT(Pauses(said, Away(), now), SizeIs(1));
 }
 
+TEST(Attempts, AreFewWhereNobodyHasEverAnswered) {
+  RetryClock::time_point now = kBegin;
+  Attempts call = Attempts::OfCall({}, 1, kBegin + minutes(1));
+  EXPECT_THAT(Pauses(call, Away(), now, /*answered=*/false), SizeIs(kProbes - 1));
+  EXPECT_LT(now - kBegin, seconds(2));
+  now = kBegin;
+  Attempts stream = Attempts::OfStream({}, 1);
+  EXPECT_THAT(Pauses(stream, Away(), now, /*answered=*/false), SizeIs(kProbes - 1));
+  now = kBegin;
+  Attempts said = Attempts::OfCall({.max_attempts = 9}, 1, kBegin + minutes(1));
+  EXPECT_THAT(Pauses(said, Away(), now, /*answered=*/false), SizeIs(8));
+}
+
 TEST(Attempts, NoPauseIsShorterThanTheServerSays) {
   for (const milliseconds hint : {milliseconds(0), milliseconds(200), milliseconds(5000)}) {
     const std::vector<nanoseconds> pauses = PausesOfCall(Refused(hint));
@@ -160,9 +173,9 @@ TEST(Attempts, WhatTryingAgainDoesNotMendIsNotTriedAgain) {
 TEST(Attempts, AnotherAddressIsTriedAtOnceAndARoundOfThemEndsWithAPause) {
   Attempts attempts = Attempts::OfCall({}, 2, kBegin + minutes(1));
   for (int round = 0; round < 3; ++round) {
-    EXPECT_EQ(attempts.Pause(Away(), "a:1", kBegin), kAtOnce);
+    EXPECT_EQ(attempts.Pause(Away(), "a:1", /*answered=*/true, kBegin), kAtOnce);
     EXPECT_THAT(attempts.failed_addresses(), ElementsAre("a:1"));
-    EXPECT_GT(attempts.Pause(Away(), "b:1", kBegin), kAtOnce);
+    EXPECT_GT(attempts.Pause(Away(), "b:1", /*answered=*/true, kBegin), kAtOnce);
     EXPECT_THAT(attempts.failed_addresses(), IsEmpty());
   }
 }

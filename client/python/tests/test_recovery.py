@@ -160,6 +160,7 @@ def test_an_embed_outlives_a_restart(
     expected = embed(Client(address), image)
     server.kill()
     client = kind(address)
+    client._rotation.answered = True  # it had been there
     failures = 0
     failed = client._rotation.failed
 
@@ -191,11 +192,11 @@ def test_an_embed_that_is_refused_many_times_comes_through(
 
 
 @both_clients
-def test_a_server_that_does_not_come_is_given_up_with_its_error(
+def test_a_server_that_was_never_there_is_given_up_soon_with_its_error(
     kind: Any, embed_by: Callable[[Any, bytes], Any]
 ) -> None:
     with pytest.raises(ServiceError) as raised:
-        embed_by(kind("unix:/none/socket", timeout=0.5), b"x")
+        embed_by(kind("unix:/none/socket", timeout=3600), b"x")
     assert raised.value.code == "UNAVAILABLE"
 
 

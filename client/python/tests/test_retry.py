@@ -19,11 +19,13 @@ class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
 
-    def pauses(self, attempts: Attempts, error: ServiceError, most: int = 1000) -> list[float]:
+    def pauses(
+        self, attempts: Attempts, error: ServiceError, most: int = 1000, answered: bool = True
+    ) -> list[float]:
         """Those of a call that always fails so, until it is given up."""
         found: list[float] = []
         for _ in range(most):
-            pause = attempts.pause(error, elsewhere=False)
+            pause = attempts.pause(error, elsewhere=False, answered=answered)
             if pause is None:
                 break
             found.append(pause)
@@ -64,6 +66,14 @@ def test_tries_without_a_limit_go_on_for_a_minute(clock: Clock) -> None:
 def test_tries_are_as_many_as_are_allowed(clock: Clock) -> None:
     assert len(clock.pauses(Attempts(5, Limit(None)), AWAY)) == 4
     assert clock.pauses(Attempts(1, Limit(60)), AWAY) == []
+
+
+def test_tries_are_few_where_nobody_has_ever_answered(clock: Clock) -> None:
+    begin = clock.now
+    for attempts in (Attempts(None, Limit(60)), Attempts(None, Limit(None), is_stream=True)):
+        assert len(clock.pauses(attempts, AWAY, answered=False)) == 4
+    assert clock.now - begin < 4
+    assert len(clock.pauses(Attempts(9, Limit(60)), AWAY, answered=False)) == 8
 
 
 def test_a_stream_has_its_patience_anew_after_each_result(clock: Clock) -> None:

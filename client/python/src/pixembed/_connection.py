@@ -193,11 +193,13 @@ class Connection:
 
     def _pause(self, channel: int, error: ServiceError, attempts: Attempts) -> float | None:
         """Seconds before a call that failed on a channel is tried again; None: it is not."""
+        if error.reason:
+            self._rotation.answered = True
         if error.code in ("UNAVAILABLE", "CANCELLED"):
             self._rotation.failed(channel)
         if _never_heals(error) and not self._rotation.has_good():
             return None
-        return attempts.pause(error, self._rotation.has_good())
+        return attempts.pause(error, self._rotation.has_good(), self._rotation.answered)
 
     def _explained(self, error: ServiceError, limit: Limit) -> ServiceError:
         """With what may be changed about it, where only this client knows."""
@@ -262,9 +264,6 @@ def _never_heals(error: ServiceError) -> bool:
     """Whether a connection failed for what waiting does not change."""
     return error.code == "UNAVAILABLE" and any(said in error.message for said, _ in _TLS_HINTS)
 
-
-PROBES = 5
-"""Tries of a question that is better answered soon."""
 
 _LARGEST_MESSAGE = 2**31 - 1
 

@@ -10,6 +10,8 @@ from pixembed.errors import ServiceError
 
 _FIRST_BACKOFF = 0.05
 _LONGEST_BACKOFF = 2.0
+PROBES = 5
+"""Tries, within a second, of what is better answered soon, and of servers that were never there."""
 _PATIENCE = 60.0
 """Seconds for which what fails is tried again where nobody said for how long."""
 _AVOIDED = 1.0
@@ -38,8 +40,9 @@ class Attempts:
     itself. They are up to half longer, at random, so that refused callers do not come back
     together.
 
-    Tries go on until the time is over, or there were as many as are allowed. A stream does not
-    count those that met a server which is draining: that ends by itself.
+    Tries go on until the time is over, or there were as many as are allowed: PROBES where nobody
+    has ever answered and `max_attempts` does not say, for such an address is probably wrong. A
+    stream does not count those that met a server which is draining: that ends by itself.
     """
 
     def __init__(
@@ -75,15 +78,16 @@ class Attempts:
         both = (self._limit.left(), self._waiting.left())
         return min((left for left in both if left is not None), default=None)
 
-    def pause(self, error: ServiceError, elsewhere: bool) -> float | None:
+    def pause(self, error: ServiceError, elsewhere: bool, answered: bool) -> float | None:
         """Seconds before the next try; None if there shall be none. `elsewhere`: another address
-        has not failed lately."""
+        has not failed lately; `answered`: see Rotation."""
         if self._failed == 0:
             self._waiting = Limit(self._patience)
         self._failed += 1
         if not (self._is_stream and error.reason == "DRAINING" and self._most != 1):
             self._made += 1
-        if self._most is not None and self._made > self._most:
+        most = PROBES if self._most is None and not answered else self._most
+        if most is not None and self._made > most:
             return None
         away = error.code in ("UNAVAILABLE", "CANCELLED")
         left = self.left()
@@ -115,6 +119,8 @@ class Rotation:
         self._channels = channels
         self._turn = itertools.count()
         self._avoided_until = [0.0] * addresses
+        self.answered = False
+        """Whether a server has answered a call, be it with an error of its own."""
 
     def take(self) -> int:
         turn = next(self._turn)
@@ -125,6 +131,7 @@ class Rotation:
         self._avoided_until[channel % len(self._avoided_until)] = time.monotonic() + _AVOIDED
 
     def worked(self, channel: int) -> None:
+        self.answered = True
         self._avoided_until[channel % len(self._avoided_until)] = 0.0
 
     def has_good(self) -> bool:

@@ -22,7 +22,6 @@ from grpc_health.v1 import health_pb2
 from typing_extensions import Self, Unpack
 
 from pixembed._connection import (
-    PROBES,
     Connection,
     Link,
     check_service,
@@ -50,7 +49,7 @@ from pixembed._results import (
     check_errors,
     result_of,
 )
-from pixembed._retry import Limit
+from pixembed._retry import PROBES, Limit
 from pixembed._stream import Flight
 from pixembed.errors import ImageError, ServiceError, service_error
 from pixembed.v1 import embedding_pb2
@@ -294,6 +293,8 @@ class AsyncClient(Connection):
                     async for message in call:
                         result = sender.answer(message)
                         attempts.begin_anew()
+                        if not answered:
+                            self._rotation.worked(channel)
                         answered = True
                         yield result
                     sender.finish()

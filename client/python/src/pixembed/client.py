@@ -13,7 +13,6 @@ from grpc_health.v1 import health_pb2
 from typing_extensions import Self, Unpack
 
 from pixembed._connection import (
-    PROBES,
     Connection,
     Link,
     check_service,
@@ -41,7 +40,7 @@ from pixembed._results import (
     check_errors,
     result_of,
 )
-from pixembed._retry import Limit
+from pixembed._retry import PROBES, Limit
 from pixembed._stream import Flight
 from pixembed.errors import service_error
 from pixembed.v1 import embedding_pb2
@@ -283,6 +282,8 @@ class Client(Connection):
                     for message in call:
                         result = sender.answer(message)
                         attempts.begin_anew()
+                        if not answered:
+                            self._rotation.worked(channel)
                         answered = True
                         yield result
                     sender.finish()
