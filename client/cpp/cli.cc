@@ -98,8 +98,7 @@ ABSL_FLAG(std::vector<std::string>, extensions,
           std::vector<std::string>({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff",
                                     "avif"}),
           "which files of a directory are images, in any case; * takes every file. A file named "
-          "itself is always "
-          "sent: the server looks at its content");
+          "itself is always sent: the server looks at its content");
 ABSL_FLAG(std::string, files_from, "",
           "read further paths from this file, one a line; - is standard input");
 ABSL_FLAG(int, max_in_flight_images, 256, "images on their way at once");

@@ -1,9 +1,7 @@
 #include "src/model/kernel_check.h"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros_like.h>
@@ -20,6 +18,7 @@
 #include "src/image/image.h"
 #include "src/model/device_kernels.h"
 #include "src/model/guard.h"
+#include "src/model/product_reference.h"
 #include "src/model/runner.h"
 
 namespace pixembed {
@@ -77,12 +76,11 @@ class Check {
           at::Tensor weight =
               Noise({out, in}).div(std::sqrt(static_cast<double>(in))).to(at::kBFloat16);
           const at::Tensor bias = Noise({out}).to(type);
-          at::Tensor expected =
-              at::linear(x.to(at::kFloat), weight.to(at::kFloat), bias.to(at::kFloat));
-          if (gelu) at::gelu_(expected, "tanh");
           if (transposed) weight = weight.t().contiguous().t();
-          const at::Tensor actual = kernels_.Multiply(
-              {.x = x, .weight = weight, .bias = bias, .gelu = gelu, .out = type});
+          const ProductOperands operands = {
+              .x = x, .weight = weight, .bias = bias, .gelu = gelu, .out = type};
+          const at::Tensor expected = MultiplyInFloat32(operands);
+          const at::Tensor actual = kernels_.Multiply(operands);
           absl::Status status = Compare(absl::StrCat("the product of ", in, " by ", out), actual,
                                         expected, gelu ? kGeluTolerance : kFloatTolerance);
           if (!status.ok()) return status;

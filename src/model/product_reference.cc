@@ -24,21 +24,23 @@ constexpr double kTolerance = 1e-2;
 // Of GELU, for each number: the hardware's tanh is exact to 11 bits.
 constexpr double kGeluTolerance = 2e-3;
 
-at::Tensor InFloat32(const at::Tensor& x, const ProductOperands& operands) {
-  at::Tensor y = at::linear(
-      x.to(at::kFloat), operands.weight.to(at::kFloat),
-      operands.bias.defined() ? std::optional(operands.bias.to(at::kFloat)) : std::nullopt);
+// Computed in this type throughout.
+at::Tensor MultiplyIn(at::ScalarType type, const ProductOperands& operands) {
+  at::Tensor y =
+      at::linear(operands.x.to(type), operands.weight.to(type),
+                 operands.bias.defined() ? std::optional(operands.bias.to(type)) : std::nullopt);
   if (operands.gelu) at::gelu_(y, "tanh");
   return y;
 }
 
 }  // namespace
 
+at::Tensor MultiplyInFloat32(const ProductOperands& operands) {
+  return MultiplyIn(at::kFloat, operands);
+}
+
 at::Tensor MultiplyByLibTorch(const ProductOperands& operands) {
-  at::Tensor y = at::linear(operands.x.to(operands.out), operands.weight.to(operands.out),
-                            operands.bias.defined() ? std::optional(operands.bias) : std::nullopt);
-  if (operands.gelu) at::gelu_(y, "tanh");
-  return y;
+  return MultiplyIn(operands.out, operands);
 }
 
 bool IsProduct(const ProductOperands& operands, const at::Tensor& y) {
@@ -49,7 +51,9 @@ bool IsProduct(const ProductOperands& operands, const at::Tensor& y) {
       at::linspace(0, rows - 1, std::min(rows, kMostRows), x.options().dtype(at::kDouble))
           .round()
           .to(at::kLong);
-  const at::Tensor expected = InFloat32(at::index_select(x, 0, some), operands);
+  ProductOperands few = operands;
+  few.x = at::index_select(x, 0, some);
+  const at::Tensor expected = MultiplyInFloat32(few);
   const at::Tensor distance =
       at::index_select(results, 0, some).to(at::kFloat).sub(expected).norm(2, {-1});
   const double gelu =

@@ -8,6 +8,9 @@
 
 namespace pixembed {
 
+// The product by LibTorch in float32, bias and GELU included.
+at::Tensor MultiplyInFloat32(const ProductOperands& operands);
+
 // The product by LibTorch's kernels: sums in float32, rounded before GELU as well.
 at::Tensor MultiplyByLibTorch(const ProductOperands& operands);
 

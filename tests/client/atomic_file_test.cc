@@ -6,37 +6,18 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
-#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/checkpoint/temporary_directory.h"
+#include "tests/client/file_test.h"
 
 namespace pixembed::client {
 namespace {
 
 using ::testing::ElementsAre;
 
-class AtomicFileTest : public testing::Test {
- protected:
-  std::string Path(const std::string& name) const { return (directory_.path() / name).string(); }
-  static std::string Read(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
-  std::vector<std::string> Files() const {
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
-      names.push_back(entry.path().filename().string());
-    }
-    return names;
-  }
-
-  TemporaryDirectory directory_;
-};
+using AtomicFileTest = FileTest;
 
 TEST_F(AtomicFileTest, HasItsNameAndTheUsualRightsOnceItIsWhole) {
   const mode_t mask = umask(0027);

@@ -14,6 +14,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/checkpoint/temporary_directory.h"
 #include "tests/client/fake_service.h"
+#include "tests/client/file_test.h"
 #include "tests/server/process.h"
 
 namespace pixembed::client {
@@ -47,13 +48,7 @@ class Cli : public testing::Test {
     std::ofstream(path, std::ios::binary) << bytes;
     return path;
   }
-  std::vector<std::string> Files() const {
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
-      names.push_back(entry.path().filename().string());
-    }
-    return names;
-  }
+  std::vector<std::string> Files() const { return NamesIn(directory_); }
 
   FakeServer server_;
   TemporaryDirectory directory_;

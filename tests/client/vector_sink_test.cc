@@ -1,10 +1,7 @@
 #include "client/cpp/vector_sink.h"
 
-#include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -15,7 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
-#include "tests/checkpoint/temporary_directory.h"
+#include "tests/client/file_test.h"
 
 namespace pixembed::client {
 namespace {
@@ -35,24 +32,7 @@ Result Vector(const std::vector<float>& floats, std::string fingerprint = "f") {
 
 Result Failure() { return Result{.embedding = absl::InvalidArgumentError("it ends early")}; }
 
-class VectorFile : public testing::Test {
- protected:
-  std::string Path(const std::string& name) const { return (directory_.path() / name).string(); }
-  static std::string Read(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
-  std::vector<std::string> Files() const {
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
-      names.push_back(entry.path().filename().string());
-    }
-    std::sort(names.begin(), names.end());
-    return names;
-  }
-
-  TemporaryDirectory directory_;
-};
+using VectorFile = FileTest;
 
 // numpy itself reads such a file in tests/e2e.
 TEST_F(VectorFile, NpyHoldsTheVectorsInOrderAndTheIdsBeside) {
