@@ -81,9 +81,9 @@ class Connection:
 
     `timeout`: seconds that one call may take, its repetitions included; None is no limit. A stream
     has no limit; for so long it waits for a server that went away. Each `embed` and `embed_stream`
-    may have a `timeout` of its own. `max_attempts`: tries of one
-    call; of a stream, since its last result. None: as many as there is time for, a minute of them
-    where there is no limit, and five while no server has answered this client. `max_in_flight_images` and `max_in_flight_bytes`: of
+    may have a `timeout` of its own. `max_attempts`: tries of one call; of a stream, since its last
+    result. None: as many as there is time for, a minute of them where there is no limit, and five
+    while no server has answered this client. `max_in_flight_images` and `max_in_flight_bytes`: of
     one stream (an image larger than that travels alone).
     """
 
