@@ -20,7 +20,8 @@ namespace {
 // walks them in blocks, does better.
 constexpr std::int64_t kMaxTokens = 4096;
 
-const AttentionKernel* Kernel() {
+const AttentionKernel* Kernel(bool rounds = false) {
+  if (rounds && AmxBFloat16AttentionKernel() != nullptr) return AmxBFloat16AttentionKernel();
   static const AttentionKernel* const kernel =
       Avx512AttentionKernel() != nullptr ? Avx512AttentionKernel() : Avx2AttentionKernel();
   return kernel;
@@ -111,13 +112,13 @@ at::Tensor ByLibTorch(const at::Tensor& query, const at::Tensor& key, const at::
 bool AttendsByOwnKernel(std::int64_t tokens) { return Kernel() != nullptr && tokens <= kMaxTokens; }
 
 at::Tensor ScaledDotProductAttention(const at::Tensor& query, const at::Tensor& key,
-                                     const at::Tensor& value, const at::Tensor& added,
-                                     double scale) {
+                                     const at::Tensor& value, const at::Tensor& added, double scale,
+                                     bool rounds) {
   const bool own = query.is_cpu() && query.scalar_type() == at::kFloat;
   if (!own || !AttendsByOwnKernel(key.size(2))) {
     return ByLibTorch(query, key, value, added, scale);
   }
-  return OnCpu(*Kernel(), WithRows(query), WithRows(key), WithRows(value), added, scale);
+  return OnCpu(*Kernel(rounds), WithRows(query), WithRows(key), WithRows(value), added, scale);
 }
 
 }  // namespace pixembed

@@ -44,6 +44,8 @@ struct AttentionKernel {
 // Null where this CPU cannot run it.
 const AttentionKernel* Avx2AttentionKernel();
 const AttentionKernel* Avx512AttentionKernel();
+// Of queries, keys, values and weights of values rounded to bfloat16.
+const AttentionKernel* AmxBFloat16AttentionKernel();
 
 }  // namespace pixembed
 

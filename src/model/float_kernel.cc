@@ -19,8 +19,12 @@ bool FusesActivation(Activation activation) {
 }
 
 const FloatKernel* NativeFloatKernel() {
-  static const FloatKernel* const kernel =
-      Avx512FloatKernel() != nullptr ? Avx512FloatKernel() : Avx2FloatKernel();
+  static const FloatKernel* const kernel = [] {
+    for (const FloatKernel* const own : {AmxFloatKernel(), Avx512FloatKernel()}) {
+      if (own != nullptr) return own;
+    }
+    return Avx2FloatKernel();
+  }();
   return kernel;
 }
 

@@ -68,9 +68,15 @@ bool FusesActivation(Activation activation);
 // Null where this CPU cannot run it.
 const FloatKernel* Avx2FloatKernel();
 const FloatKernel* Avx512FloatKernel();
+// As exact as these, by six products of bfloat16: see tile_steps.h.
+const FloatKernel* AmxFloatKernel();
 
 // The fastest that this CPU runs; null where it has none.
 const FloatKernel* NativeFloatKernel();
+
+// The same of x and W rounded to bfloat16; bias, sums and what follows are float32. Null where this
+// CPU cannot run it.
+const FloatKernel* AmxBFloat16Kernel();
 
 }  // namespace pixembed
 

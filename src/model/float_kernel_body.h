@@ -9,8 +9,8 @@
 
 #include "src/model/activation.h"
 #include "src/model/float_kernel.h"
-#include "src/model/gelu_body.h"
 #include "src/model/panel_product.h"
+#include "src/model/product_end_body.h"
 #include "src/model/row_blocks.h"
 
 #ifndef PIXEMBED_VECTOR_CODE
@@ -19,10 +19,8 @@
 
 namespace pixembed {
 
-// V: a type with what PanelProduct, PackPanelOfRows and Gelu name, and
-//   kVectors: registers of a panel's row; Store, Subtract, Magnitude, Exponential of numbers <= 0,
-//   SelectNegative(sign, a, b): a where sign < 0;
-//   kInterleaved: of PanelProduct.
+// V: a type with what PanelProduct, PackPanelOfRows and ProductEnd name, and
+//   kVectors: registers of a panel's row; kInterleaved: of PanelProduct.
 template <typename V>
 class FloatBody {
  public:
@@ -69,6 +67,7 @@ class FloatBody {
   static constexpr std::size_t kLanes = V::kLanes;
   static constexpr std::size_t kRows = V::kRows;
   static constexpr std::size_t kVectors = V::kVectors;
+  using End = ProductEnd<V, kColumns, kColumns, kLanes>;
   // Rows whose part of a block stays in the second cache while its panels pass.
   static constexpr std::size_t kMostRows = 320;
 
@@ -80,18 +79,13 @@ class FloatBody {
     std::ptrdiff_t partial_stride = 0;
     // After the last block:
     const float* bias = nullptr;
-    Activation activation = Activation::kNone;
-    bool add = false;
-    const float* scale = nullptr;
-    float* out = nullptr;
-    std::ptrdiff_t out_stride = 0;
-    std::size_t columns = 0;  // kColumns, but for the last panel
+    End end;
 
     // Written or added to in a moment.
     template <std::size_t row>
     PIXEMBED_VECTOR_CODE __attribute__((always_inline)) void Prefetch() const {
       PrefetchRow(partial + static_cast<std::ptrdiff_t>(row) * partial_stride);
-      if (last && add) PrefetchRow(out + static_cast<std::ptrdiff_t>(row) * out_stride);
+      if (last && end.add) PrefetchRow(end.out + static_cast<std::ptrdiff_t>(row) * end.out_stride);
     }
 
     PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void PrefetchRow(const float* row) {
@@ -107,9 +101,9 @@ class FloatBody {
       alignas(64) static constexpr float kZeros[kColumns] = {};
       const float* const shift = last ? bias : kZeros;
       if (!first) (AddRow<rows>(sums, *this, all), ...);
-      const bool whole = activation == Activation::kNone && columns == kColumns;
-      if (last && add && whole) {
-        if (scale == nullptr) {
+      const bool whole = end.activation == Activation::kNone && end.columns == kColumns;
+      if (last && end.add && whole) {
+        if (end.scale == nullptr) {
           (AddToOut<rows, false>(sums, *this, all), ...);
         } else {
           (AddToOut<rows, true>(sums, *this, all), ...);
@@ -118,19 +112,19 @@ class FloatBody {
       }
       const bool follows = last && !whole;
       alignas(64) float y[sizeof...(rows) * kColumns];
-      float* to = last ? out : partial;
-      std::ptrdiff_t to_stride = last ? out_stride : partial_stride;
+      float* to = last ? end.out : partial;
+      std::ptrdiff_t to_stride = last ? end.out_stride : partial_stride;
       if (follows) {
         to = y;
         to_stride = kColumns;
       }
       (StoreRow<rows>(sums, shift, to, to_stride, all), ...);
-      if (follows) Follow(y, sizeof...(rows), *this);
+      if (follows) end.Take(y, sizeof...(rows));
     }
 
     void Advance(std::size_t rows) {
       partial += static_cast<std::ptrdiff_t>(rows) * partial_stride;
-      out += static_cast<std::ptrdiff_t>(rows) * out_stride;
+      end.out += static_cast<std::ptrdiff_t>(rows) * end.out_stride;
     }
   };
 
@@ -169,7 +163,8 @@ class FloatBody {
     const std::size_t padded = Panels(product.columns) * kColumns;
     const std::size_t block = BlockDepth(product.depth);
     const float* packed = product.packed + padded;
-    Tile tile = {
+    Tile tile;
+    tile.end = {
         .activation = product.activation, .add = product.add, .out_stride = product.out_stride};
     for (std::size_t first = 0; first < product.depth; first += block) {
       const std::size_t depth = std::min(block, product.depth - first);
@@ -179,17 +174,17 @@ class FloatBody {
                product.x_stride, rows, depth, x);
       for (std::size_t panel = product.first_panel; panel < product.last_panel; ++panel) {
         const std::size_t column = panel * kColumns;
-        tile.columns = std::min(kColumns, product.columns - column);
+        tile.end.columns = std::min(kColumns, product.columns - column);
         tile.bias = product.packed + column;
-        tile.scale = product.scale == nullptr ? nullptr : product.scale + column;
-        tile.out =
+        tile.end.scale = product.scale == nullptr ? nullptr : product.scale + column;
+        tile.end.out =
             product.out + static_cast<std::ptrdiff_t>(first_row) * product.out_stride + column;
         if (kept_panels > 0 && KeepsInScratch(product, panel)) {
           tile.partial = kept + (panel - (product.last_panel - kept_panels)) * kColumns;
           tile.partial_stride = static_cast<std::ptrdiff_t>(kept_panels * kColumns);
         } else {
-          tile.partial = tile.out;
-          tile.partial_stride = tile.out_stride;
+          tile.partial = tile.end.out;
+          tile.partial_stride = tile.end.out_stride;
         }
         Product::RunAll(rows, x, packed + column * depth, depth, kColumns * depth, tile);
       }
@@ -232,85 +227,13 @@ class FloatBody {
   template <std::size_t row, bool scaled, std::size_t... vectors>
   PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void AddToOut(
       const Floats* sums, const Tile& tile, std::index_sequence<vectors...> /*all*/) {
-    float* const out = tile.out + static_cast<std::ptrdiff_t>(row) * tile.out_stride;
+    float* const out = tile.end.out + static_cast<std::ptrdiff_t>(row) * tile.end.out_stride;
     (V::Store(
          out + vectors * kLanes,
-         Added(scaled ? tile.scale + vectors * kLanes : nullptr, V::Load(out + vectors * kLanes),
-               V::Add(sums[row * kVectors + vectors], V::Load(tile.bias + vectors * kLanes)))),
+         End::Added(scaled ? tile.end.scale + vectors * kLanes : nullptr,
+                    V::Load(out + vectors * kLanes),
+                    V::Add(sums[row * kVectors + vectors], V::Load(tile.bias + vectors * kLanes)))),
      ...);
-  }
-
-  // before + scale * own; null: 1.
-  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static Floats Added(const float* scale,
-                                                                          Floats before,
-                                                                          Floats own) {
-    return scale == nullptr ? V::Add(before, own) : V::MultiplyAdd(V::Load(scale), own, before);
-  }
-
-  // What follows the product: `y`, [rows, kColumns], to `out`.
-  PIXEMBED_VECTOR_CODE __attribute__((noinline)) static void Follow(const float* y,
-                                                                    std::size_t rows,
-                                                                    const Tile& tile) {
-    switch (tile.activation) {
-      case Activation::kGelu:
-        return FollowBy<Gelu<V>>(y, rows, tile);
-      case Activation::kGeluTanh:
-        return FollowBy<GeluTanh>(y, rows, tile);
-      case Activation::kQuickGelu:
-        return FollowBy<QuickGelu>(y, rows, tile);
-      default:
-        return FollowBy<Identity>(y, rows, tile);
-    }
-  }
-
-  template <Floats (*f)(Floats)>
-  PIXEMBED_VECTOR_CODE __attribute__((always_inline)) static void FollowBy(const float* y,
-                                                                           std::size_t rows,
-                                                                           const Tile& tile) {
-    float* out = tile.out;
-    if (tile.columns == kColumns && !tile.add) {
-      for (; rows > 0; --rows, y += kColumns, out += tile.out_stride) {
-        for (std::size_t i = 0; i < kColumns; i += kLanes) V::Store(out + i, f(V::Load(y + i)));
-      }
-      return;
-    }
-    for (; rows > 0; --rows, y += kColumns, out += tile.out_stride) {
-      std::size_t column = 0;
-      for (; column + kLanes <= tile.columns; column += kLanes) {
-        const Floats own = f(V::Load(y + column));
-        V::Store(out + column, tile.add
-                                   ? Added(tile.scale == nullptr ? nullptr : tile.scale + column,
-                                           V::Load(out + column), own)
-                                   : own);
-      }
-      if (column == tile.columns) continue;
-      alignas(64) float last[kLanes];
-      V::Store(last, f(V::Load(y + column)));
-      for (const float* own = last; column < tile.columns; ++column, ++own) {
-        const float scaled = tile.scale == nullptr ? *own : tile.scale[column] * *own;
-        out[column] = tile.add ? out[column] + scaled : scaled;
-      }
-    }
-  }
-
-  PIXEMBED_VECTOR_CODE static Floats Identity(Floats x) { return x; }
-
-  // 1 / (1 + exp(-x)).
-  PIXEMBED_VECTOR_CODE static Floats Sigmoid(Floats x) {
-    const Floats one = V::Broadcast(1.0F);
-    const Floats power = V::Exponential(V::Subtract(V::Zero(), V::Magnitude(x)));
-    return V::Divide(V::SelectNegative(x, power, one), V::Add(one, power));
-  }
-
-  // x (1 + tanh(u)) / 2 = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
-  PIXEMBED_VECTOR_CODE static Floats GeluTanh(Floats x) {
-    const Floats inner =
-        V::MultiplyAdd(V::Multiply(V::Multiply(x, x), x), V::Broadcast(0.044715F), x);
-    return V::Multiply(x, Sigmoid(V::Multiply(V::Broadcast(1.59576912F), inner)));
-  }
-
-  PIXEMBED_VECTOR_CODE static Floats QuickGelu(Floats x) {
-    return V::Multiply(x, Sigmoid(V::Multiply(V::Broadcast(1.702F), x)));
   }
 };
 

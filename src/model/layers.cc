@@ -75,9 +75,9 @@ at::Tensor Attention::Mix(const at::Tensor& x, const at::Tensor& mask) const {
   rotary.Apply(parts.narrow(0, 0, 2));
   const at::Tensor added =
       bias.defined() && mask.defined() ? at::add(bias, mask) : (mask.defined() ? mask : bias);
-  return ScaledDotProductAttention(parts[0], parts[1], parts[2],
-                                   added.defined() ? added.to(parts.scalar_type()) : added,
-                                   /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim)));
+  return ScaledDotProductAttention(
+      parts[0], parts[1], parts[2], added.defined() ? added.to(parts.scalar_type()) : added,
+      /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim)), qkv.rounds_to_bfloat16());
 }
 
 at::Tensor Attention::Forward(const at::Tensor& x, const at::Tensor& mask) const {

@@ -173,9 +173,14 @@ std::string FloatProducts() {
   return at::hasMKLDNN() ? "oneDNN" : "LibTorch";
 }
 
+std::string BFloat16Products() {
+  if (AmxBFloat16Kernel() != nullptr) return std::string(AmxBFloat16Kernel()->instructions);
+  return at::hasMKLDNN() ? "oneDNN" : "LibTorch";
+}
+
 Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision, BranchType branch,
                const DeviceKernels* kernels)
-    : weight_(std::move(weight)), bias_(std::move(bias)) {
+    : weight_(std::move(weight)), bias_(std::move(bias)), precision_(precision) {
   if (!weight_.defined()) return;
   out_ = weight_.size(0);
   in_ = weight_.size(1);
@@ -184,8 +189,11 @@ Linear::Linear(at::Tensor weight, at::Tensor bias, Precision precision, BranchTy
     weight_ = PackInteger(*integer_, weight_.contiguous());
     return;
   }
-  if (precision == Precision::kFloat32 && weight_.is_cpu() && NativeFloatKernel() != nullptr) {
-    float_ = NativeFloatKernel();
+  if (weight_.is_cpu() && kernels == nullptr && branch == BranchType::kByDevice) {
+    if (precision == Precision::kFloat32) float_ = NativeFloatKernel();
+    if (precision == Precision::kBFloat16) float_ = AmxBFloat16Kernel();
+  }
+  if (float_ != nullptr) {
     weight_ = PackFloat(*float_, weight_.contiguous(), bias_);
     bias_ = at::Tensor();
     return;

@@ -37,7 +37,8 @@ enum class BranchType {
 // (float_kernel.h, integer_kernel.h): a row's result depends on neither the other rows nor the
 // number of threads, to the bit. LibTorch's own product is MKL's, which takes the AVX2 path on
 // every CPU that is not Intel's: with AVX-512 it does less than half of what the machine can, see
-// tests/bench/README.md. bfloat16 is oneDNN's.
+// tests/bench/README.md. So is bfloat16 where the CPU has AMX, with sums and results in float32;
+// elsewhere it is oneDNN's, whose results are rounded.
 class Linear {
  public:
   Linear() = default;  // undefined
@@ -59,6 +60,11 @@ class Linear {
   // What multiplies, where ForwardWithin takes and gives bfloat16 by it, or Split was given it;
   // null: another.
   const DeviceKernels* kernels() const { return kernels_; }
+
+  // Whether it multiplies bfloat16.
+  bool rounds_to_bfloat16() const {
+    return IsAnother() ? other_->rounds_to_bfloat16() : precision_ == Precision::kBFloat16;
+  }
 
   // f(y): [..., in], float32 or what ForwardWithin gave -> [..., out] float32. REQUIRES: defined().
   at::Tensor Forward(const at::Tensor& x, Activation f = Activation::kNone) const;
@@ -89,7 +95,8 @@ class Linear {
   // [out, in], packed by oneDNN where is_mkldnn(); what the pack of a kernel gave where there is
   // one, of a FloatKernel with the bias; of Split [out, SplitWidth(in)].
   at::Tensor weight_;
-  at::Tensor bias_;                           // in product_type_
+  at::Tensor bias_;  // in product_type_
+  Precision precision_ = Precision::kFloat32;
   at::ScalarType type_ = at::kFloat;          // of the weight, and of what it is multiplied with
   at::ScalarType product_type_ = at::kFloat;  // what Product gives
   at::ScalarType within_ = at::kFloat;        // what ForwardWithin gives
@@ -107,6 +114,8 @@ bool HasPackedProducts();
 
 // What multiplies float32 on a CPU, for the log: "AVX-512".
 std::string FloatProducts();
+// What multiplies bfloat16 there: "AMX".
+std::string BFloat16Products();
 
 // The Linear of tensors on the CPU, which may lie in the file's mapping, on the reader's device.
 // Undefined after an error of the reader.

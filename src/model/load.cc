@@ -352,9 +352,12 @@ absl::StatusOr<BuiltNetwork> BuildInPrecision(const Checkpoint& checkpoint, Size
   }
   absl::StatusOr<BuiltNetwork> built =
       BuildFromWeights(checkpoint, input, device, {.precision = precision}, first);
-  if (built.ok() && precision == Precision::kInt16) {
+  if (!built.ok() || device.kind != Device::Kind::kCpu) return built;
+  if (precision == Precision::kInt16) {
     built->products =
         absl::StrCat(", int16 products by ", std::string(NativeInt16Kernel()->instructions));
+  } else if (precision == Precision::kBFloat16) {
+    built->products = absl::StrCat(", bfloat16 products by ", BFloat16Products());
   }
   return built;
 }
@@ -434,8 +437,12 @@ constexpr int kTokensThatFillTheCores = 160;
 bool RowsAreApart(std::span<const Device> devices, Precision precision,
                   const NetworkInfo& network) {
   const int attended = network.attended_tokens > 0 ? network.attended_tokens : network.tokens;
-  return (precision == Precision::kFloat32 || precision == Precision::kInt16) &&
-         NativeFloatKernel() != nullptr && AttendsByOwnKernel(attended) &&
+  const bool by_own_kernels =
+      precision == Precision::kBFloat16
+          ? AmxBFloat16Kernel() != nullptr
+          : (precision == Precision::kFloat32 || precision == Precision::kInt16) &&
+                NativeFloatKernel() != nullptr;
+  return by_own_kernels && AttendsByOwnKernel(attended) &&
          std::ranges::all_of(
              devices, [](const Device& device) { return device.kind == Device::Kind::kCpu; });
 }

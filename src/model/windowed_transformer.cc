@@ -170,8 +170,9 @@ at::Tensor WindowAttention::Forward(const at::Tensor& x) const {
     scale = 1.0;
   }
   // The windows of an image may differ in their bias; its images do not.
-  return output.Forward(ScaledDotProductAttention(query, key, parts[2], bias, scale)
-                            .view({batch, windows * window_tokens, heads * head_dim}));
+  return output.Forward(
+      ScaledDotProductAttention(query, key, parts[2], bias, scale, qkv.rounds_to_bfloat16())
+          .view({batch, windows * window_tokens, heads * head_dim}));
 }
 
 void WindowBlock::Forward(at::Tensor& x) const {

@@ -113,8 +113,10 @@ TEST(DeterministicGolden, TinyModelsGiveTheSameBitsInEveryBatchOnEveryRunner) {
     ++models;
     const std::optional<int> differences = CountDifferences(entry.path(), expected, false);
     EXPECT_EQ(differences.value_or(0), 0) << name;
-    EXPECT_EQ(CountDifferences(entry.path(), expected, false, Precision::kInt16).value_or(0), 0)
-        << name;
+    for (const Precision precision : {Precision::kInt16, Precision::kBFloat16}) {
+      EXPECT_EQ(CountDifferences(entry.path(), expected, false, precision).value_or(0), 0)
+          << name << " in " << PrecisionName(precision);
+    }
     if (differences.has_value()) {
       ++by_themselves;
     } else {
@@ -133,7 +135,10 @@ TEST(DeterministicGolden, TheRealModelGivesTheSameBitsInEveryBatchOnEveryRunner)
   const std::string directory = GoldenBytes("embeddings/dinov2-s14/directory");
   const Weights expected = GoldenTensors("embeddings/dinov2-s14/expected.safetensors");
   EXPECT_EQ(CountDifferences(directory, expected, false).value_or(0), 0);
-  EXPECT_EQ(CountDifferences(directory, expected, false, Precision::kInt16).value_or(0), 0);
+  for (const Precision precision : {Precision::kInt16, Precision::kBFloat16}) {
+    EXPECT_EQ(CountDifferences(directory, expected, false, precision).value_or(0), 0)
+        << PrecisionName(precision);
+  }
   EXPECT_EQ(CountDifferences(directory, expected, true), 0);
 }
 

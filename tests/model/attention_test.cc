@@ -7,6 +7,7 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/sub.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "src/model/attention_kernel.h"
 
 namespace pixembed {
 namespace {
@@ -122,6 +124,27 @@ TEST(Attention, BearsScoresOfAnySize) {
   const at::Tensor value = at::randn({1, 2, 21, 8});
   EXPECT_TRUE(at::allclose(ScaledDotProductAttention(query, key, value, {}, 1.0),
                            Expected(query, key, value, {}, 1.0), kTolerance, kTolerance));
+}
+
+// As exact as bfloat16, where it may be; LibTorch's own attention of bfloat16 is the measure.
+TEST(Attention, MayRoundToBFloat16) {
+  const at::Tensor qkv = at::randn({3, 2, 3, 197, 64});
+  const at::Tensor exact = ScaledDotProductAttention(qkv[0], qkv[1], qkv[2], {}, 0.125);
+  const at::Tensor rounded =
+      ScaledDotProductAttention(qkv[0], qkv[1], qkv[2], {}, 0.125, /*rounds=*/true);
+  const at::Tensor half = qkv.to(at::kBFloat16);
+  const at::Tensor measure =
+      ScaledDotProductAttention(half[0], half[1], half[2], {}, 0.125).to(at::kFloat);
+  const auto distance = [&](const at::Tensor& own) {
+    return at::sub(own, exact).abs().max().item<float>();
+  };
+  EXPECT_EQ(rounded.scalar_type(), at::kFloat);
+  EXPECT_LE(distance(rounded), distance(measure));
+  if (AmxBFloat16AttentionKernel() != nullptr) {
+    EXPECT_GT(distance(rounded), 0.0F);
+  } else {
+    EXPECT_TRUE(at::equal(rounded, exact));
+  }
 }
 
 }  // namespace

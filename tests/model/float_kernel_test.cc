@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <limits>
 #include <numbers>
+#include <ostream>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,6 +31,14 @@ struct Case {
   bool add = false;
   bool scale = false;
 };
+
+struct Kernel {
+  std::string_view name;
+  const FloatKernel* (*get)();
+  bool rounds = false;  // x and the weight, to bfloat16
+};
+
+void PrintTo(const Kernel& kernel, std::ostream* out) { *out << kernel.name; }
 
 struct Operands {
   explicit Operands(const Case& shape)
@@ -97,9 +107,15 @@ double Activated(Activation activation, double x) {
   }
 }
 
-void ExpectTheDefinition(const FloatKernel& kernel, const Case& shape) {
-  const Operands operands(shape);
+// `rounds`: what is multiplied; of that, the product is as exact as any.
+void ExpectTheDefinition(const FloatKernel& kernel, bool rounds, const Case& shape) {
+  Operands operands(shape);
   const std::vector<float> out = Multiply(kernel, shape, operands);
+  if (rounds) {
+    for (std::vector<float>* const numbers : {&operands.x, &operands.weight}) {
+      std::ranges::transform(*numbers, numbers->begin(), RoundedToBFloat16);
+    }
+  }
   for (std::size_t r = 0; r < shape.rows; ++r) {
     for (std::size_t c = 0; c < shape.columns; ++c) {
       double y = shape.bias ? operands.bias[c] : 0.0;
@@ -115,30 +131,36 @@ void ExpectTheDefinition(const FloatKernel& kernel, const Case& shape) {
   }
 }
 
-class FloatKernelTest : public testing::TestWithParam<const FloatKernel* (*)()> {
+class FloatKernelTest : public testing::TestWithParam<Kernel> {
  protected:
   void SetUp() override {
-    if (GetParam()() == nullptr) GTEST_SKIP() << "this CPU cannot run it";
+    if (GetParam().get() == nullptr) GTEST_SKIP() << "this CPU cannot run it";
   }
-  static const FloatKernel& kernel() { return *GetParam()(); }
+  static const FloatKernel& kernel() { return *GetParam().get(); }
+  static void ExpectTheDefinition(const Case& shape) {
+    pixembed::ExpectTheDefinition(kernel(), GetParam().rounds, shape);
+  }
 };
 
 // Whole and broken registers, panels, blocks of rows and of the depth, in every direction.
 TEST_P(FloatKernelTest, MultipliesAnyNumberOfRowsDepthsAndColumns) {
-  for (const std::size_t rows : {1, 2, 5, 6, 7, 13, 14, 15, 29}) {
-    for (const std::size_t depth : {1, 3, 4, 5, 64, 255, 256, 257, 600}) {
+  for (const std::size_t rows : {1, 2, 5, 6, 7, 13, 14, 15, 16, 17, 29, 33}) {
+    for (const std::size_t depth : {1, 3, 4, 5, 31, 64, 255, 256, 257, 600}) {
       for (const std::size_t columns : {1, 15, 16, 17, 31, 32, 33, 70}) {
-        ExpectTheDefinition(kernel(), {rows, depth, columns, /*bias=*/columns % 2 == 0});
+        ExpectTheDefinition({rows, depth, columns, /*bias=*/columns % 2 == 0});
       }
     }
   }
 }
 
+// And of several blocks of the depth in each kernel.
 TEST_P(FloatKernelTest, TakesMoreRowsThanStayInACache) {
-  ExpectTheDefinition(kernel(), {801, 300, 33});
-  Case added{801, 300, 33};
-  added.add = true;
-  ExpectTheDefinition(kernel(), added);
+  for (const std::size_t depth : {300, 1600}) {
+    ExpectTheDefinition({801, depth, 33});
+    Case added{801, depth, 33};
+    added.add = true;
+    ExpectTheDefinition(added);
+  }
 }
 
 TEST_P(FloatKernelTest, AddsToWhatIsThereByAScale) {
@@ -146,9 +168,9 @@ TEST_P(FloatKernelTest, AddsToWhatIsThereByAScale) {
     for (const std::size_t columns : {32, 45}) {
       Case shape{9, depth, columns};
       shape.add = true;
-      ExpectTheDefinition(kernel(), shape);
+      ExpectTheDefinition(shape);
       shape.scale = true;
-      ExpectTheDefinition(kernel(), shape);
+      ExpectTheDefinition(shape);
     }
   }
 }
@@ -159,12 +181,12 @@ TEST_P(FloatKernelTest, AppliesTheActivationToTheSumOfAllBlocksAndTheBias) {
     ASSERT_TRUE(FusesActivation(activation));
     for (const std::size_t depth : {7, 300}) {
       for (const std::size_t columns : {32, 45}) {
-        ExpectTheDefinition(kernel(), {9, depth, columns, true, activation});
+        ExpectTheDefinition({9, depth, columns, true, activation});
       }
     }
     Case added{9, 300, 45, true, activation};
     added.add = true;
-    ExpectTheDefinition(kernel(), added);
+    ExpectTheDefinition(added);
   }
   EXPECT_FALSE(FusesActivation(Activation::kSilu));
 }
@@ -182,8 +204,27 @@ TEST_P(FloatKernelTest, ActivationsAreWithinTwoMillionthsOfTheDefinition) {
     operands.weight = {1.0F};
     const std::vector<float> out = Multiply(kernel(), shape, operands);
     for (std::size_t i = 0; i < out.size(); ++i) {
-      ASSERT_NEAR(out[i], Activated(activation, numbers[i]), 2e-6) << numbers[i];
+      const float x = GetParam().rounds ? RoundedToBFloat16(numbers[i]) : numbers[i];
+      ASSERT_NEAR(out[i], Activated(activation, x), 2e-6) << x;
     }
+  }
+}
+
+// Of one input channel, numbers of any size: no product is less exact than float32's by more than
+// its last two bits.
+TEST_P(FloatKernelTest, MultipliesNumbersToTheLastBits) {
+  if (GetParam().rounds) GTEST_SKIP() << "it rounds them";
+  constexpr float kLastTwoBits = 0x1p-22F;
+  const Case shape{200, 1, 70, false};
+  Operands operands(shape);
+  for (std::size_t i = 0; i < operands.x.size(); ++i) {
+    operands.x[i] = std::ldexp(operands.x[i], static_cast<int>(i % 60) - 30);
+  }
+  const std::vector<float> out = Multiply(kernel(), shape, operands);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const double product =
+        double{operands.x[i / shape.columns]} * operands.weight[i % shape.columns];
+    ASSERT_NEAR(out[i], product, kLastTwoBits * std::abs(product)) << i;
   }
 }
 
@@ -312,9 +353,11 @@ TEST_P(FloatKernelTest, NormalizesEachRowByItsOwnMeanAndVariance) {
 }
 
 INSTANTIATE_TEST_SUITE_P(InstructionSets, FloatKernelTest,
-                         testing::Values(Avx2FloatKernel, Avx512FloatKernel), [](const auto& set) {
-                           return std::string(set.index == 0 ? "Avx2" : "Avx512");
-                         });
+                         testing::Values(Kernel{"Avx2", Avx2FloatKernel},
+                                         Kernel{"Avx512", Avx512FloatKernel},
+                                         Kernel{"Amx", AmxFloatKernel},
+                                         Kernel{"AmxBFloat16", AmxBFloat16Kernel, true}),
+                         [](const auto& set) { return std::string(set.param.name); });
 
 }  // namespace
 }  // namespace pixembed

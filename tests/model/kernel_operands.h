@@ -2,7 +2,9 @@
 #ifndef PIXEMBED_TESTS_MODEL_KERNEL_OPERANDS_H_
 #define PIXEMBED_TESTS_MODEL_KERNEL_OPERANDS_H_
 
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <random>
@@ -18,6 +20,14 @@ inline std::vector<float> Noise(std::size_t count, unsigned seed) {
     value = static_cast<float>(random()) / static_cast<float>(std::mt19937::max()) * 4.0F - 2.0F;
   }
   return values;
+}
+
+// To the nearest bfloat16, of two that are as near to the even one.
+inline float RoundedToBFloat16(float number) {
+  constexpr std::uint32_t kBelow = 0xffff;  // bits that bfloat16 has not
+  auto bits = std::bit_cast<std::uint32_t>(number);
+  bits += (kBelow >> 1U) + (bits >> 16U & 1U);
+  return std::bit_cast<float>(bits & ~kBelow);
 }
 
 struct Free {

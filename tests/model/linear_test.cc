@@ -81,10 +81,8 @@ TEST(Linear, TakesAnyNumberOfRowsAndAnyStrides) {
   EXPECT_TRUE(at::allclose(linear.Forward(turned), at::linear(turned, weight, bias), 1e-5, 1e-5));
 }
 
-// A row is a function of itself, as --deterministic and callers who compare bits like it.
-TEST(Linear, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {
-  if (NativeFloatKernel() == nullptr) GTEST_SKIP() << "products are LibTorch's on this CPU";
-  const Linear linear(at::randn({200, 300}), at::randn({200}));
+// Of 300 inputs.
+void ExpectTheSameBitsOfARow(const Linear& linear) {
   const at::Tensor x = at::randn({450, 300});
   const auto forward = [&](const at::Tensor& rows, int threads) {
     const ThreadTeam team(threads);
@@ -101,6 +99,17 @@ TEST(Linear, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {
   for (const int threads : {2, 3, 7}) {
     EXPECT_TRUE(at::equal(forward(many, threads), all_of_many)) << threads;
   }
+}
+
+// A row is a function of itself, as --deterministic and callers who compare bits like it.
+TEST(Linear, GivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {
+  if (NativeFloatKernel() == nullptr) GTEST_SKIP() << "products are LibTorch's on this CPU";
+  ExpectTheSameBitsOfARow(Linear(at::randn({200, 300}), at::randn({200})));
+}
+
+TEST(Linear, OfBFloat16ByTilesGivesARowTheSameBitsAloneAmongOthersAndOnAnyNumberOfThreads) {
+  if (AmxBFloat16Kernel() == nullptr) GTEST_SKIP() << "this CPU has no tiles";
+  ExpectTheSameBitsOfARow(Linear(at::randn({200, 300}), at::randn({200}), Precision::kBFloat16));
 }
 
 TEST(Linear, AppliesAnyActivationToItsResult) {
@@ -137,12 +146,13 @@ TEST(Linear, AddsToWhatIsThere) {
   EXPECT_TRUE(at::allclose(sum, before.add(product.mul(scale)), 1e-5, 1e-4));
 }
 
-TEST(Linear, OfBFloat16RoundsItsOperandsAndItsResult) {
+TEST(Linear, OfBFloat16RoundsItsOperands) {
   if (!CheckNative(Precision::kBFloat16, std::vector<Device>{Device{}}).ok()) {
     GTEST_SKIP() << "this CPU does not multiply bfloat16";
   }
   // 257 needs 9 bits, one more than bfloat16 keeps: it becomes 256.
   const Linear linear(at::tensor({257.0F, 2.0F}).view({1, 2}), {}, Precision::kBFloat16);
+  EXPECT_TRUE(linear.rounds_to_bfloat16());
   EXPECT_THAT(Values(linear.Forward(at::tensor({1.0F, 1.0F, 257.0F, 0.0F}).view({2, 2}))),
               Near({258.0F, 65536.0F}));
 

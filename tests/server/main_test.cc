@@ -136,7 +136,8 @@ TEST(Main, ASignalWhileModelsLoadIsOneLineThatSaysSo) {
   Process server(Command({"--model=/models/endless", "--listen=127.0.0.1:0"}));
   server.AwaitLine("--model=");
   server.Signal(SIGTERM);
-  // Not at the end: until the process is gone, the thread that starts it goes on with its own lines.
+  // Not at the end: until the process is gone, the thread that starts it goes on with its own
+  // lines.
   EXPECT_THAT(
       server.ReadAll(),
       HasSubstr("\npixembed-server: SIGTERM before the server was ready; it ends at once\n"));

@@ -211,9 +211,9 @@ at::Tensor UnitAttention::Forward(const at::Tensor& x) const {
   if (pooled > 1) {
     query = at::amax(query.view({batch * windows, heads, pooled, tokens / pooled, head_dim}), {2});
   }
-  const at::Tensor mixed =
-      ScaledDotProductAttention(query, parts[1], parts[2], /*added=*/{},
-                                /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim)));
+  const at::Tensor mixed = ScaledDotProductAttention(
+      query, parts[1], parts[2], /*added=*/{},
+      /*scale=*/1.0 / std::sqrt(static_cast<double>(head_dim)), qkv.rounds_to_bfloat16());
   return output.Forward(mixed.view({batch, windows, tokens / pooled, heads * head_dim})
                             .transpose(1, 2)
                             .reshape({batch, -1, heads * head_dim}));
