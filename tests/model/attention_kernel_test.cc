@@ -10,6 +10,11 @@
 #include <vector>
 
 #include "tests/model/kernel_operands.h"
+#include "tests/model/plain_tiles.h"
+
+#define PIXEMBED_VECTOR_CODE
+
+#include "src/model/tile_attention_body.h"
 
 namespace pixembed {
 namespace {
@@ -145,6 +150,12 @@ TEST(AttentionKernel, OfAvx512GivesWhatTheDefinitionGives) {
 
 TEST(AttentionKernel, OfAmxGivesWhatTheDefinitionGivesOfRoundedNumbers) {
   ExpectTheDefinitionOfAllShapes(AmxBFloat16AttentionKernel(), Rounds::kToBFloat16);
+}
+
+TEST(AttentionKernel, OfTilesInPlainCodeGivesWhatTheDefinitionGivesOfRoundedNumbers) {
+  using Body = TileAttentionBody<PlainTiles>;
+  static constexpr AttentionKernel kKernel = {Body::Run, Body::ScratchFloats};
+  ExpectTheDefinitionOfAllShapes(&kKernel, Rounds::kToBFloat16);
 }
 
 // Weights that bfloat16 holds: nothing but the operands is rounded.

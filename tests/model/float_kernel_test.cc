@@ -15,6 +15,12 @@
 
 #include "src/model/activation.h"
 #include "tests/model/kernel_operands.h"
+#include "tests/model/plain_tiles.h"
+
+#define PIXEMBED_VECTOR_CODE
+
+#include "src/model/layer_norm_body.h"
+#include "src/model/tile_kernel_body.h"
 
 namespace pixembed {
 namespace {
@@ -39,6 +45,23 @@ struct Kernel {
 };
 
 void PrintTo(const Kernel& kernel, std::ostream* out) { *out << kernel.name; }
+
+// The same kernels on any CPU.
+template <int parts>
+const FloatKernel* PlainTileKernel() {
+  using Body = TileBody<PlainTiles, parts>;
+  static constexpr FloatKernel kKernel = {
+      .instructions = "none",
+      .rows = Body::kRows,
+      .columns = Body::kColumns,
+      .packed_floats = Body::PackedFloats,
+      .pack = Body::Pack,
+      .scratch_floats = Body::ScratchFloats,
+      .run = Body::Run,
+      .normalize = LayerNormBody<PlainTiles>::Run,
+  };
+  return &kKernel;
+}
 
 struct Operands {
   explicit Operands(const Case& shape)
@@ -356,7 +379,9 @@ INSTANTIATE_TEST_SUITE_P(InstructionSets, FloatKernelTest,
                          testing::Values(Kernel{"Avx2", Avx2FloatKernel},
                                          Kernel{"Avx512", Avx512FloatKernel},
                                          Kernel{"Amx", AmxFloatKernel},
-                                         Kernel{"AmxBFloat16", AmxBFloat16Kernel, true}),
+                                         Kernel{"AmxBFloat16", AmxBFloat16Kernel, true},
+                                         Kernel{"PlainTiles", PlainTileKernel<3>},
+                                         Kernel{"PlainTilesBFloat16", PlainTileKernel<1>, true}),
                          [](const auto& set) { return std::string(set.param.name); });
 
 }  // namespace

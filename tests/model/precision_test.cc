@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "src/error/error.h"
 #include "src/image/image.h"
+#include "src/model/float_kernel.h"
 #include "src/model/integer_kernel.h"
 #include "src/model/mixed_precision.h"
 #include "src/model/model.h"
@@ -28,7 +29,9 @@ namespace pixembed {
 namespace {
 
 using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::SizeIs;
 
 bool MultipliesBFloat16() {
@@ -155,6 +158,24 @@ TEST(Precision, AModelOfInt8SaysHowCloseItIsAndWhatComputes) {
   EXPECT_NE((*exact)->Fingerprint({}), (*reduced)->Fingerprint({}));
   const auto again = LoadTiny(Precision::kInt8, 0.99);
   EXPECT_EQ((*again)->Fingerprint({}), (*reduced)->Fingerprint({}));
+}
+
+TEST(Precision, Int8SaysWhereItIsTheSlowerAndTheWorseChoice) {
+  if (!MultipliesInt8()) GTEST_SKIP() << "this device does not multiply int8";
+  const TemporaryDirectory directory;
+  TinyModel().Write(directory.path());
+  std::vector<std::string> warnings;
+  const auto model = LoadModel(
+      directory.path(), {.devices = {TestDevice(), TestDevice()},
+                         .precision = Precision::kInt8,
+                         .precision_min_cosine = 0.99,
+                         .warn = [&](const std::string& line) { warnings.push_back(line); }});
+  ASSERT_TRUE(model.ok()) << model.status();
+  if (AmxBFloat16Kernel() == nullptr) {
+    EXPECT_THAT(warnings, IsEmpty());
+  } else {
+    EXPECT_THAT(warnings, ElementsAre(HasSubstr("--precision=bfloat16 is closer")));
+  }
 }
 
 // Some cosine in between needs products to be kept: another space.
