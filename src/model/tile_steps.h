@@ -4,9 +4,10 @@
 //
 // What a CPU multiplies by tiles is bfloat16, whose products it adds up in float32. One part: what
 // is multiplied is rounded to it. Three parts: each number is the sum of three of bfloat16, which
-// have 24 bits together, as float32 has; of the nine products of the parts those six are added up
-// that are not below 2^-24 of the whole. What is left out is less than what float32 rounds a
-// product by.
+// have 24 bits together, as float32 has; of the nine products of the parts the six largest are
+// added up. The others are together at most 2^-23 of the whole, and on average 2^-27: no more than
+// what float32 rounds a product by. (Numbers below 2^-126 are zero here, and those that round to
+// 2^128 no number.)
 #ifndef PIXEMBED_SRC_MODEL_TILE_STEPS_H_
 #define PIXEMBED_SRC_MODEL_TILE_STEPS_H_
 
