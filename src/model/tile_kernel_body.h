@@ -87,11 +87,8 @@ class TileBody {
   }
 
  private:
-  // Floats between tiles of sums: of addresses that are alike in their last 12 bits, the CPU takes
-  // what is read for what is being written.
-  static constexpr std::size_t kPage = 1024;
-  static constexpr std::size_t kPendingFloats = 4 * kPage + kTileFloats;
-  using End = ProductEnd<V, kColumns, kTileColumns, kPage>;
+  static constexpr std::size_t kPendingFloats = 4 * kTileFloats;
+  using End = ProductEnd<V, kColumns, kTileColumns, kTileFloats>;
   static constexpr std::size_t kPanelStepNumbers = kTileDepth * kColumns;
   static constexpr std::size_t kStepFloats = parts == 1 ? 2 * kTileFloats : kPanelStepNumbers;
   // Of the depth, in steps: what is kept of a panel and of a chunk of rows stays in the second
@@ -123,7 +120,7 @@ class TileBody {
 
   // What is left to do with a block of sums when they have been stored.
   struct Pending {
-    const float* y = nullptr;  // [tiles, 2] tiles, a page apart
+    const float* y = nullptr;  // [tiles, 2] tiles
     std::size_t rows = 0;
     std::size_t done = 0;
     End end = {};
@@ -132,7 +129,7 @@ class TileBody {
       while (most > 0 && done < rows) {
         const std::size_t tile = done / kTileRows;
         const std::size_t own = std::min({most, rows - done, (tile + 1) * kTileRows - done});
-        end.Take(y + tile * 2 * kPage + done % kTileRows * kTileColumns, own);
+        end.Take(y + tile * 2 * kTileFloats + done % kTileRows * kTileColumns, own);
         end.out += static_cast<std::ptrdiff_t>(own) * end.out_stride;
         done += own;
         most -= own;
@@ -322,7 +319,7 @@ class TileBody {
     using Tile = TileSteps<V, parts, tiles>;
     float* const y = block.pending.y == block.y ? block.y + kPendingFloats : block.y;
     const TileSums kept = {panel.kept, kTileColumns, kTileFloats, 2 * kTileFloats};
-    const TileSums to = block.last ? TileSums{y, kTileColumns, kPage, 2 * kPage} : kept;
+    const TileSums to = block.last ? TileSums{y, kTileColumns, kTileFloats, 2 * kTileFloats} : kept;
     if (block.first) {
       Tile::template LoadSums<0, tiles>({const_cast<float*>(panel.bias), 0, kTileColumns, 0});
     } else {

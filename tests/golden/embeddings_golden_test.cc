@@ -333,12 +333,18 @@ void ExpectTheReferencesDirection(const Model& model, const std::string& folder,
 void ExpectTheReferencesDirectionIn(Precision precision, std::string_view name, double cosine) {
   const std::string folder = absl::StrCat("embeddings/", std::string(name));
   const Device device = TestDevice();
-  const auto model = LoadModel(GoldenPath(folder),
-                               {.trust_model_code = true,
-                                .devices = {device},
-                                .precision = precision,
-                                .precision_min_cosine = cosine,
-                                .warn = [](const std::string& line) { ADD_FAILURE() << line; }});
+  std::vector<std::string> warnings;
+  const auto model = LoadModel(
+      GoldenPath(folder), {.trust_model_code = true,
+                           .devices = {device},
+                           .precision = precision,
+                           .precision_min_cosine = cosine,
+                           .warn = [&](const std::string& line) { warnings.push_back(line); }});
+  // That of a CPU which has better than int8 is about the choice, not about the model.
+  std::erase_if(warnings, [](const std::string& line) {
+    return line.starts_with("--precision=int8: this CPU multiplies bfloat16 by AMX");
+  });
+  EXPECT_THAT(warnings, testing::IsEmpty());
   if (IsProgram(name) || ReasonOf(model.status()) == Reason::kUnsupportedPrecision) {
     EXPECT_EQ(ReasonOf(model.status()), Reason::kUnsupportedPrecision) << model.status();
     return;

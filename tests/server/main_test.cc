@@ -139,7 +139,7 @@ TEST(Main, ASignalWhileModelsLoadIsOneLineThatSaysSo) {
   // Not at the end: until the process is gone, the thread that starts it goes on with its own
   // lines.
   EXPECT_THAT(
-      server.ReadAll(),
+      "\n" + server.ReadAll(),
       HasSubstr("\npixembed-server: SIGTERM before the server was ready; it ends at once\n"));
   EXPECT_EQ(server.Wait(), 128 + SIGTERM);
 }
