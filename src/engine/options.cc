@@ -28,9 +28,9 @@ constexpr std::chrono::milliseconds kMaxQueueDelay{60'000};
 
 // Per device: enough to keep it busy while the other worker uploads and downloads.
 constexpr int kWorkersPerGpu = 2;
-// Where a larger batch stops paying.
-constexpr int kCpuBatch = 4;
 constexpr int kGpuBatch = 32;
+// Of models of which nothing is known.
+constexpr int kCpuBatch = 4;
 
 struct Range {
   std::string_view flag;
@@ -98,6 +98,14 @@ std::vector<int> GpuWarmUp(int max_batch_size) {
   return sizes;
 }
 
+// Of a CPU. Models that are there later are not known yet.
+int BestBatchSize(std::span<const std::shared_ptr<const Model>> models) {
+  if (models.empty()) return kCpuBatch;
+  int best = 1;
+  for (const auto& model : models) best = std::max(best, model->info().best_batch_size);
+  return best;
+}
+
 }  // namespace
 
 absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Model>> models,
@@ -117,9 +125,6 @@ absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Mo
   const bool one_by_one = options.one_by_one || std::ranges::any_of(models, [](const auto& model) {
                             return model->info().one_by_one;
                           });
-  const bool batches_pay = models.empty() || std::ranges::any_of(models, [](const auto& model) {
-                             return model->info().batches_pay;
-                           });
   EngineShape shape;
   shape.options = std::move(options);
   shape.count_cores = !gpu && !one_by_one;
@@ -132,8 +137,7 @@ absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Mo
     chosen.workers_per_device = gpu ? kWorkersPerGpu : chosen.cores;
   }
   if (chosen.max_batch_size == 0) {
-    const bool alone = one_by_one || (!gpu && !batches_pay);
-    chosen.max_batch_size = alone ? 1 : gpu ? kGpuBatch : kCpuBatch;
+    chosen.max_batch_size = one_by_one ? 1 : gpu ? kGpuBatch : BestBatchSize(models);
   }
   if (chosen.warm_up_batch_sizes.empty()) {
     chosen.warm_up_batch_sizes = gpu ? GpuWarmUp(chosen.max_batch_size) : std::vector<int>{1};

@@ -1,3 +1,5 @@
+#include "src/model/batch_size.h"
+
 #include <algorithm>
 #include <bit>
 #include <cstdint>
@@ -5,6 +7,23 @@
 #include "src/model/model.h"
 
 namespace pixembed {
+namespace {
+
+// Where a larger batch stops paying: beyond, it only adds latency.
+constexpr int kMostImages = 4;
+// One image of so many tokens keeps registers busy between two loads of a weight. More rows at once
+// only push each other out of the caches.
+constexpr int kTokensThatFillRegisters = 160;
+// Tiles are faster, and wait for weights longer: two images fill them. Of larger ones two do not
+// fit into the second cache together.
+constexpr int kTokensThatFillTiles = 320;
+
+}  // namespace
+
+int BestBatchSize(Multiplier multiplier, int tokens) {
+  if (multiplier == Multiplier::kOther || tokens < kTokensThatFillRegisters) return kMostImages;
+  return multiplier == Multiplier::kTiles && tokens < kTokensThatFillTiles ? 2 : 1;
+}
 
 std::int64_t PaddedBatchSize(std::int64_t images) {
   constexpr std::uint64_t kLargestPower = 16;  // beyond, the next power would waste too much

@@ -30,6 +30,7 @@
 #include "src/model/activation_cache.h"
 #include "src/model/architecture.h"
 #include "src/model/attention.h"
+#include "src/model/batch_size.h"
 #include "src/model/cuda/cuda_module.h"
 #include "src/model/device_kernels.h"
 #include "src/model/families.h"
@@ -431,25 +432,24 @@ absl::Status MeasurePrecision(const Checkpoint& checkpoint, double min_cosine,
                       std::string(PrecisionName(info.precision)), *cosine, min_cosine));
 }
 
-// Two images of so many tokens are as many rows as a product takes in one go (kMostRows of
-// float_kernel_body.h): of more tokens, images beside each other do not make it read its weights
-// less often.
-constexpr int kTokensThatFillTheCores = 160;
-
 // Whether a network of weights computes each row of a batch as if it were alone, on one thread: all
 // products and attention are our own kernels', norms and means go row by row.
 // deterministic_golden_test holds every family against it.
 bool RowsAreApart(std::span<const Device> devices, Precision precision,
                   const NetworkInfo& network) {
   const int attended = network.attended_tokens > 0 ? network.attended_tokens : network.tokens;
-  const bool by_own_kernels =
-      precision == Precision::kBFloat16
-          ? AmxBFloat16Kernel() != nullptr
-          : (precision == Precision::kFloat32 || precision == Precision::kInt16) &&
-                NativeFloatKernel() != nullptr;
-  return by_own_kernels && AttendsByOwnKernel(attended) &&
+  const FloatKernel* const kernel =
+      precision == Precision::kBFloat16 ? AmxBFloat16Kernel() : NativeFloatKernel();
+  return kernel != nullptr && AttendsByOwnKernel(attended) &&
          std::ranges::all_of(
              devices, [](const Device& device) { return device.kind == Device::Kind::kCpu; });
+}
+
+// What multiplies most of a network in which RowsAreApart.
+Multiplier OwnMultiplier(Precision precision) {
+  const bool tiles = precision == Precision::kBFloat16 ||
+                     (precision == Precision::kFloat32 && AmxFloatKernel() != nullptr);
+  return tiles ? Multiplier::kTiles : Multiplier::kVectors;
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
@@ -524,7 +524,10 @@ absl::StatusOr<std::shared_ptr<const Model>> Build(const Checkpoint& checkpoint,
                      RowsAreApart(options.devices, precision, network);
   info.deterministic = apart || options.deterministic;
   info.one_by_one = options.deterministic && !apart;
-  info.batches_pay = !info.one_by_one && (!apart || network.tokens < kTokensThatFillTheCores);
+  if (!info.one_by_one) {
+    info.best_batch_size =
+        BestBatchSize(apart ? OwnMultiplier(precision) : Multiplier::kOther, network.tokens);
+  }
   fingerprint.architecture = network.architecture;
   fingerprint.preprocess = info.preprocess;
   if (cosine.has_value()) {

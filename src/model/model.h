@@ -151,14 +151,15 @@ struct ModelInfo {
   double precision_cosine = 1.0;
   double precision_min_cosine = 1.0;
   std::string kernels;  // what computes, for the log: "ATen AVX2, MKL"
-  // An image's vector has the same bits whatever the batch, the runner and `threads`. kFloat32
-  // and kInt16 on CPUs with AVX2 give them always; others where ModelOptions asks for it.
+  // An image's vector has the same bits whatever the batch, the runner and `threads`. kFloat32,
+  // kInt16 and kInt8 on CPUs with AVX2 give them always, kBFloat16 on those with AMX; others where
+  // ModelOptions asks for it.
   bool deterministic = false;
   // Runners take the images of a batch one by one, on a CPU each on one thread: how the others are
   // deterministic.
   bool one_by_one = false;
-  // Images of a batch take less time together than one after the other.
-  bool batches_pay = true;
+  // On a CPU: how many images of a batch to run together for the least time an image, on a core.
+  int best_batch_size = 1;
 };
 
 // Runs batches on one device. One thread at a time; the thread that made it.

@@ -65,19 +65,20 @@ TEST(ShapeEngine, OnGpusAMaximumThatNothingIsPaddedToIsWarmedUpAsWell) {
   EXPECT_THAT(shape->options.warm_up_batch_sizes, ElementsAre(6, 6, 4, 4, 2, 2, 1, 1));
 }
 
-TEST(ShapeEngine, WhereBatchesSaveNothingImagesRunOneByOneOnAnyNumberOfCores) {
+TEST(ShapeEngine, OnACpuBatchesAreOfTheSizeThatAModelRunsBestIn) {
   FakeModelOptions fake;
-  fake.batches_pay = false;
+  fake.best_batch_size = 1;
   Models models = {std::make_shared<FakeModel>(fake)};
   absl::StatusOr<EngineShape> shape = ShapeEngine(models, {}, 6);
   ASSERT_TRUE(shape.ok()) << shape.status();
   EXPECT_EQ(shape->options.max_batch_size, 1);
   EXPECT_TRUE(shape->count_cores);
-  // Beside one that they pay for.
-  models.push_back(std::make_shared<FakeModel>());
+  // Of several, the largest.
+  fake.best_batch_size = 2;
+  models.push_back(std::make_shared<FakeModel>(fake));
   shape = ShapeEngine(models, {}, 6);
   ASSERT_TRUE(shape.ok()) << shape.status();
-  EXPECT_EQ(shape->options.max_batch_size, 4);
+  EXPECT_EQ(shape->options.max_batch_size, 2);
 }
 
 TEST(ShapeEngine, AModelOneByOneRunsOneImageOnOneCoreAtATime) {

@@ -1,6 +1,6 @@
 // The same bits whatever the batch, the runner and the number of threads, for every model that
-// make_embeddings.py writes: where the model says so of itself (float32 weights or int16 products,
-// on a CPU with AVX2), and under --deterministic.
+// make_embeddings.py writes: where the model says so of itself (of weights, on a CPU with AVX2),
+// and under --deterministic.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -113,7 +113,7 @@ TEST(DeterministicGolden, TinyModelsGiveTheSameBitsInEveryBatchOnEveryRunner) {
     ++models;
     const std::optional<int> differences = CountDifferences(entry.path(), expected, false);
     EXPECT_EQ(differences.value_or(0), 0) << name;
-    for (const Precision precision : {Precision::kInt16, Precision::kBFloat16}) {
+    for (const Precision precision : {Precision::kInt16, Precision::kInt8, Precision::kBFloat16}) {
       EXPECT_EQ(CountDifferences(entry.path(), expected, false, precision).value_or(0), 0)
           << name << " in " << PrecisionName(precision);
     }
@@ -135,7 +135,7 @@ TEST(DeterministicGolden, TheRealModelGivesTheSameBitsInEveryBatchOnEveryRunner)
   const std::string directory = GoldenBytes("embeddings/dinov2-s14/directory");
   const Weights expected = GoldenTensors("embeddings/dinov2-s14/expected.safetensors");
   EXPECT_EQ(CountDifferences(directory, expected, false).value_or(0), 0);
-  for (const Precision precision : {Precision::kInt16, Precision::kBFloat16}) {
+  for (const Precision precision : {Precision::kInt16, Precision::kInt8, Precision::kBFloat16}) {
     EXPECT_EQ(CountDifferences(directory, expected, false, precision).value_or(0), 0)
         << PrecisionName(precision);
   }

@@ -1,3 +1,5 @@
+#include "src/model/batch_size.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,6 +30,21 @@ TEST(PaddedBatchSize, IsTheNextSuchSizeAndLittleMore) {
     if (images > 32) {
       ASSERT_LT((padded - images) * 5, padded) << images;
     }
+  }
+}
+
+TEST(BestBatchSize, FillsWhatMultipliesAndNoMore) {
+  struct Case {
+    int tokens;
+    int in_registers;
+    int in_tiles;
+  };
+  // ViT-B/32, of 160 pixels, ViT-B/16, DINOv2 of 224 pixels, ViT-B/16 of 384.
+  for (const auto& [tokens, in_registers, in_tiles] :
+       {Case{50, 4, 4}, {101, 4, 4}, {197, 1, 2}, {257, 1, 2}, {577, 1, 1}}) {
+    EXPECT_EQ(BestBatchSize(Multiplier::kVectors, tokens), in_registers) << tokens;
+    EXPECT_EQ(BestBatchSize(Multiplier::kTiles, tokens), in_tiles) << tokens;
+    EXPECT_EQ(BestBatchSize(Multiplier::kOther, tokens), 4) << tokens;
   }
 }
 

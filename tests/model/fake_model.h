@@ -89,7 +89,7 @@ struct FakeModelOptions {
   std::vector<Device> devices = {Device{}};
   bool deterministic = false;
   bool one_by_one = false;
-  bool batches_pay = true;
+  int best_batch_size = 4;
   Precision precision = Precision::kFloat32;
   double precision_min_cosine = 1.0;
   // The model takes images of many sizes instead, and has MASKED_MEAN pooling.
@@ -124,7 +124,7 @@ class FakeModel : public Model {
     info_.kernels = "none";
     info_.deterministic = options_.deterministic;
     info_.one_by_one = options_.one_by_one;
-    info_.batches_pay = options_.batches_pay;
+    info_.best_batch_size = options_.best_batch_size;
   }
 
   const ModelInfo& info() const override { return info_; }
