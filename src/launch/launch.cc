@@ -174,6 +174,8 @@ absl::StatusOr<std::unique_ptr<Engine>> LaunchEngine(const LaunchConfig& config,
   EngineOptions engine_options = config.engine;
   engine_options.warn = [log](const std::string& line) { log(LogLevel::kWarning, line); };
   engine_options.devices = options.devices;
+  // Models to come are loaded as these were, so that theirs says it; only programs differ.
+  if (!models.empty() && !options.trust_model_code) engine_options.one_by_one = false;
   auto engine = Engine::Start(models, engine_options);
   if (!engine.ok()) return Annotate(engine.status(), "cannot start the engine");
   LogEngine((*engine)->options(), SecondsSince(start), log);

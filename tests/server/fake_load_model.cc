@@ -38,6 +38,7 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const std::filesystem::pa
   return std::make_shared<const FakeModel>(
       FakeModelOptions{.fingerprint_seed = directory,
                        .deterministic = options.deterministic,
+                       .one_by_one = options.deterministic && directory.filename() != "apart",
                        .precision = options.precision,
                        .precision_min_cosine = options.precision_min_cosine});
 }

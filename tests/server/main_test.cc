@@ -311,12 +311,17 @@ TEST(Main, VerifyOnlyChecksAndExitsWithoutListening) {
   EXPECT_EQ(without.Wait(), 1);
 }
 
-// Not in float32, where models may give the same bits in every batch.
-TEST(Main, ADeterministicServerOfAnotherPrecisionSaysSoAndTakesImagesOneByOne) {
+TEST(Main, ADeterministicServerSaysSoAndTakesImagesOneByOne) {
   Process server(Command(
       {"--model=/models/one", "--listen=127.0.0.1:0", "--deterministic", "--precision=bfloat16"}));
   EXPECT_THAT(server.AwaitLine("model one: bfloat16"), HasSubstr("bfloat16, deterministic on cpu"));
   EXPECT_THAT(server.AwaitLine("engine: "), HasSubstr("at most 1 images a batch"));
+}
+
+TEST(Main, ADeterministicServerOfModelsThatAreSoInAnyBatchTakesBatches) {
+  Process server(Command({"--model=/models/apart", "--listen=127.0.0.1:0", "--deterministic",
+                          "--precision=bfloat16"}));
+  EXPECT_THAT(server.AwaitLine("engine: "), HasSubstr("at most 4 images a batch"));
 }
 
 TEST(Main, AServerOfLessPrecisionSaysHowCloseItsVectorsAre) {
@@ -397,6 +402,19 @@ TEST(Main, AnEmptyRepositoryIsServedWithAWarningWhereModelsMayComeLater) {
   const std::string address = AwaitAddress(server);
   std::filesystem::create_directory(repository.path() / "a");
   EXPECT_TRUE(LoadModelOf(address, "a").ok());
+}
+
+TEST(Main, ADeterministicServerToWhichModelsComeTakesImagesOneByOneWhereTheyMayHaveTo) {
+  const TemporaryDirectory repository;
+  const std::string flag = "--model_repository=" + repository.path().string();
+  const auto engine = [&flag](const std::string& precision) {
+    Process server(Command({flag, "--model_control=explicit", "--listen=127.0.0.1:0",
+                            "--deterministic", "--precision=" + precision}),
+                   kNoModel);
+    return server.AwaitLine("engine: ");
+  };
+  EXPECT_THAT(engine("bfloat16"), HasSubstr("at most 1 images a batch"));
+  EXPECT_THAT(engine("int8"), HasSubstr("at most 4 images a batch"));
 }
 
 TEST(Main, LoadsAndChecksModelsWhileItServes) {
