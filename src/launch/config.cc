@@ -238,11 +238,6 @@ EngineOptions ReadEngineOptions() {
       .max_decoded_bytes = absl::GetFlag(FLAGS_max_decoded_bytes).bytes,
       .warm_up_batch_sizes = {},
       .devices = {},
-      // Models that are loaded later may be of that kind.
-      .one_by_one =
-          absl::GetFlag(FLAGS_deterministic) &&
-          (absl::GetFlag(FLAGS_precision) == "bfloat16" ||
-           absl::GetFlag(FLAGS_precision) == "auto" || absl::GetFlag(FLAGS_trust_model_code)),
   };
 }
 

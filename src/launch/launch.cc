@@ -109,6 +109,14 @@ absl::Status CompareWithGolden(const ModelSource& source, const Model& model,
   return absl::OkStatus();
 }
 
+// Whether a model that is loaded later may take images one by one, where those that are there do
+// not: it is loaded as they were, so that only a program differs from them.
+bool MayComeOneByOne(const ModelOptions& options, bool nothing_is_there) {
+  const bool by_precision =
+      options.precision == Precision::kBFloat16 || options.precision == Precision::kAuto;
+  return options.deterministic && (options.trust_model_code || (nothing_is_there && by_precision));
+}
+
 }  // namespace
 
 absl::StatusOr<ModelOptions> ReadModelOptions(const LaunchConfig& config, const Log& log) {
@@ -174,8 +182,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LaunchEngine(const LaunchConfig& config,
   EngineOptions engine_options = config.engine;
   engine_options.warn = [log](const std::string& line) { log(LogLevel::kWarning, line); };
   engine_options.devices = options.devices;
-  // Models to come are loaded as these were, so that theirs says it; only programs differ.
-  if (!models.empty() && !options.trust_model_code) engine_options.one_by_one = false;
+  engine_options.one_by_one = MayComeOneByOne(options, models.empty());
   auto engine = Engine::Start(models, engine_options);
   if (!engine.ok()) return Annotate(engine.status(), "cannot start the engine");
   LogEngine((*engine)->options(), SecondsSince(start), log);

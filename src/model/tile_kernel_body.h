@@ -318,13 +318,13 @@ class TileBody {
                                                  std::size_t rows, Beside& beside, Block& block) {
     using Tile = TileSteps<V, parts, tiles>;
     float* const y = block.pending.y == block.y ? block.y + kPendingFloats : block.y;
-    const TileSums kept = {panel.kept, kTileColumns, kTileFloats, 2 * kTileFloats};
-    const TileSums to = block.last ? TileSums{y, kTileColumns, kTileFloats, 2 * kTileFloats} : kept;
+    TileSums sums = {panel.kept, kTileColumns, kTileFloats, 2 * kTileFloats};
     if (block.first) {
       Tile::template LoadSums<0, tiles>({const_cast<float*>(panel.bias), 0, kTileColumns, 0});
     } else {
-      Tile::template LoadSums<0, tiles>(kept);
+      Tile::template LoadSums<0, tiles>(sums);
     }
+    if (block.last) sums.data = y;
     const std::size_t x_stride = block.steps * parts * kTileBytes;
     // The stores of both at once are more than the CPU takes while it goes on: those of the second
     // tile of rows come some steps later.
@@ -339,12 +339,12 @@ class TileBody {
       beside.Take(block);
     }
     block.pending.Take(kRows);
-    Tile::template StoreSums<0, 1>(to);
+    Tile::template StoreSums<0, 1>(sums);
     if constexpr (tiles > 1) {
       for (std::size_t step = together; step < block.steps; ++step) {
         Tile::template MultiplyStep<1, 2>(x, x_stride, panel.weight, step);
       }
-      Tile::template StoreSums<1, 2>(to);
+      Tile::template StoreSums<1, 2>(sums);
     }
     if (block.last) block.pending = {.y = y, .rows = rows, .end = panel.end};
   }
