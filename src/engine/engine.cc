@@ -130,6 +130,8 @@ class EngineImpl final : public Engine {
   // Unit time of everything in line or inside that waits for a batch: of the online lane, or of
   // both. `unmeasured` is the cost of an image of a model that has not been measured.
   nanoseconds WaitingCost(bool with_bulk, nanoseconds unmeasured) const;
+  // And tells the observer.
+  void CountRefused(std::size_t model, std::span<const Item> items, const absl::Status& why);
   static void CountWaiting(HostedModel& model, const Line& line);
   static void UncountWaiting(HostedModel& model, const Line& line);
   // The task ends before the inference stage.
@@ -144,7 +146,7 @@ class EngineImpl final : public Engine {
   ServiceRate decode_rate_{1};
   MemoryBudget decode_memory_;
   Admission admission_;
-  Roster roster_{&admission_};
+  Roster roster_;
   std::atomic<std::uint64_t> admitted_ = 0;
   std::atomic<std::uint64_t> refused_ = 0;
   std::atomic<std::uint64_t> batches_ = 0;
@@ -330,7 +332,11 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
         outcomes_.resize(outcomes_.size() + piece.size, piece.embeddings.status());
         return;
       }
-      items.front()->model->rate.Record(piece.size, piece.compute * threads);
+      HostedModel& model = *items.front()->model;
+      model.rate.Record(piece.size, piece.compute * threads);
+      if (EngineObserver* const observer = engine_.shape_.options.observer.get()) {
+        observer->OnBatch(model.number, piece.size, piece.compute, threads);
+      }
       Keep(items.subspan(piece.first, piece.size), *std::move(piece.embeddings), piece.compute);
     });
   }
@@ -366,6 +372,7 @@ EngineImpl::EngineImpl(EngineShape shape, Decoder decoder)
       models_(static_cast<std::size_t>(shape_.options.max_batch_size)),
       decode_memory_(shape_.options.max_decoded_bytes),
       admission_({shape_.options.max_queued_images, shape_.options.max_queued_bytes}),
+      roster_(&admission_, shape_.options.observer.get()),
       workers_(static_cast<std::size_t>(shape_.workers)) {}
 
 EngineImpl::~EngineImpl() {
@@ -485,7 +492,7 @@ absl::Status EngineImpl::Submit(std::size_t model, std::vector<Item> items) {
   absl::Status status = hosted == nullptr ? NoSuchModel() : CheckDeadlines(*hosted, items);
   if (status.ok()) status = admission_.TryAdmit(demand);
   if (!status.ok()) {
-    refused_ += items.size();
+    CountRefused(model, items, status);
     return status;
   }
   CountWaiting(*hosted, LineOf(items));
@@ -498,8 +505,9 @@ void EngineImpl::SubmitWhenRoom(std::size_t model, std::vector<Item> items,
   if (items.empty()) return admitted(absl::OkStatus());
   HostedModels::Lease hosted = models_.Find(model);
   if (hosted == nullptr) {
-    refused_ += items.size();
-    return admitted(NoSuchModel());
+    absl::Status status = NoSuchModel();
+    CountRefused(model, items, status);
+    return admitted(std::move(status));
   }
   const Demand demand = DemandOf(items);
   const std::stop_token stop = items.front().stop;
@@ -512,7 +520,7 @@ void EngineImpl::SubmitWhenRoom(std::size_t model, std::vector<Item> items,
           admitted(absl::OkStatus());  // first the word, so that it comes before the first `done`
           Begin(hosted, std::move(items));
         } else {
-          refused_ += items.size();
+          CountRefused(hosted->number, items, status);
           UncountWaiting(*hosted, LineOf(items));
           admitted(std::move(status));
         }
@@ -543,6 +551,16 @@ void EngineImpl::Begin(const HostedModels::Lease& model, std::vector<Item> items
   inference_->Expect(model->queue, line.online, line.bulk);
   decode_->Schedule(0, std::vector<Pending>(std::make_move_iterator(tasks.begin()),
                                             std::make_move_iterator(tasks.end())));
+}
+
+void EngineImpl::CountRefused(std::size_t model, std::span<const Item> items,
+                              const absl::Status& why) {
+  refused_ += items.size();
+  EngineObserver* const observer = shape_.options.observer.get();
+  if (observer == nullptr) return;
+  for (const Item& item : items) {
+    if (!item.describe) observer->OnRefused(model, item.lane, why);
+  }
 }
 
 void EngineImpl::CountWaiting(HostedModel& model, const Line& line) {
@@ -638,6 +656,9 @@ EngineStats EngineImpl::stats() const {
   stats.completed = roster_.completed();
   stats.failed = roster_.failed();
   stats.batches = batches_;
+  stats.capacity_units = CapacityUnits();
+  stats.online_wait = WaitingCost(/*with_bulk=*/false, nanoseconds{0}) / CapacityUnits();
+  stats.bulk_wait = WaitingCost(/*with_bulk=*/true, nanoseconds{0}) / CapacityUnits();
   return stats;
 }
 

@@ -72,6 +72,32 @@ struct Item {
   absl::AnyInvocable<void(absl::StatusOr<Outcome>)> done;
 };
 
+// Hears what becomes of images that are to be embedded (not of those that are only described), for
+// metrics. Thread-safe. Called on the engine's threads and on its callers'; must not block, and
+// must not call the engine.
+class EngineObserver {
+ public:
+  EngineObserver(const EngineObserver&) = delete;
+  EngineObserver& operator=(const EngineObserver&) = delete;
+  virtual ~EngineObserver() = default;
+
+  // Submit, or SubmitWhenRoom, refused an image of the model of this number.
+  virtual void OnRefused(std::size_t model, Lane lane, const absl::Status& why) = 0;
+
+  // An image of `encoded_bytes` is done, `inside` after it was admitted. Once for each admitted
+  // image, before its `done`.
+  virtual void OnDone(std::size_t model, Lane lane, std::size_t encoded_bytes,
+                      std::chrono::nanoseconds inside, const absl::StatusOr<Outcome>& outcome) = 0;
+
+  // The forward of a batch of so many images took `compute` on so many of capacity_units
+  // (EngineStats). Before the OnDone of its images.
+  virtual void OnBatch(std::size_t model, std::size_t images, std::chrono::nanoseconds compute,
+                       int units) = 0;
+
+ protected:
+  EngineObserver() = default;
+};
+
 struct EngineOptions {
   DecodeLimits limits;
   // Cores that the engine may use. 0: what the cgroup and the affinity allow.
@@ -103,6 +129,8 @@ struct EngineOptions {
   // Takes a line for the log, about batches that a device has no memory for. Called on the workers'
   // threads, in the warm-up too; may be empty.
   std::function<void(const std::string&)> warn = nullptr;
+  // May be null.
+  std::shared_ptr<EngineObserver> observer = nullptr;
 };
 
 // A moment's picture, for tests, logs and metrics.
@@ -115,6 +143,12 @@ struct EngineStats {
   std::uint64_t completed = 0;  // done with a vector or a description
   std::uint64_t failed = 0;     // done with a status
   std::uint64_t batches = 0;
+  // What batches run on: cores, or on a GPU workers.
+  int capacity_units = 0;
+  // How long, at the measured rates, what is inside or in line keeps the capacity busy: what an
+  // image of this lane would wait if it came now. 0 before anything was measured.
+  std::chrono::nanoseconds online_wait{0};
+  std::chrono::nanoseconds bulk_wait{0};
 };
 
 // Thread-safe.

@@ -12,13 +12,14 @@
 namespace pixembed {
 
 std::size_t HostedModels::Add(std::shared_ptr<const Model> model, std::size_t queue) {
-  auto hosted = std::make_unique<HostedModel>(std::move(model), queue, max_batch_size_);
+  const std::lock_guard lock(mutex_);
+  const std::size_t number = next_number_++;
+  auto hosted = std::make_unique<HostedModel>(number, std::move(model), queue, max_batch_size_);
   auto unused = std::make_shared<std::latch>(1);
   // It owns nothing: whoever holds it last only says so.
   Lease lease(hosted.get(), [unused](HostedModel*) { unused->count_down(); });
-  const std::lock_guard lock(mutex_);
-  entries_.emplace(next_number_, Entry{std::move(hosted), std::move(unused), std::move(lease)});
-  return next_number_++;
+  entries_.emplace(number, Entry{std::move(hosted), std::move(unused), std::move(lease)});
+  return number;
 }
 
 HostedModels::Lease HostedModels::Find(std::size_t number) const {

@@ -19,10 +19,11 @@ namespace pixembed {
 
 // What the engine knows of one model.
 struct HostedModel {
-  HostedModel(std::shared_ptr<const Model> its_model, std::size_t its_queue,
+  HostedModel(std::size_t its_number, std::shared_ptr<const Model> its_model, std::size_t its_queue,
               std::size_t max_batch_size)
-      : model(std::move(its_model)), queue(its_queue), rate(max_batch_size) {}
+      : number(its_number), model(std::move(its_model)), queue(its_queue), rate(max_batch_size) {}
 
+  const std::size_t number;
   const std::shared_ptr<const Model> model;
   const std::size_t queue;  // of the inference stage
   ServiceRate rate;

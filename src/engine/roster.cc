@@ -1,5 +1,6 @@
 #include "src/engine/roster.h"
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -50,6 +51,10 @@ void Roster::End(Task& task, absl::StatusOr<Outcome> result) {
     tasks_.erase(task.place);
   }
   ++(result.ok() ? completed_ : failed_);
+  if (observer_ != nullptr && !task.item.describe) {
+    observer_->OnDone(task.model->number, task.item.lane, task.encoded_bytes,
+                      std::chrono::steady_clock::now() - task.submitted, result);
+  }
   Admission::Line entered = admission_->Release(demand);
   done(std::move(result));
   done = nullptr;

@@ -27,14 +27,16 @@ absl::Status CutOffError();
 // Thread-safe.
 class Roster {
  public:
-  explicit Roster(Admission* admission) : admission_(admission) {}
+  // `observer` may be null.
+  Roster(Admission* admission, EngineObserver* observer)
+      : admission_(admission), observer_(observer) {}
 
   // Takes note of tasks that were admitted; after CutOff it marks them as cut off. To be called
   // before they are queued.
   void Enter(std::span<const std::shared_ptr<Task>> tasks);
 
-  // Ends the task, unless somebody has: gives its room back, calls its `done`, answers those who
-  // got in by the room. Call under no lock.
+  // Ends the task, unless somebody has: tells the observer, gives its room back, calls its `done`,
+  // answers those who got in by the room. Call under no lock.
   void Finish(Task& task, absl::StatusOr<Outcome> result);
 
   // Finishes everything inside with DRAINING, on this thread, and marks whatever is still to enter.
@@ -50,6 +52,7 @@ class Roster {
   void End(Task& task, absl::StatusOr<Outcome> result);
 
   Admission* const admission_;
+  EngineObserver* const observer_;
   std::atomic<std::uint64_t> completed_ = 0;
   std::atomic<std::uint64_t> failed_ = 0;
   std::atomic<std::size_t> cut_off_count_ = 0;
