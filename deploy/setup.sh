@@ -17,10 +17,11 @@ source deploy/environment.sh
 
 RUNTIME_PACKAGES=(ca-certificates libgrpc++1.51 libprotobuf32 libabsl20220623 libjpeg62-turbo
   libwebp7 libwebpdemux2 libtiff6 libavif15 libmicrohttpd12 libgnutls30 libjemalloc2
-  libspdlog1.10 libssl3 zlib1g libgomp1)
+  libprometheus-cpp-core1.0 libspdlog1.10 libssl3 zlib1g libgomp1)
 BUILD_PACKAGES=(ca-certificates build-essential cmake ninja-build ccache pkg-config git unzip python3
   python3-venv libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
   libjpeg62-turbo-dev libwebp-dev libtiff-dev libavif-dev libmicrohttpd-dev libgnutls28-dev libjemalloc-dev
+  prometheus-cpp-dev
   zlib1g-dev nlohmann-json3-dev
   libspdlog-dev libssl-dev libgtest-dev libgmock-dev libbenchmark-dev)
 TEST_PACKAGES=(clang-14 clang-format-14 libfuzzer-14-dev libclang-rt-14-dev llvm-14

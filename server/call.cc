@@ -64,6 +64,19 @@ std::chrono::steady_clock::time_point Call::deadline() const {
   return steady_clock::now() + left;
 }
 
+void Call::Observe(CallObserver* observer, const char* method) {
+  if (observer == nullptr) return;
+  observer_ = observer;
+  method_ = method;
+  begun_ = std::chrono::steady_clock::now();
+  observer->OnBegin(method);
+}
+
+void Call::Ending(grpc::StatusCode code) const {
+  if (observer_ == nullptr) return;
+  observer_->OnEnd(method_, code, std::chrono::steady_clock::now() - begun_);
+}
+
 void Call::Done::Complete(bool /*ok*/) {
   complete_ = true;
   if (call_.context_.IsCancelled()) call_.stop_.request_stop();
@@ -81,18 +94,21 @@ std::vector<std::string_view> Call::authorization() const {
 }
 
 RpcService::RpcService(std::vector<Method> methods, CallCheck check, CallCount& calls,
-                       std::size_t max_calls, std::function<grpc::Status()> overloaded)
+                       std::size_t max_calls, std::function<grpc::Status()> overloaded,
+                       CallObserver* observer)
     : table_(std::move(methods)),
       check_(std::move(check)),
       calls_(calls),
       max_calls_(max_calls),
-      overloaded_(std::move(overloaded)) {
+      overloaded_(std::move(overloaded)),
+      observer_(observer) {
   using grpc::internal::RpcMethod;
   using grpc::internal::RpcServiceMethod;
   for (const Method& method : table_) {
     // gRPC owns it.
     AddMethod(new RpcServiceMethod(method.name, RpcMethod::BIDI_STREAMING, nullptr));
     MarkMethodRaw(static_cast<int>(&method - table_.data()));
+    if (observer_ != nullptr) observer_->OnMethod(method.name);
   }
 }
 
@@ -126,6 +142,7 @@ grpc::Status RpcService::Admit(const Call& call, const Method& method) const {
 }
 
 Detached RpcService::Serve(std::unique_ptr<Call> call, int method) {
+  call->Observe(observer_, table_[method].name);
   const grpc::Status admission = Admit(*call, table_[method]);
   const CallCount::Era era = calls_.Add();
   if (!admission.ok()) {

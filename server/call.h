@@ -46,6 +46,24 @@ struct Method {
   bool open = false;
 };
 
+// Hears of calls, for metrics. `method` is its name on the wire. Thread-safe; must not block.
+class CallObserver {
+ public:
+  CallObserver(const CallObserver&) = delete;
+  CallObserver& operator=(const CallObserver&) = delete;
+  virtual ~CallObserver() = default;
+
+  // There is such a method.
+  virtual void OnMethod(std::string_view method) = 0;
+  virtual void OnBegin(std::string_view method) = 0;
+  // The call is answered with `code`, or about to be: before its caller can know.
+  virtual void OnEnd(std::string_view method, grpc::StatusCode code,
+                     std::chrono::nanoseconds took) = 0;
+
+ protected:
+  CallObserver() = default;
+};
+
 // Counts the calls that are being served, so that a shutdown can wait for them. Thread-safe.
 class CallCount {
  public:
@@ -111,11 +129,13 @@ class Call {
 
   // co_await: ends the call. Exactly once, as the last operation.
   auto Finish(const grpc::Status& status) {
+    Ending(status.error_code());
     return Operation([this, &status](void* tag) { stream_.Finish(status, tag); });
   }
 
   // co_await: a last message and OK in one.
   auto WriteAndFinish(const grpc::ByteBuffer& message) {
+    Ending(grpc::StatusCode::OK);
     return Operation([this, &message](void* tag) {
       stream_.WriteAndFinish(message, grpc::WriteOptions(), grpc::Status::OK, tag);
     });
@@ -142,11 +162,18 @@ class Call {
 
   explicit Call(CompletionQueue& queue);
 
+  // To be told of this call, from its beginning, which is now.
+  void Observe(CallObserver* observer, const char* method);
+  void Ending(grpc::StatusCode code) const;
+
   CompletionQueue& queue_;
   grpc::ServerContext context_;
   grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer> stream_;
   std::stop_source stop_;
   Done done_;
+  CallObserver* observer_ = nullptr;
+  const char* method_ = "";  // for the observer, as the next
+  std::chrono::steady_clock::time_point begun_;
 };
 
 // What a call is asked before anything of it is read; OK, or the status that it ends with.
@@ -158,9 +185,10 @@ class RpcService final : public grpc::Service {
  public:
   // A call that `check` refuses is finished with what it says, unless its method is open; so is,
   // with `overloaded`, a call beyond `max_calls` (counted in `calls`, which several services may
-  // share), unless its method is brief. Both before their message is read.
+  // share), unless its method is brief. Both before their message is read. `observer` hears of
+  // every call, and may be null; it outlives the service.
   RpcService(std::vector<Method> methods, CallCheck check, CallCount& calls, std::size_t max_calls,
-             std::function<grpc::Status()> overloaded);
+             std::function<grpc::Status()> overloaded, CallObserver* observer);
 
   // Accepts calls on `queue`, `outstanding` of each method at a time waiting for their client; of a
   // brief one, one.
@@ -178,6 +206,7 @@ class RpcService final : public grpc::Service {
   CallCount& calls_;
   const std::size_t max_calls_;
   const std::function<grpc::Status()> overloaded_;
+  CallObserver* const observer_;
 };
 
 }  // namespace pixembed

@@ -54,6 +54,9 @@ ABSL_FLAG(FlagList, listen, {"127.0.0.1:50051"},
 ABSL_FLAG(std::string, http_listen, "",
           "Address of the HTTP bridge (OpenAI, Weaviate, curl): host:port or [IPv6]:port. Empty: "
           "there is none");
+ABSL_FLAG(std::string, metrics_listen, "",
+          "Address of GET /metrics for Prometheus, without TLS and tokens: host:port or "
+          "[IPv6]:port. Empty: there is none, and nothing is counted");
 ABSL_FLAG(absl::Duration, http_timeout, absl::Seconds(60),
           "How long an HTTP request may take; its images are DEADLINE_EXCEEDED then");
 ABSL_FLAG(
@@ -99,10 +102,10 @@ namespace {
 
 // This program's own flags, in the order of the documentation, which has the first of
 // LaunchFlags(), --model, before all, and the others between these two.
-constexpr std::array<std::string_view, 10> kReachFlags = {
-    "model_repository",   "load_model",      "model_control",        "listen",
-    "http_listen",        "http_timeout",    "tls_certificate_file", "tls_private_key_file",
-    "tls_client_ca_file", "auth_token_file",
+constexpr std::array<std::string_view, 11> kReachFlags = {
+    "model_repository",     "load_model",         "model_control",   "listen",
+    "http_listen",          "http_timeout",       "metrics_listen",  "tls_certificate_file",
+    "tls_private_key_file", "tls_client_ca_file", "auth_token_file",
 };
 constexpr std::array<std::string_view, 8> kTrafficFlags = {
     "max_request_images", "max_message_bytes", "max_receive_bytes", "stream_window",
@@ -128,7 +131,8 @@ struct ActionRow {
 constexpr std::array kActions = {
     ActionRow{"--help", Action::kPrintHelp, "Prints every flag and exits"},
     ActionRow{"--help_markdown", Action::kPrintMarkdown,
-              "Prints the README's tables of flags and reasons and exits"},
+              "Prints the tables of flags, reasons and metrics of README.md and docs/metrics.md "
+              "and exits"},
     ActionRow{"--version", Action::kPrintVersion, "Prints the version and exits"},
 };
 
@@ -182,7 +186,10 @@ absl::Status CheckAddresses() {
     if (absl::Status status = CheckListenText(address); !status.ok()) return status;
   }
   const std::string http = absl::GetFlag(FLAGS_http_listen);
-  return http.empty() ? absl::OkStatus() : CheckListenText(http, kHttpListenFlag);
+  absl::Status status = http.empty() ? absl::OkStatus() : CheckListenText(http, kHttpListenFlag);
+  const std::string metrics = absl::GetFlag(FLAGS_metrics_listen);
+  if (!metrics.empty()) status.Update(CheckListenText(metrics, kMetricsListenFlag));
+  return status;
 }
 
 // Whether there is, or can be, something to serve.
@@ -220,6 +227,7 @@ ServerOptions ReadServerOptions() {
       .max_receive_bytes = absl::GetFlag(FLAGS_max_receive_bytes).bytes,
       .http_listen = absl::GetFlag(FLAGS_http_listen),
       .http_timeout = absl::ToChronoNanoseconds(absl::GetFlag(FLAGS_http_timeout)),
+      .metrics_listen = absl::GetFlag(FLAGS_metrics_listen),
       .model_control = std::nullopt,
   };
 }

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -38,6 +39,8 @@ constexpr std::string_view kModelPath = "/v1/models/{id}";
 constexpr std::string_view kMetaPath = "/meta";
 constexpr std::string_view kLivePath = "/.well-known/live";
 constexpr std::string_view kReadyPath = "/.well-known/ready";
+// What metrics call every path that is none of ours.
+constexpr std::string_view kOtherRoute = "other";
 
 // What a GET is answered from.
 struct GetCall {
@@ -184,25 +187,30 @@ absl::StatusOr<std::unique_ptr<HttpBridge>> HttpBridge::Start(Engine& engine,
   std::unique_ptr<HttpBridge> bridge(new HttpBridge(engine, models, std::move(options)));
   HttpBridge* const self = bridge.get();
   const HttpBridgeOptions& set = self->options_;
-  auto server = HttpServer::Start({.listen = set.listen,
-                                   .max_body_bytes = set.limits.max_message_bytes,
-                                   .max_receive_bytes = set.max_receive_bytes,
-                                   .max_connections = set.max_connections,
-                                   .threads = set.threads,
-                                   .certificates = set.certificates,
-                                   .authorize = TokenCheck(set.tokens),
-                                   .open =
-                                       [](std::string_view path) {
-                                         const GetRow* const get = FindGet(path).row;
-                                         return get != nullptr && get->open;
-                                       },
-                                   .refuse =
-                                       [self](const absl::Status& status) {
-                                         return HttpError(status, self->engine_.RetryDelay());
-                                       }},
-                                  [self](HttpRequest request, HttpReply reply) {
-                                    self->Handle(std::move(request), std::move(reply));
-                                  });
+  auto server = HttpServer::Start(
+      {.listen = set.listen,
+       .max_body_bytes = set.limits.max_message_bytes,
+       .max_receive_bytes = set.max_receive_bytes,
+       .max_connections = set.max_connections,
+       .threads = set.threads,
+       .certificates = set.certificates,
+       .authorize = TokenCheck(set.tokens),
+       .open =
+           [](std::string_view path) {
+             const GetRow* const get = FindGet(path).row;
+             return get != nullptr && get->open;
+           },
+       .refuse =
+           [self](const absl::Status& status) {
+             HttpResponse response = HttpError(status, self->engine_.RetryDelay());
+             if (Metrics* const metrics = self->options_.metrics.get()) {
+               metrics->OnHttp(kOtherRoute, response.status, std::nullopt);
+             }
+             return response;
+           }},
+      [self](HttpRequest request, HttpReply reply) {
+        self->Handle(std::move(request), std::move(reply));
+      });
   if (!server.ok()) return server.status();
   bridge->server_ = *std::move(server);
   return bridge;
@@ -212,6 +220,10 @@ void HttpBridge::Handle(HttpRequest request, HttpReply reply) {
   const HttpFormat* const format = FindFormat(request.path);
   const auto [get, id] = FindGet(request.path);
   const bool reads = request.method == "GET" || request.method == "HEAD";
+  const std::string_view route = format != nullptr ? format->path
+                                 : get != nullptr  ? get->path
+                                                   : kOtherRoute;
+  reply = Observed(route, std::move(reply));
   if (format != nullptr && request.method == "POST") {
     Embed(*format, std::move(request), std::move(reply));
   } else if (get != nullptr && reads) {
@@ -225,6 +237,18 @@ void HttpBridge::Handle(HttpRequest request, HttpReply reply) {
     const char* const allowed = format != nullptr ? "POST" : get != nullptr ? "GET, HEAD" : "";
     reply([response = NoRoute(request, allowed)] { return response; });
   }
+}
+
+HttpReply HttpBridge::Observed(std::string_view route, HttpReply reply) const {
+  if (options_.metrics == nullptr) return reply;
+  return [metrics = options_.metrics, route, reply = std::move(reply),
+          begun = Clock::now()](absl::AnyInvocable<HttpResponse()> answer) mutable {
+    reply([metrics, route, begun, answer = std::move(answer)]() mutable {
+      HttpResponse response = answer();
+      metrics->OnHttp(route, response.status, Clock::now() - begun);
+      return response;
+    });
+  };
 }
 
 void HttpBridge::Embed(const HttpFormat& format, HttpRequest request, HttpReply reply) {

@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -28,6 +29,7 @@
 #include "server/certificates.h"
 #include "server/http_formats.h"
 #include "server/http_server.h"
+#include "server/metrics.h"
 #include "server/model_repository.h"
 #include "server/reloaded.h"
 #include "src/engine/engine.h"
@@ -47,6 +49,8 @@ struct HttpBridgeOptions {
   // Of the server: --tls_* and --auth_token_file; null: none. /.well-known/ is served to everyone.
   std::shared_ptr<Reloaded<Certificates>> certificates = nullptr;
   std::shared_ptr<BearerTokens> tokens = nullptr;
+  // Hears of what was answered, for metrics; null: nobody does.
+  std::shared_ptr<Metrics> metrics = nullptr;
 };
 
 // Thread-safe.
@@ -76,6 +80,8 @@ class HttpBridge {
   HttpBridge(Engine& engine, const ModelRepository& models, HttpBridgeOptions options);
 
   void Handle(HttpRequest request, HttpReply reply);
+  // The reply, of which metrics hear.
+  HttpReply Observed(std::string_view route, HttpReply reply) const;
   void Embed(const HttpFormat& format, HttpRequest request, HttpReply reply);
 
   Engine& engine_;

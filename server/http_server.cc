@@ -318,7 +318,7 @@ absl::Status HttpServer::Admit(MHD_Connection* connection, std::string_view path
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions options,
                                                               HttpHandler handler) {
-  absl::StatusOr<Listener> listener = ListenOnTcp(options.listen, kHttpListenFlag);
+  absl::StatusOr<Listener> listener = ListenOnTcp(options.listen, options.listen_flag);
   if (!listener.ok()) return listener.status();
   std::unique_ptr<HttpServer> server(new HttpServer(std::move(options), std::move(handler)));
   server->address_ = std::move(listener->address);
@@ -352,7 +352,8 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(HttpServerOptions 
     close(listener->descriptor);
     return MakeError(Reason::kInvalidOption,
                      absl::StrCat("cannot serve HTTP on ", server->address_,
-                                  ": libmicrohttpd gives no reason (flag --http_listen)"));
+                                  ": libmicrohttpd gives no reason (flag --",
+                                  std::string(set.listen_flag), ")"));
   }
   return server;
 }

@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/certificates.h"
+#include "server/listen.h"
 #include "server/reloaded.h"
 #include "src/engine/engine.h"
 
@@ -64,7 +65,8 @@ using HttpReply = absl::AnyInvocable<void(absl::AnyInvocable<HttpResponse()>)>;
 using HttpHandler = std::function<void(HttpRequest, HttpReply)>;
 
 struct HttpServerOptions {
-  std::string listen;  // "host:port"; port 0: a free one. Flag: --http_listen.
+  std::string listen;                              // "host:port"; port 0: a free one
+  std::string_view listen_flag = kHttpListenFlag;  // the flag that gave it
   // Bytes of one body; more is MESSAGE_TOO_LARGE. Flag: --max_message_bytes.
   std::size_t max_body_bytes = std::size_t{64} << 20;
   // Bytes of all bodies that requests in progress have sent; more is OVERLOADED.

@@ -13,6 +13,7 @@ namespace pixembed {
 // Flags that give addresses. Only the first may give "unix:path".
 inline constexpr std::string_view kListenFlag = "listen";
 inline constexpr std::string_view kHttpListenFlag = "http_listen";
+inline constexpr std::string_view kMetricsListenFlag = "metrics_listen";
 
 // Whether `address` is written as one that `flag` may give, whatever the system says.
 // Errors: INVALID_OPTION with the address, what is possible, and the flag.

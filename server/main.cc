@@ -28,6 +28,7 @@
 #include "server/certificates.h"
 #include "server/config.h"
 #include "server/listen.h"
+#include "server/metrics.h"
 #include "server/model_directories.h"
 #include "server/model_repository.h"
 #include "server/reloaded.h"
@@ -194,8 +195,12 @@ absl::Status CheckAddresses(const ServerOptions& options) {
   for (const std::string& address : options.listen) {
     if (absl::Status status = CheckListenAddress(address); !status.ok()) return status;
   }
-  if (options.http_listen.empty()) return absl::OkStatus();
-  return CheckListenAddress(options.http_listen, kHttpListenFlag);
+  for (const auto& [address, flag] : {std::pair(&options.http_listen, kHttpListenFlag),
+                                      std::pair(&options.metrics_listen, kMetricsListenFlag)}) {
+    if (address->empty()) continue;
+    if (absl::Status status = CheckListenAddress(*address, flag); !status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 int Serve(const ServerConfig& config, StopSignal& signal) {
@@ -219,7 +224,13 @@ int Serve(const ServerConfig& config, StopSignal& signal) {
   if (!sources.ok()) return Fail(sources.status());
   const absl::StatusOr<ModelOptions> options = ReadModelOptions(config, WriteLog);
   if (!options.ok()) return Fail(options.status());
-  const auto engine = LaunchEngine(config, *sources, *options, WriteLog);
+  LaunchConfig launch = config;
+  ServerOptions server_options = config.server;
+  if (!config.server.metrics_listen.empty()) {
+    server_options.metrics = std::make_shared<Metrics>();
+    launch.engine.observer = server_options.metrics;
+  }
+  const auto engine = LaunchEngine(launch, *sources, *options, WriteLog);
   if (!engine.ok()) {
     const bool differs = ReasonOf(engine.status()) == Reason::kGoldenMismatch;
     return Fail(engine.status(), differs ? kExitNotVerified : kExitFailure);
@@ -227,7 +238,6 @@ int Serve(const ServerConfig& config, StopSignal& signal) {
   if (!serves) return EXIT_SUCCESS;
   std::vector<std::string> names;
   for (const ModelSource& source : *sources) names.push_back(source.name);
-  ServerOptions server_options = config.server;
   if (config.model_control) {
     server_options.model_control = MakeModelControl(config, directories, *options);
   }
@@ -239,6 +249,9 @@ int Serve(const ServerConfig& config, StopSignal& signal) {
   signal.Serving();
   if (const std::string http = (*server)->http_address(); !http.empty()) {
     spdlog::info("serving HTTP on {}", http);
+  }
+  if (const std::string metrics = (*server)->metrics_address(); !metrics.empty()) {
+    spdlog::info("serving metrics on {}", metrics);
   }
   spdlog::info("serving on {}", absl::StrJoin((*server)->addresses(), ", "));
 
@@ -258,7 +271,7 @@ int Main(std::span<const char* const> arguments) {
       std::cout << HelpText();
       return EXIT_SUCCESS;
     case Action::kPrintMarkdown:
-      std::cout << FlagsMarkdown() << '\n' << ReasonsMarkdown();
+      std::cout << FlagsMarkdown() << '\n' << ReasonsMarkdown() << '\n' << MetricsMarkdown();
       return EXIT_SUCCESS;
     case Action::kPrintVersion:
       std::cout << VersionText() << '\n';

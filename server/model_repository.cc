@@ -52,18 +52,17 @@ const char* StateName(ModelRepository::State state) {
   return "UNAVAILABLE";
 }
 
-ModelRepository::ModelRepository(
-    Engine& engine, const std::vector<std::string>& names, const RequestLimits& limits,
-    std::optional<ModelControl> control,
-    std::function<void(const std::string& name, bool served)> on_change)
+ModelRepository::ModelRepository(Engine& engine, const std::vector<std::string>& names,
+                                 const RequestLimits& limits, std::optional<ModelControl> control,
+                                 Listener listener)
     : engine_(engine),
       limits_(limits),
       control_(std::move(control)),
-      on_change_(std::move(on_change)),
+      listener_(std::move(listener)),
       default_(names.empty() ? "" : names.front()) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     entries_.push_back(MakeEntry(names[i], i, engine_.model(i)));
-    on_change_(names[i], true);
+    listener_.on_change(names[i], true);
   }
   Publish();
   if (!control_.has_value()) return;
@@ -217,7 +216,7 @@ absl::Status ModelRepository::LoadNow(const std::string& name) {
     old = std::exchange(*Find(name), std::move(fresh));
     Publish();
   }
-  on_change_(name, true);
+  listener_.on_change(name, true);
   control_->log(absl::StrCat("model ", name, ": ", reload ? "reloaded" : "loaded"));
   if (reload) Retire(std::move(old));
   return absl::OkStatus();
@@ -234,7 +233,7 @@ absl::Status ModelRepository::UnloadNow(const std::string& name) {
     old.unused = std::move(entry->unused);
     Set(*entry, State::kUnloading, "");
   }
-  on_change_(name, false);
+  listener_.on_change(name, false);
   Retire(std::move(old));
   control_->log(absl::StrCat("model ", name, ": unloaded"));
   const std::lock_guard lock(mutex_);
@@ -247,6 +246,7 @@ void ModelRepository::Retire(Entry old) {
   old.model.reset();
   old.unused->wait();
   (void)engine_.Remove(number);  // nobody else removes any
+  if (listener_.on_leave) listener_.on_leave(number);
 }
 
 void ModelRepository::ReadNames() {
@@ -268,7 +268,7 @@ void ModelRepository::ReadNames() {
     }
     Publish();
   }
-  for (const std::string& name : appeared) on_change_(name, false);
+  for (const std::string& name : appeared) listener_.on_change(name, false);
 }
 
 ModelRepository::Entry* ModelRepository::Find(std::string_view name) {
@@ -308,6 +308,7 @@ std::vector<ModelRepository::Row> ModelRepository::Rows() const {
 
 ModelRepository::Entry ModelRepository::MakeEntry(const std::string& name, std::size_t number,
                                                   std::shared_ptr<const Model> model) const {
+  if (listener_.on_enter) listener_.on_enter(number, name);
   auto unused = std::make_shared<std::latch>(1);
   std::shared_ptr<const ServedModel> served(
       new ServedModel(name, number, std::move(model), engine_.options().limits, limits_),

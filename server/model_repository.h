@@ -54,6 +54,17 @@ class ModelRepository {
     std::string reason;  // why it is not ready; of one that is: what became of a reload
   };
 
+  // Hears of models. Both are called in the constructor, and then on the repository's thread.
+  struct Listener {
+    // Whether a model is served.
+    std::function<void(const std::string& name, bool served)> on_change = nullptr;
+    // The engine's model of this number is to be served as `name`: nothing has been submitted for
+    // it. May be null, as the next.
+    std::function<void(std::size_t number, const std::string& name)> on_enter = nullptr;
+    // It left the engine.
+    std::function<void(std::size_t number)> on_leave = nullptr;
+  };
+
   using Done = absl::AnyInvocable<void(absl::Status)>;
   using Listed = absl::AnyInvocable<void(std::vector<Row>)>;
 
@@ -61,11 +72,10 @@ class ModelRepository {
   static constexpr std::size_t kMaxWaiting = 64;
 
   // `names[i]` names the engine's model i; the first is the default model. Without `control` they
-  // are all there will ever be. `on_change` hears of every model whether it is served: in the
-  // constructor, and then on the repository's thread. The engine outlives the repository.
+  // are all there will ever be. The engine outlives the repository.
   ModelRepository(Engine& engine, const std::vector<std::string>& names,
                   const RequestLimits& limits, std::optional<ModelControl> control,
-                  std::function<void(const std::string& name, bool served)> on_change);
+                  Listener listener);
   ModelRepository(const ModelRepository&) = delete;
   ModelRepository& operator=(const ModelRepository&) = delete;
   // Close, and waits for the thread: for a load under way as long as it takes.
@@ -139,7 +149,7 @@ class ModelRepository {
   Engine& engine_;
   const RequestLimits limits_;
   const std::optional<ModelControl> control_;
-  const std::function<void(const std::string&, bool)> on_change_;
+  const Listener listener_;
   const std::string default_;  // empty: there is none
   std::stop_source stop_;
 

@@ -110,22 +110,32 @@ void SetChannelOptions(const ServerOptions& options, grpc::ServerBuilder& builde
 Server::Server(Engine& engine, const std::vector<std::string>& model_names,
                const ServerOptions& options)
     : engine_(engine),
+      metrics_(options.metrics),
       health_(ServiceNames(), draining_.get_token()),
-      models_(engine, model_names, options.limits, options.model_control,
-              [this](const std::string& name, bool served) { health_.Set(name, served); }),
+      models_(
+          engine, model_names, options.limits, options.model_control,
+          {.on_change = [this](const std::string& name, bool served) { health_.Set(name, served); },
+           .on_enter =
+               [metrics = metrics_](std::size_t number, const std::string& name) {
+                 if (metrics != nullptr) metrics->Name(number, name);
+               },
+           .on_leave =
+               [metrics = metrics_](std::size_t number) {
+                 if (metrics != nullptr) metrics->Forget(number);
+               }}),
       embedding_(engine, models_, options.limits, options.stream_window, draining_.get_token()),
       inference_(
           engine, models_, options.limits, options.stream_window, draining_.get_token(),
           [this] { return health_.Find("") == grpc::health::v1::HealthCheckResponse::SERVING; }),
       reflection_(ReflectedServices(), draining_.get_token()),
       embedding_rpc_(embedding_.Methods(), TokenCheck(options.tokens), calls_, options.max_calls,
-                     Overloaded(engine, options.max_calls)),
+                     Overloaded(engine, options.max_calls), metrics_.get()),
       health_rpc_(health_.Methods(), TokenCheck(options.tokens), calls_,
-                  std::numeric_limits<std::size_t>::max(), nullptr),
+                  std::numeric_limits<std::size_t>::max(), nullptr, metrics_.get()),
       inference_rpc_(inference_.Methods(), TokenCheck(options.tokens), calls_, options.max_calls,
-                     Overloaded(engine, options.max_calls)),
+                     Overloaded(engine, options.max_calls), metrics_.get()),
       reflection_rpc_(reflection_.Methods(), TokenCheck(options.tokens), calls_, options.max_calls,
-                      Overloaded(engine, options.max_calls)) {}
+                      Overloaded(engine, options.max_calls), metrics_.get()) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine& engine,
                                                       const std::vector<std::string>& model_names,
@@ -133,6 +143,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine& engine,
   std::unique_ptr<Server> server(new Server(engine, model_names, options));
   if (absl::Status status = server->Listen(options); !status.ok()) return status;
   if (absl::Status status = server->ListenForHttp(options); !status.ok()) return status;
+  if (absl::Status status = server->ListenForScrapes(options); !status.ok()) return status;
   WarnOfBareTokens(options);
   server->health_.Serve();
   return server;
@@ -194,9 +205,26 @@ absl::Status Server::ListenForHttp(const ServerOptions& options) {
                                    .max_connections = options.max_calls,
                                    .threads = static_cast<int>(queues_.size()),
                                    .certificates = options.certificates,
-                                   .tokens = options.tokens});
+                                   .tokens = options.tokens,
+                                   .metrics = options.metrics});
   if (!bridge.ok()) return bridge.status();
   http_ = *std::move(bridge);
+  return absl::OkStatus();
+}
+
+absl::Status Server::ListenForScrapes(const ServerOptions& options) {
+  if (options.metrics_listen.empty()) return absl::OkStatus();
+  auto server = MetricsServer::Start(
+      options.metrics_listen, [this, metrics = options.metrics, max_calls = options.max_calls] {
+        const bool ready = health_.Find("") == grpc::health::v1::HealthCheckResponse::SERVING;
+        return metrics->Exposition({.engine = &engine_,
+                                    .models = models_.served(),
+                                    .calls = calls_.value(),
+                                    .max_calls = max_calls,
+                                    .ready = ready});
+      });
+  if (!server.ok()) return server.status();
+  metrics_server_ = *std::move(server);
   return absl::OkStatus();
 }
 
@@ -235,6 +263,10 @@ absl::Status Server::Stop(TimePoint deadline) {
   calls_.WaitUntilZero();
   queues_.clear();
   server_.reset();
+  // Last, so that a scrape sees how the drain went. One that is cut off is nothing lost.
+  if (metrics_server_ != nullptr) {
+    (void)metrics_server_->Stop(std::chrono::steady_clock::now() + kLastWord);
+  }
   return status;
 }
 

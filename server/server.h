@@ -1,5 +1,5 @@
 // The server: listens, serves the native API, KServe v2, health and reflection over gRPC and, where
-// asked for, the bridge over HTTP; drains.
+// asked for, the bridge over HTTP and metrics; drains.
 #ifndef PIXEMBED_SERVER_SERVER_H_
 #define PIXEMBED_SERVER_SERVER_H_
 
@@ -26,6 +26,8 @@
 #include "server/health_service.h"
 #include "server/http_bridge.h"
 #include "server/inference_service.h"
+#include "server/metrics.h"
+#include "server/metrics_server.h"
 #include "server/model_repository.h"
 #include "server/reflection_service.h"
 #include "server/reloaded.h"
@@ -50,6 +52,11 @@ struct ServerOptions {
   std::string http_listen = {};
   // How long an HTTP request may take. Flag: --http_timeout.
   std::chrono::nanoseconds http_timeout = std::chrono::seconds(60);
+  // "host:port" of GET /metrics; empty: there is none. Flag: --metrics_listen.
+  std::string metrics_listen = {};
+  // What is counted; null: nothing is. Not null where metrics_listen is not empty. The engine's
+  // observer, too (EngineOptions).
+  std::shared_ptr<Metrics> metrics = nullptr;
   // How models are loaded and unloaded while the server runs; absent: they are not.
   // Flag: --model_control.
   std::optional<ModelControl> model_control = std::nullopt;
@@ -83,6 +90,11 @@ class Server {
   // What the HTTP bridge listens on; empty: there is none.
   std::string http_address() const { return http_ == nullptr ? "" : http_->address(); }
 
+  // What GET /metrics listens on; empty: there is none.
+  std::string metrics_address() const {
+    return metrics_server_ == nullptr ? "" : metrics_server_->address();
+  }
+
   // Calls that are being served.
   std::size_t calls() const { return calls_.value(); }
 
@@ -106,8 +118,10 @@ class Server {
   std::shared_ptr<grpc::ServerCredentials> CredentialsFor(const std::string& address,
                                                           const ServerOptions& options);
   absl::Status ListenForHttp(const ServerOptions& options);
+  absl::Status ListenForScrapes(const ServerOptions& options);
 
   Engine& engine_;
+  const std::shared_ptr<Metrics> metrics_;  // null: nothing is counted
   std::stop_source draining_;
   CallCount calls_;
   HealthService health_;
@@ -124,6 +138,7 @@ class Server {
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::unique_ptr<CompletionQueue>> queues_;
   std::unique_ptr<HttpBridge> http_;
+  std::unique_ptr<MetricsServer> metrics_server_;
   std::mutex stop_mutex_;  // one Stop at a time
 };
 

@@ -38,6 +38,7 @@ WORLDS = {
     r"(jpeglib|jerror|png|gif_lib|tiff|tiffio|zlib)\.h|(webp|avif)/": {"src/image"},
     r"nlohmann/": {"src/checkpoint", "server", "client/cpp"},
     r"microhttpd\.h": {"server"},
+    r"prometheus/": {"server/metrics"},
     r"gnutls/": {"server/http_"},  # libmicrohttpd's TLS
     r"spdlog/": {"server"},
     r"openssl/": {"src/digest", "server/certificates"},  # SHA-256, and X.509: protocols stay in gRPC

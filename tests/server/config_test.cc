@@ -139,6 +139,7 @@ TEST(Config, DefaultsAreThoseOfTheOptions) {
   EXPECT_EQ(server.max_receive_bytes, server_default.max_receive_bytes);
   EXPECT_EQ(server.http_listen, server_default.http_listen);
   EXPECT_EQ(server.http_timeout, server_default.http_timeout);
+  EXPECT_EQ(server.metrics_listen, server_default.metrics_listen);
 }
 
 TEST(Config, TlsNeedsACertificateAndItsKey) {
@@ -156,6 +157,7 @@ TEST(Config, EveryFlagReachesItsOption) {
                               "--listen=[::]:1",
                               "--http_listen=[::]:2",
                               "--http_timeout=22s",
+                              "--metrics_listen=[::]:3",
                               "--tls_certificate_file=/t/tls.crt",
                               "--tls_private_key_file=/t/tls.key",
                               "--tls_client_ca_file=/t/ca.crt",
@@ -190,6 +192,7 @@ TEST(Config, EveryFlagReachesItsOption) {
   EXPECT_THAT(config.server.listen, ElementsAre("[::]:1"));
   EXPECT_EQ(config.server.http_listen, "[::]:2");
   EXPECT_EQ(config.server.http_timeout, std::chrono::seconds(22));
+  EXPECT_EQ(config.server.metrics_listen, "[::]:3");
   EXPECT_EQ(config.tls.certificate, "/t/tls.crt");
   EXPECT_EQ(config.tls.private_key, "/t/tls.key");
   EXPECT_EQ(config.tls.client_ca, "/t/ca.crt");
@@ -291,6 +294,10 @@ TEST(Config, WrongFlagsAreRefusedWithNameValueAndWhatIsPossible) {
               HasSubstr("possible are 0ms to 60000ms"));
   EXPECT_THAT(Refusal({"--model=/m", "--drain_timeout=inf"}), HasSubstr("--drain_timeout is inf"));
   EXPECT_THAT(Refusal({"--model=/m", "--listen="}), HasSubstr("--listen is empty"));
+  EXPECT_THAT(Refusal({"--model=/m", "--metrics_listen=9090"}),
+              HasSubstr("cannot listen on 9090: it is not host:port"));
+  EXPECT_THAT(Refusal({"--model=/m", "--metrics_listen=unix:/tmp/metrics"}),
+              HasSubstr("--metrics_listen"));
 }
 
 TEST(Config, ATimeWithoutItsUnitIsToldWhatATimeLooksLike) {
@@ -340,7 +347,7 @@ TEST(Config, TheConfigurationInForceNamesEveryFlagThatHelpDescribes) {
       EXPECT_EQ(value, "2");
     }
   }
-  EXPECT_THAT(command->config.flags, SizeIs(40));
+  EXPECT_THAT(command->config.flags, SizeIs(41));
 }
 
 TEST(Config, TheReasonTableHasEveryReason) {

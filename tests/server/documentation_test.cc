@@ -1,4 +1,5 @@
-// The README's tables are those of the program, and the manifests' flags are ones that it takes.
+// The tables of README and docs are those of the program, and the manifests' flags are ones that it
+// takes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,16 +12,19 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/config.h"
+#include "server/metrics.h"
 
 namespace pixembed {
 namespace {
 
 using ::testing::HasSubstr;
 
-std::string Readme() {
-  std::ifstream file(README);
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
 }
+
+std::string Readme() { return ReadFile(README); }
 
 // The flags of a manifest: its lines "- --flag=value".
 std::vector<std::string> ManifestFlags(const std::string& folder) {
@@ -45,13 +49,18 @@ TEST(Documentation, TheReadmesTableOfReasonsIsWhatHelpMarkdownPrints) {
       << "run pixembed-server --help_markdown and put its second table there";
 }
 
+TEST(Documentation, TheTableOfMetricsIsWhatHelpMarkdownPrints) {
+  EXPECT_THAT(ReadFile(absl::StrCat(DOCS, "/metrics.md")),
+              HasSubstr("<!-- metrics: begin -->\n" + MetricsMarkdown() + "<!-- metrics: end -->"))
+      << "run pixembed-server --help_markdown and put its third table there";
+}
+
 // Each budget at its worst, with the measured factor of what gRPC receives and a ViT-B/16.
 TEST(Documentation, TheManifestsBudgetsFitTheirMemory) {
   constexpr std::size_t kLimit = std::size_t{2} << 30;  // of both: one patches the other
   constexpr std::size_t kModel = std::size_t{512} << 20;
   constexpr double kReceiveFactor = 3.3;  // at 128MiB; the README's section "Memory"
-  std::ifstream file(absl::StrCat(DEPLOY, "/kubernetes/deployment.yaml"));
-  const std::string manifest(std::istreambuf_iterator<char>(file), {});
+  const std::string manifest = ReadFile(absl::StrCat(DEPLOY, "/kubernetes/deployment.yaml"));
   EXPECT_THAT(manifest,
               HasSubstr("limits:\n              cpu: \"2\"\n              memory: 2Gi\n"));
   for (const char* const folder : {"kubernetes", "kubernetes-secure"}) {

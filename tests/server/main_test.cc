@@ -19,6 +19,7 @@
 #include "tests/model/fake_model.h"
 #include "tests/server/process.h"
 #include "tests/server/raw_connection.h"
+#include "tests/server/scrape.h"
 #include "tests/server/server_fixture.h"
 #include "tests/server/test_images.h"
 #include "tests/verify/golden_bytes.h"
@@ -74,6 +75,18 @@ TEST(Main, ServesHttpWhereAskedToAndSaysWhere) {
   ASSERT_TRUE(http.Send("GET /.well-known/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
   AwaitAddress(server);
   EXPECT_THAT(http.ReceiveAll(), StartsWith("HTTP/1.1 204"));
+}
+
+TEST(Main, ServesMetricsWhereAskedToAndCountsForThem) {
+  Process server(
+      Command({"--model=/models/one", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0"}));
+  const std::string line = server.AwaitLine("serving metrics on 127.0.0.1:");
+  const std::string address = AwaitAddress(server);
+  v1::EmbedResponse response;
+  ASSERT_TRUE(EmbedOne(address, &response).ok());
+  const Scrape scrape(line.substr(line.rfind(' ') + 1));
+  EXPECT_EQ(scrape.Of(R"(pixembed_images_total{lane="online",model="one",reason="OK"})"), 1);
+  EXPECT_EQ(scrape.Of(R"(pixembed_batch_images_count{model="one"})"), 1);
 }
 
 TEST(Main, SigintAndAClosedTerminalDoTheSame) {

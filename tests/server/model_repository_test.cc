@@ -41,10 +41,22 @@ class ModelRepositoryTest : public ::testing::Test {
     repository_ = std::make_unique<ModelRepository>(
         *engine_, std::vector<std::string>{"first"}, RequestLimits(),
         controlled ? std::optional(shelf_.control()) : std::nullopt,
-        [this](const std::string& name, bool served) {
-          const std::lock_guard lock(mutex_);
-          changes_.push_back(name + (served ? "+" : "-"));
-        });
+        ModelRepository::Listener{.on_change =
+                                      [this](const std::string& name, bool served) {
+                                        const std::lock_guard lock(mutex_);
+                                        changes_.push_back(name + (served ? "+" : "-"));
+                                      },
+                                  .on_enter =
+                                      [this](std::size_t number, const std::string& name) {
+                                        const std::lock_guard lock(mutex_);
+                                        numbers_.push_back(name + " enters as " +
+                                                           std::to_string(number));
+                                      },
+                                  .on_leave =
+                                      [this](std::size_t number) {
+                                        const std::lock_guard lock(mutex_);
+                                        numbers_.push_back(std::to_string(number) + " leaves");
+                                      }});
   }
 
   std::future<absl::Status> LoadAsync(const std::string& name) {
@@ -79,6 +91,7 @@ class ModelRepositoryTest : public ::testing::Test {
   std::unique_ptr<Engine> engine_;
   std::mutex mutex_;
   std::vector<std::string> changes_;  // guarded by mutex_
+  std::vector<std::string> numbers_;  // guarded by mutex_
   std::unique_ptr<ModelRepository> repository_;
 };
 
@@ -108,6 +121,8 @@ TEST_F(ModelRepositoryTest, AModelIsLoadedReloadedAndUnloaded) {
   EXPECT_TRUE(Unload("second").ok());
   repository_.reset();
   EXPECT_THAT(changes_, ElementsAre("first+", "second-", "second+", "second+", "second-"));
+  EXPECT_THAT(numbers_, ElementsAre("first enters as 0", "second enters as 1", "second enters as 2",
+                                    "1 leaves", "2 leaves"));
 }
 
 TEST_F(ModelRepositoryTest, OfAReloadedModelNothingOfTheOldOneIsLeft) {
@@ -136,9 +151,9 @@ TEST_F(ModelRepositoryTest, AServerThatBeganWithNothingHasNoDefault) {
   options.cores = 1;
   options.devices = {Device{}};
   engine_ = *Engine::Start({}, options);
-  repository_ =
-      std::make_unique<ModelRepository>(*engine_, std::vector<std::string>(), RequestLimits(),
-                                        shelf_.control(), [](const std::string&, bool) {});
+  repository_ = std::make_unique<ModelRepository>(
+      *engine_, std::vector<std::string>(), RequestLimits(), shelf_.control(),
+      ModelRepository::Listener{.on_change = [](const std::string&, bool) {}});
   EXPECT_THAT(Refusal(""), HasSubstr("has no default model"));
   ASSERT_TRUE(Load("first").ok());
   EXPECT_TRUE(repository_->served()->Find("first").ok());
