@@ -3,8 +3,8 @@
 // SIGTERM or SIGINT. Uses the cores that it may run on (taskset). What it says of the process is
 // what pixembed-server says: malloc keeps freed memory, and no lock is checked for deadlocks.
 //
-// usage: null_server [--listen=ADDRESS] [--input_side=PIXELS] [--tls_certificate_file=FILE
-//                    --tls_private_key_file=FILE]
+// usage: null_server [--listen=ADDRESS] [--input_side=PIXELS] [--metrics_listen=ADDRESS]
+//                    [--tls_certificate_file=FILE --tls_private_key_file=FILE]
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/certificates.h"
+#include "server/metrics.h"
 #include "server/server.h"
 #include "src/engine/engine.h"
 #include "src/image/image.h"
@@ -26,6 +27,7 @@
 ABSL_FLAG(std::string, listen, "127.0.0.1:0", "Address to serve on");
 ABSL_FLAG(int, input_side, 224,
           "Pixels on a side of the model's input; images of this size are not resized");
+ABSL_FLAG(std::string, metrics_listen, "", "Count, and answer GET /metrics there");
 ABSL_FLAG(std::string, tls_certificate_file, "", "Serve with TLS: the certificate, PEM");
 ABSL_FLAG(std::string, tls_private_key_file, "", "Serve with TLS: its key, PEM");
 
@@ -37,7 +39,8 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
-int Serve(const std::string& address, Size input, const TlsFiles& tls) {
+int Serve(const std::string& address, Size input, const std::string& metrics_address,
+          const TlsFiles& tls) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -46,11 +49,16 @@ int Serve(const std::string& address, Size input, const TlsFiles& tls) {
 
   EngineOptions engine_options;
   engine_options.max_batch_size = 32;
+  ServerOptions options;
+  options.listen = {address};
+  if (!metrics_address.empty()) {
+    options.metrics_listen = metrics_address;
+    options.metrics = std::make_shared<Metrics>();
+    engine_options.observer = options.metrics;
+  }
   absl::StatusOr<std::unique_ptr<Engine>> engine =
       Engine::Start({std::make_shared<NullModel>(input)}, engine_options);
   if (!engine.ok()) return Fail(engine.status());
-  ServerOptions options;
-  options.listen = {address};
   if (!tls.certificate.empty()) {
     const auto certificates = OpenCertificates(tls, nullptr);
     if (!certificates.ok()) return Fail(certificates.status());
@@ -76,6 +84,7 @@ int main(int argc, char** argv) {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   const int side = absl::GetFlag(FLAGS_input_side);
   return pixembed::Serve(absl::GetFlag(FLAGS_listen), {.height = side, .width = side},
+                         absl::GetFlag(FLAGS_metrics_listen),
                          {.certificate = absl::GetFlag(FLAGS_tls_certificate_file),
                           .private_key = absl::GetFlag(FLAGS_tls_private_key_file)});
 }

@@ -14,7 +14,7 @@
 #   peers           what others give: installs tests/bench/peers/requirements.txt into PIXEMBED_CACHE, then
 #                   peers-forward (bare forwards), peers-served and peers-start (a Python server)
 # --fresh (or PIXEMBED_BENCH_FRESH=1) measures again what is there for this commit and these settings.
-# Settings, PIXEMBED_BENCH_...: ROUNDS (5), SECONDS of a figure and round (6), MODELS (vit-b16,vit-ti16),
+# Settings, PIXEMBED_BENCH_...: ROUNDS (5), SECONDS of a figure and round (4), MODELS (vit-b16,vit-ti16),
 # PEER_MODELS (vit-b16), LOADS (0.5,0.7,0.8), IDLE_REQUESTS (60), SKIP_SETUP (what deploy/setup.sh brings is there).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

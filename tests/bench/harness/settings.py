@@ -18,7 +18,7 @@ class Settings:
 
     rounds: int = 5
     # How long each figure is measured in each round.
-    seconds: float = 6.0
+    seconds: float = 4.0
     # Of vit-b16, vit-ti16.
     models: tuple[str, ...] = ("vit-b16", "vit-ti16")
     # Of the legs with peers.
