@@ -9,7 +9,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "server/http_server.h"
 #include "server/listen.h"
 #include "server/metrics.h"
@@ -24,8 +23,8 @@ constexpr std::size_t kMaxConnections = 64;
 // A request has no body that anyone would read.
 constexpr std::size_t kMaxBodyBytes = std::size_t{4} << 10;
 
-HttpResponse Text(int status, std::string text) {
-  return {.status = status, .media_type = kPlainText, .body = absl::StrCat(text, "\n")};
+HttpResponse Text(int status, std::string_view text) {
+  return {.status = status, .media_type = kPlainText, .body = std::string(text) + '\n'};
 }
 
 HttpResponse Answer(const HttpRequest& request, const std::function<std::string()>& exposition) {

@@ -35,7 +35,6 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
-using ::testing::IsSupersetOf;
 using ::testing::Key;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -50,7 +49,7 @@ std::string Method(const std::string& metric, const std::string& method, const s
                    const std::string& code = "") {
   const std::string own = code.empty() ? "" : "grpc_code=\"" + code + "\",";
   return metric + "{" + own + "grpc_method=\"" + method +
-         "\",grpc_service=\"pixembed.v1.EmbeddingService\",grpc_type=\"" + type + "\"}";
+         R"(",grpc_service="pixembed.v1.EmbeddingService",grpc_type=")" + type + "\"}";
 }
 
 std::string Handled(const std::string& method, const std::string& code,
@@ -213,12 +212,12 @@ TEST_F(MetricsTest, NamesTheModelsThatAreServed) {
   ServerOptions options;
   options.model_control = shelf.control();
   StartCounted(std::move(options));
-  const std::string head = "pixembed_model_info{devices=\"cpu\",dimension=\"3\",fingerprint=\"";
+  const std::string head = R"(pixembed_model_info{devices="cpu",dimension="3",fingerprint=")";
   const auto info = [&head](const std::string& model) {
     return [=](const std::pair<const std::string, double>& value) {
       return value.first.starts_with(head) && value.second == 1 &&
              value.first.ends_with("\",model=\"" + model +
-                                   "\",model_type=\"fake\",precision=\"float32\"}");
+                                   R"(",model_type="fake",precision="float32"})");
     };
   };
   const auto serves = [&](const Scrape& scrape, const std::string& model) {
@@ -365,7 +364,8 @@ TEST_F(MetricsAloneTest, CountsOnManyThreadsWhileOthersLook) {
   std::vector<std::jthread> threads;
   threads.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i) {
-    threads.emplace_back([this, i] {
+    const std::size_t number = static_cast<std::size_t>(i) + 1;
+    threads.emplace_back([this, i, number] {
       for (int image = 0; image < kImages; ++image) {
         metrics_.OnBegin("/a.B/C");
         metrics_.OnBatch(0, 1, std::chrono::microseconds(1), 1);
@@ -374,7 +374,7 @@ TEST_F(MetricsAloneTest, CountsOnManyThreadsWhileOthersLook) {
         metrics_.OnRefused(0, Lane::kOnline, MakeError(Reason::kOverloaded, "full"));
         metrics_.OnEnd("/a.B/C", grpc::StatusCode::INTERNAL, std::chrono::seconds(1));
         metrics_.OnHttp("/", 200, std::chrono::seconds(1));
-        if (image % 100 == 0) metrics_.Name(static_cast<std::size_t>(i + 1), "fake");
+        if (image % 100 == 0) metrics_.Name(number, "fake");
       }
     });
   }

@@ -36,7 +36,7 @@ struct Scrape {
         std::string type;
         words >> name >> type;
         EXPECT_TRUE(types.emplace(name, type).second) << name << " has two families";
-      } else if (!line.starts_with("#")) {
+      } else if (!line.starts_with('#')) {
         const std::size_t space = line.rfind(' ');
         EXPECT_TRUE(values.emplace(line.substr(0, space), std::stod(line.substr(space + 1))).second)
             << line << " comes twice";
