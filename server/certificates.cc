@@ -9,6 +9,8 @@
 #include <openssl/x509.h>
 
 #include <chrono>
+#include <cstdint>
+#include <ctime>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -93,6 +95,11 @@ std::string About(const X509& certificate) {
   return TextOf(bio.get());
 }
 
+std::int64_t EndOf(const X509& certificate) {
+  std::tm end{};
+  return ASN1_TIME_to_tm(X509_get0_notAfter(&certificate), &end) == 1 ? timegm(&end) : 0;
+}
+
 absl::StatusOr<Certificates> ReadCertificates(const std::vector<FlagFile>& files,
                                               const std::vector<std::string>& contents) {
   const absl::StatusOr<std::vector<Certificate>> chain = ReadChain(files[0], contents[0]);
@@ -111,7 +118,8 @@ absl::StatusOr<Certificates> ReadCertificates(const std::vector<FlagFile>& files
   return Certificates{.chain = contents[0],
                       .private_key = contents[1],
                       .client_ca = files.size() > 2 ? contents[2] : "",
-                      .about = About(*chain->front())};
+                      .about = About(*chain->front()),
+                      .end = EndOf(*chain->front())};
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #ifndef PIXEMBED_SERVER_CERTIFICATES_H_
 #define PIXEMBED_SERVER_CERTIFICATES_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -29,6 +30,7 @@ struct Certificates {
   std::string client_ca;
   // The certificate's subject, serial number and end.
   std::string about;
+  std::int64_t end = 0;  // of the certificate, in seconds since the epoch
 };
 
 // The files, followed while others renew them. `log` may be null.

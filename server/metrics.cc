@@ -99,6 +99,9 @@ constexpr MetricInfo kMaxCalls{"pixembed_max_calls", Type::kGauge, "",
                                "The flag: above it calls are OVERLOADED"};
 constexpr MetricInfo kReady{"pixembed_ready", Type::kGauge, "",
                             "1 while health says SERVING, 0 from the first step of a drain on"};
+constexpr MetricInfo kCertificateEnd{
+    "pixembed_certificate_end_seconds", Type::kGauge, "",
+    "With TLS: when the certificate in force ends, in seconds since the epoch"};
 constexpr MetricInfo kModelInfo{"pixembed_model_info", Type::kGauge,
                                 "model, model_type, precision, devices, dimension, fingerprint",
                                 "1 for each model that is served; fingerprint is that of mean"};
@@ -150,6 +153,7 @@ constexpr std::array kAll = {kImages,
                              kCalls,
                              kMaxCalls,
                              kReady,
+                             kCertificateEnd,
                              kModelInfo,
                              kBuildInfo,
                              kCallsStarted,
@@ -492,6 +496,9 @@ std::string Metrics::Exposition(const Moment& moment) const {
   families.push_back(One(kCalls, moment.calls));
   families.push_back(One(kMaxCalls, moment.max_calls));
   families.push_back(One(kReady, moment.ready ? 1 : 0));
+  if (moment.certificate_end.has_value()) {
+    families.push_back(One(kCertificateEnd, *moment.certificate_end));
+  }
   families.push_back(Models(*moment.models));
   families.push_back(One(kBuildInfo, 1, {{"version", PIXEMBED_VERSION}}));
   if (const std::optional<ProcessStatus> process = ReadProcessStatus()) {

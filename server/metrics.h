@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -55,6 +56,8 @@ class Metrics final : public EngineObserver, public CallObserver {
     std::size_t calls = 0;      // that are being served
     std::size_t max_calls = 0;  // --max_calls
     bool ready = false;         // health says SERVING
+    // Of the server's certificate, in seconds since the epoch; nothing without TLS.
+    std::optional<std::int64_t> certificate_end = std::nullopt;
   };
 
   Metrics();

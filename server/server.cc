@@ -215,13 +215,18 @@ absl::Status Server::ListenForHttp(const ServerOptions& options) {
 absl::Status Server::ListenForScrapes(const ServerOptions& options) {
   if (options.metrics_listen.empty()) return absl::OkStatus();
   auto server = MetricsServer::Start(
-      options.metrics_listen, [this, metrics = options.metrics, max_calls = options.max_calls] {
+      options.metrics_listen, [this, metrics = options.metrics, max_calls = options.max_calls,
+                               certificates = options.certificates] {
         const bool ready = health_.Find("") == grpc::health::v1::HealthCheckResponse::SERVING;
-        return metrics->Exposition({.engine = &engine_,
-                                    .models = models_.served(),
-                                    .calls = calls_.value(),
-                                    .max_calls = max_calls,
-                                    .ready = ready});
+        Metrics::Moment moment{.engine = &engine_,
+                               .models = models_.served(),
+                               .calls = calls_.value(),
+                               .max_calls = max_calls,
+                               .ready = ready};
+        if (certificates != nullptr) {
+          moment.certificate_end = certificates->Get(std::chrono::steady_clock::now())->end;
+        }
+        return metrics->Exposition(moment);
       });
   if (!server.ok()) return server.status();
   metrics_server_ = *std::move(server);

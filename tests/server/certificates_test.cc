@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <ctime>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -56,6 +57,8 @@ TEST_F(CertificatesTest, AreReadWholeAndNamedInTheLog) {
   EXPECT_EQ(current->chain, pair_.certificate + authority_.certificate());
   EXPECT_EQ(current->private_key, pair_.private_key);
   EXPECT_EQ(current->client_ca, authority_.certificate());
+  // Made just now for an hour; minutes are for a slow machine.
+  EXPECT_NEAR(static_cast<double>(current->end - std::time(nullptr)), 3600, 600);
   EXPECT_THAT(log,
               ElementsAre(AllOf(HasSubstr("--tls_certificate_file=" + files_.certificate),
                                 HasSubstr("CN = server, serial ABCD, until "), HasSubstr("GMT"))));

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <fstream>
 #include <future>
 #include <map>
 #include <memory>
@@ -22,13 +23,17 @@
 #include "absl/status/status.h"
 #include "inference/grpc_service.grpc.pb.h"
 #include "pixembed/v1/embedding.pb.h"
+#include "server/certificates.h"
 #include "server/server.h"
 #include "src/engine/engine.h"
 #include "src/error/error.h"
+#include "tests/checkpoint/temporary_directory.h"
+#include "tests/server/authority.h"
 #include "tests/server/fake_shelf.h"
 #include "tests/server/scrape.h"
 #include "tests/server/server_fixture.h"
 #include "tests/server/test_images.h"
+#include "tests/server/tls_peer.h"
 
 namespace pixembed {
 namespace {
@@ -65,6 +70,14 @@ class MetricsTest : public ServerTest {
     options.metrics = std::make_shared<Metrics>();
     engine_options.observer = options.metrics;
     Start(std::move(options), engine_options, names);
+  }
+  // The same on the addresses of `options`, without a client.
+  void StartCountedUnconnected(ServerOptions options) {
+    options.metrics_listen = "127.0.0.1:0";
+    options.metrics = std::make_shared<Metrics>();
+    EngineOptions engine_options;
+    engine_options.observer = options.metrics;
+    StartUnconnected(std::move(options), engine_options);
   }
 
   Scrape Look() const { return Scrape(server_->metrics_address()); }
@@ -277,10 +290,22 @@ TEST_F(MetricsTest, CountsHttpByRouteAndCode) {
 }
 
 TEST_F(MetricsTest, AScrapeHasEveryMetricThatIsDocumentedAndNoOther) {
+  const TemporaryDirectory folder;
+  const KeyPair pair = Authority().Issue("server", 1);
+  const TlsFiles files{.certificate = (folder.path() / "tls.crt").string(),
+                       .private_key = (folder.path() / "tls.key").string()};
+  std::ofstream(files.certificate) << pair.certificate;
+  std::ofstream(files.private_key) << pair.private_key;
   ServerOptions options;
+  options.certificates = *OpenCertificates(files, nullptr);
   options.http_listen = "127.0.0.1:0";
-  StartCounted(options);
-  AskHttp(server_->http_address(), "GET /.well-known/ready");
+  // Without TLS, as the port of the metrics is.
+  options.listen = {"unix:" + (folder.path() / "socket").string()};
+  StartCountedUnconnected(options);
+  stub_ = v1::EmbeddingService::NewStub(Connect(address_));
+  const TlsConnection http(server_->http_address());
+  ASSERT_TRUE(http.Send("GET /.well-known/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+  EXPECT_THAT(http.ReceiveAll(), StartsWith("HTTP/1.1 204"));
   RoundTrip();
   const Scrape scrape = Look();
   std::set<std::string> names;
