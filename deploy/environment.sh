@@ -11,6 +11,8 @@ export PIXEMBED_REFERENCE_PYTHON="$PIXEMBED_CACHE/reference/bin/python"
 # Python with Triton's client, which has the reference's packages too; and Triton's load generator.
 export PIXEMBED_TRITON_PYTHON="$PIXEMBED_CACHE/tritonclient/bin/python"
 export PIXEMBED_PERF_ANALYZER="$PIXEMBED_CACHE/perf-analyzer/perf_analyzer"
+# Prometheus and promtool, of Debian's package.
+export PIXEMBED_PROMETHEUS="$PIXEMBED_CACHE/prometheus/usr/bin"
 # The same, with what the Python client is tried with: datasets, LangChain, LlamaIndex, build.
 export PIXEMBED_CLIENT_PYTHON="$PIXEMBED_CACHE/client/bin/python"
 # Lint of C++, newer than Debian's, whose clang-tidy 14 looks through every header of the system too.

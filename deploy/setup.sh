@@ -6,8 +6,8 @@
 #   runtime   Debian packages that a built server needs
 #   build     compilers, libraries, LibTorch, the google.rpc protos
 #   assets    the default model (DINOv2-S/14) and sample photos
-#   test      lint tools, the reference (transformers, torchvision, Pillow), Pillow's test pictures, Go, and
-#             Triton's client and load generator
+#   test      lint tools, the reference (transformers, torchvision, Pillow), Pillow's test pictures, Go,
+#             Triton's client and load generator, and Prometheus
 #   heavy     Ray, Spark and a Java for it: what the Python client's examples are tried with; UMAP,
 #             scikit-learn and Chromium: what pixembed-map needs and is looked at with
 #   emulated  the emulator Bochs, and a kernel to boot in it: what tests/emulated.sh needs
@@ -32,6 +32,23 @@ EMULATED_PACKAGES=(bochs bochs-term vgabios busybox-static cpio grub-common grub
 # Debian's Python, whatever else is on the PATH: the pinned wheels are CPython 3.11's.
 PYTHON=/usr/bin/python3
 
+as_root() {  # as_root COMMAND...
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    echo "setup: need root or sudo to run: $*" >&2
+    return 1
+  fi
+}
+
+# What Debian has now, asked once a run: lists of yesterday may name files that are gone.
+apt_update() {
+  [ -z "${apt_updated:-}" ] || return 0
+  as_root apt-get update -qq && apt_updated=1
+}
+
 apt_install() {
   local missing=() package
   for package in "$@"; do
@@ -40,15 +57,23 @@ apt_install() {
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   step "Debian packages: ${missing[*]}"
-  local sudo=()
-  if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null ||
-      { echo "setup: need root or sudo to install: ${missing[*]}" >&2; exit 1; }
-    sudo=(sudo)
-  fi
-  "${sudo[@]}" apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+  apt_update
+  as_root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# apt_unpack FOLDER COMMAND...: the package of Debian that the command names, unpacked only: nothing of this
+# machine changes, and no daemon starts. Who cannot ask what Debian has now takes what apt knows.
+apt_unpack() {
+  local folder=$1 package; shift
+  [ ! -d "$folder" ] || return 0
+  apt_update || echo "setup: trying with what apt knows" >&2
+  package=$("$@")
+  step "$package, unpacked only"
+  rm -rf "$folder.part"
+  mkdir -p "$folder.part"
+  (cd "$folder.part" && apt-get download -qq -o APT::Sandbox::User=root "$package" && dpkg -x ./*.deb . && rm ./*.deb)
+  mv "$folder.part" "$folder"
 }
 
 # once NAME INPUT... -- COMMAND...: runs the command unless it succeeded before with the same inputs.
@@ -248,6 +273,7 @@ test_tools() {
   # The reference is an input: the Python is the reference's, too.
   once tritonclient $requirements/tritonclient.txt $requirements/reference.txt -- tritonclient
   once perf-analyzer $requirements/perf_analyzer.txt -- perf_analyzer
+  apt_unpack "$PIXEMBED_CACHE/prometheus" echo prometheus
 }
 
 heavy() {
@@ -258,16 +284,9 @@ heavy() {
   once client-map $requirements/client.txt $requirements/client_map.txt -- client_map
 }
 
-# Debian's kernel, unpacked only: this machine keeps its own.
-emulated_kernel() {
-  local folder="$PIXEMBED_CACHE/emulated_kernel" package
-  [ ! -d "$folder" ] || return 0
-  package=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image\)/\1/p')
-  step "$package, for the emulator"
-  rm -rf "$folder.part"
-  mkdir -p "$folder.part"
-  (cd "$folder.part" && apt-get download -qq -o APT::Sandbox::User=root "$package" && dpkg -x ./*.deb . && rm ./*.deb)
-  mv "$folder.part" "$folder"
+# Debian's kernel of now, for the emulator: this machine keeps its own.
+kernel_package() {
+  apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image\)/\1/p'
 }
 
 main() {
@@ -286,7 +305,10 @@ main() {
       assets) assets ;;
       test) test_tools ;;
       heavy) heavy ;;
-      emulated) apt_install "${EMULATED_PACKAGES[@]}"; emulated_kernel ;;
+      emulated)
+        apt_install "${EMULATED_PACKAGES[@]}"
+        apt_unpack "$PIXEMBED_CACHE/emulated_kernel" kernel_package
+        ;;
       *) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
     esac
   done
