@@ -42,6 +42,7 @@ class Server:
         self.log: list[str] = []
         self._address = ""
         self._http = ""
+        self._metrics = ""
         self._known = threading.Event()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -50,8 +51,10 @@ class Server:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line.rstrip("\n"))
-            if " serving HTTP on " in line:  # before the other line
+            if " serving HTTP on " in line:  # this one and the next come before the last
                 self._http = line.split(" serving HTTP on ")[1].strip()
+            if " serving metrics on " in line:
+                self._metrics = line.split(" serving metrics on ")[1].strip()
             if " serving on " in line:
                 self._address = line.split(" serving on ")[1].strip()
                 self._known.set()
@@ -70,6 +73,13 @@ class Server:
         assert self.address
         assert self._http, "the server was started without --http_listen"
         return f"http://{self._http}"
+
+    @property
+    def metrics(self) -> str:
+        """The URL under which it has /metrics; waits as `address` does."""
+        assert self.address
+        assert self._metrics, "the server was started without --metrics_listen"
+        return f"http://{self._metrics}"
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
