@@ -9,6 +9,7 @@ import math
 import os
 import pathlib
 import re
+import ssl
 import subprocess
 import threading
 import time
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from pixembed_fixtures import PATIENCE, Server, StartServer, broken_images, encode, picture
+from pixembed_fixtures import PATIENCE, Pki, Server, StartServer, broken_images, encode, picture
 
 from pixembed import Client
 
@@ -37,6 +38,10 @@ IMAGES = [encode(picture(60 + 10 * i, 50, i), "JPEG") for i in range(3)]
 BROKEN, BROKEN_REASON = broken_images()["truncated_jpeg"]
 # A rate needs traffic before and after a scrape.
 ROUNDS = 2
+
+
+# Only with TLS.
+CERTIFICATE_END = "pixembed_certificate_end_seconds"
 
 
 class Sample(NamedTuple):
@@ -318,6 +323,27 @@ def test_what_is_served_is_told(served: Server, prometheus: Prometheus) -> None:
     assert abs(prometheus.value("process_start_time_seconds") - started) < 5
 
 
+def test_the_end_of_the_certificate_is_told(
+    pki: Pki, vit: pathlib.Path, start_server: StartServer
+) -> None:
+    server = start_server(
+        f"--model={vit}",
+        "--metrics_listen=127.0.0.1:0",
+        f"--tls_certificate_file={pki.server_cert}",
+        f"--tls_private_key_file={pki.server_key}",
+    )
+    told = re.search(rf"^{CERTIFICATE_END} (\S+)$", scrape(server), re.MULTILINE)
+    assert told is not None
+    output = subprocess.run(
+        ["openssl", "x509", "-noout", "-enddate", "-in", pki.server_cert],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    ).stdout
+    assert float(told[1]) == ssl.cert_time_to_seconds(output.strip().removeprefix("notAfter="))
+
+
 def test_a_drain_is_seen(vit: pathlib.Path, start_server: StartServer) -> None:
     server = start_server(f"--model={vit}", "--metrics_listen=127.0.0.1:0", "--drain_grace=1h")
     assert "\npixembed_ready 1\n" in scrape(server)
@@ -400,7 +426,7 @@ def test_every_metric_that_is_asked_for_exists(served: Server, prometheus: Prome
         for name in names_in(query)
     }
     assert len(asked) > 30
-    assert asked - samples_in(scrape(served)) == {"up"}
+    assert asked - samples_in(scrape(served)) == {"up", CERTIFICATE_END}
 
 
 def test_every_flag_that_is_named_exists() -> None:
