@@ -74,7 +74,12 @@ void Call::Observe(CallObserver* observer, const char* method) {
 
 void Call::Ending(grpc::StatusCode code) const {
   if (observer_ == nullptr) return;
-  observer_->OnEnd(method_, code, std::chrono::steady_clock::now() - begun_);
+  const auto now = std::chrono::steady_clock::now();
+  // What is answered to a caller that is gone reaches nobody.
+  if (stop_.stop_requested()) {
+    code = deadline() <= now ? grpc::StatusCode::DEADLINE_EXCEEDED : grpc::StatusCode::CANCELLED;
+  }
+  observer_->OnEnd(method_, code, now - begun_);
 }
 
 void Call::Done::Complete(bool /*ok*/) {

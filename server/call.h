@@ -56,7 +56,8 @@ class CallObserver {
   // There is such a method.
   virtual void OnMethod(std::string_view method) = 0;
   virtual void OnBegin(std::string_view method) = 0;
-  // The call is answered with `code`, or about to be: before its caller can know.
+  // The call is about to be answered with `code`, before its caller can know; or it was over
+  // before, CANCELLED or DEADLINE_EXCEEDED.
   virtual void OnEnd(std::string_view method, grpc::StatusCode code,
                      std::chrono::nanoseconds took) = 0;
 

@@ -206,6 +206,16 @@ std::string ReasonName(const absl::Status& status) {
                             : absl::StatusCodeToString(status.code());
 }
 
+// Those that say something of the server: a rate needs a value before the first one that matters.
+std::vector<std::string> ReasonsFromTheStart() {
+  std::vector<std::string> reasons = {absl::StatusCodeToString(absl::StatusCode::kInternal)};
+  for (const Reason reason : {Reason::kOverloaded, Reason::kDeviceFailure, Reason::kOutOfMemory,
+                              Reason::kNonFiniteVector}) {
+    reasons.emplace_back(Describe(reason).name);
+  }
+  return reasons;
+}
+
 const char* TypeName(Type type) {
   switch (type) {
     case Type::kCounter:
@@ -379,8 +389,9 @@ void Metrics::Name(std::size_t number, const std::string& model) {
     const Labels labels = {{"model", model}};
     const auto of_lane = [&](Lane lane) {
       const Labels both = With(labels, "lane", LaneName(lane));
-      // A rate needs a value before the first one that matters.
-      images_.Add(With(both, "reason", std::string(Describe(Reason::kOverloaded).name)));
+      for (const std::string& reason : ReasonsFromTheStart()) {
+        images_.Add(With(both, "reason", reason));
+      }
       return ModelSeries::OfLane{.ok = images_.Add(With(both, "reason", "OK")),
                                  .bytes = image_bytes_.Add(both),
                                  .seconds = image_seconds_.Add(both, Seconds()),

@@ -62,21 +62,26 @@ std::string Handled(const std::string& method, const std::string& code,
   return Method("grpc_server_handled_total", method, type, code);
 }
 
+std::shared_ptr<const ServedModels> NoModels() {
+  return std::make_shared<ServedModels>(ServedModels::Models(), "",
+                                        std::map<std::string, std::string>());
+}
+
 class MetricsTest : public ServerTest {
  protected:
   void StartCounted(ServerOptions options = {}, EngineOptions engine_options = {},
                     const std::vector<std::string>& names = {"fake"}) {
     options.metrics_listen = "127.0.0.1:0";
-    options.metrics = std::make_shared<Metrics>();
-    engine_options.observer = options.metrics;
+    options.metrics = metrics_;
+    engine_options.observer = metrics_;
     Start(std::move(options), engine_options, names);
   }
   // The same on the addresses of `options`, without a client.
   void StartCountedUnconnected(ServerOptions options) {
     options.metrics_listen = "127.0.0.1:0";
-    options.metrics = std::make_shared<Metrics>();
+    options.metrics = metrics_;
     EngineOptions engine_options;
-    engine_options.observer = options.metrics;
+    engine_options.observer = metrics_;
     StartUnconnected(std::move(options), engine_options);
   }
 
@@ -91,6 +96,8 @@ class MetricsTest : public ServerTest {
     v1::EmbedResponse response;
     return Embed(request, &response);
   }
+
+  const std::shared_ptr<Metrics> metrics_ = std::make_shared<Metrics>();
 };
 
 TEST_F(MetricsTest, CountsImagesByModelLaneAndReason) {
@@ -103,8 +110,11 @@ TEST_F(MetricsTest, CountsImagesByModelLaneAndReason) {
   EXPECT_EQ(scrape.Of(Images("UNSUPPORTED_FORMAT")), 1);
   EXPECT_EQ(scrape.Of(Images("OK", "bulk")), 1);
   EXPECT_EQ(scrape.Of(Images("OK", "online", "other")), 1);
-  // A rate over the first refusal needs a value before it.
-  EXPECT_EQ(scrape.Of(Images("OVERLOADED")), 0);
+  // A rate over the first one needs a value before it.
+  for (const char* const reason :
+       {"OVERLOADED", "INTERNAL", "DEVICE_FAILURE", "OUT_OF_MEMORY", "NON_FINITE_VECTOR"}) {
+    EXPECT_EQ(scrape.Of(Images(reason)), 0) << reason;
+  }
   EXPECT_EQ(scrape.Of(Images("OK", "bulk", "other")), 0);
   const auto size = static_cast<double>(SolidImage(1).size());
   EXPECT_EQ(scrape.Of(R"(pixembed_image_bytes_total{lane="online",model="fake"})"), 2 * size + 8);
@@ -154,6 +164,23 @@ TEST_F(MetricsTest, CountsCallsByMethodAndCodeAsGoDoes) {
   ASSERT_TRUE(stream->Finish().ok());
   scrape = Look();
   EXPECT_EQ(scrape.Of(Handled("EmbedStream", "OK", "bidi_stream")), 1);
+}
+
+TEST_F(MetricsTest, ACallThatItsCallerLeftWasCanceledWhateverItsAnswer) {
+  StartCounted();
+  models_.front()->Hold();
+  auto context = Context();
+  const auto left = stub_->EmbedStream(context.get());
+  ASSERT_TRUE(left->Write(Request({SolidImage(1)})));
+  models_.front()->AwaitHeld(1);
+  const std::stop_token stop = engine_->last().stop;
+  context->TryCancel();
+  AwaitStop(stop);
+  models_.front()->LetGo();
+  left->Finish();
+  EXPECT_TRUE(server_->Stop(std::chrono::steady_clock::now() + kPatience).ok());
+  const std::string text = metrics_->Exposition({.engine = engine_.get(), .models = NoModels()});
+  EXPECT_THAT(text, HasSubstr(Handled("EmbedStream", "Canceled", "bidi_stream") + " 1"));
 }
 
 TEST_F(MetricsTest, EveryMethodIsThereFromTheStart) {
@@ -353,11 +380,9 @@ class MetricsAloneTest : public ::testing::Test {
   }
 
   std::string Exposition() const {
-    return metrics_.Exposition({.engine = engine_.get(), .models = none_});
+    return metrics_.Exposition({.engine = engine_.get(), .models = NoModels()});
   }
 
-  const std::shared_ptr<const ServedModels> none_ = std::make_shared<ServedModels>(
-      ServedModels::Models(), "", std::map<std::string, std::string>());
   std::unique_ptr<Engine> engine_;
   Metrics metrics_;
 };
