@@ -99,6 +99,9 @@ class BatchQueue {
 
   explicit BatchQueue(const BatchQueueOptions& options) : options_(options) {}
 
+  // Of the batches that are taken from now on. REQUIRES: >= 1.
+  void SetMaxBatchSize(std::size_t size) { options_.max_batch_size = size; }
+
   void Push(T item, TimePoint now) {
     if (!item.bulk()) last_online_ = now;
     earliest_deadline_ = std::min(earliest_deadline_, item.deadline());
@@ -417,6 +420,12 @@ class BatchScheduler {
     queues_.emplace_back(options_.queue);
     thread_policy_.AddQueue();
     return queues_.size() - 1;
+  }
+
+  // Of a queue's batches from now on, in the place of what the options say. REQUIRES: >= 1.
+  void SetMaxBatchSize(std::size_t queue, std::size_t size) {
+    const std::lock_guard lock(mutex_);
+    queues_[queue].SetMaxBatchSize(size);
   }
 
   // Runs `errand` on a worker's own thread, between two of its batches, and returns when it has

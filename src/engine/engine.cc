@@ -369,7 +369,6 @@ class EngineImpl::InferenceWorker final : public BatchWorker<Pending> {
 EngineImpl::EngineImpl(EngineShape shape, Decoder decoder)
     : shape_(std::move(shape)),
       decoder_(std::move(decoder)),
-      models_(static_cast<std::size_t>(shape_.options.max_batch_size)),
       decode_memory_(shape_.options.max_decoded_bytes),
       admission_({shape_.options.max_queued_images, shape_.options.max_queued_bytes}),
       roster_(&admission_, shape_.options.observer.get()),
@@ -382,7 +381,9 @@ EngineImpl::~EngineImpl() {
 }
 
 absl::Status EngineImpl::StartStages(std::span<const std::shared_ptr<const Model>> models) {
-  for (std::size_t queue = 0; queue < models.size(); ++queue) models_.Add(models[queue], queue);
+  for (std::size_t queue = 0; queue < models.size(); ++queue) {
+    models_.Add(models[queue], queue, MaxBatchSize(shape_, models[queue]->info()));
+  }
   BatchSchedulerOptions inference;
   inference.queues = models.size();
   inference.queue.max_batch_size = static_cast<std::size_t>(shape_.options.max_batch_size);
@@ -404,6 +405,9 @@ absl::Status EngineImpl::StartStages(std::span<const std::shared_ptr<const Model
       });
   if (!started.ok()) return started.status();
   inference_ = *std::move(started);
+  for (std::size_t queue = 0; queue < models.size(); ++queue) {
+    inference_->SetMaxBatchSize(queue, MaxBatchSize(shape_, models[queue]->info()));
+  }
 
   BatchSchedulerOptions decode;
   decode.queue.cost = BatchCost::kPerItem;
@@ -470,7 +474,9 @@ absl::StatusOr<std::size_t> EngineImpl::Add(std::shared_ptr<const Model> model) 
     GiveQueueBack(queue);
     return status;
   }
-  return models_.Add(std::move(model), queue);
+  const std::size_t max_batch_size = MaxBatchSize(shape_, model->info());
+  inference_->SetMaxBatchSize(queue, max_batch_size);
+  return models_.Add(std::move(model), queue, max_batch_size);
 }
 
 absl::Status EngineImpl::Remove(std::size_t model) {

@@ -106,8 +106,8 @@ struct EngineOptions {
   int decode_threads = 0;
   // Inference workers per device. 0: `cores` on a CPU, 2 on a GPU.
   int workers_per_device = 0;
-  // Images per batch. 0: 1 where a model is one_by_one; else 32 on a GPU; on a CPU the largest
-  // best_batch_size of the models (ModelInfo), or 4 without any.
+  // Images per batch. 0: 1 where a model is one_by_one; else 32 on a GPU; on a CPU each model's
+  // best_batch_size (ModelInfo), of which options() has the largest, or 4 without any model.
   int max_batch_size = 0;
   // On a GPU: how long an idle worker may wait for images that the decode stage is about to
   // deliver. It never waits when none are on their way, and on a CPU not at all.

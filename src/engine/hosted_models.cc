@@ -11,10 +11,11 @@
 
 namespace pixembed {
 
-std::size_t HostedModels::Add(std::shared_ptr<const Model> model, std::size_t queue) {
+std::size_t HostedModels::Add(std::shared_ptr<const Model> model, std::size_t queue,
+                              std::size_t max_batch_size) {
   const std::lock_guard lock(mutex_);
   const std::size_t number = next_number_++;
-  auto hosted = std::make_unique<HostedModel>(number, std::move(model), queue, max_batch_size_);
+  auto hosted = std::make_unique<HostedModel>(number, std::move(model), queue, max_batch_size);
   auto unused = std::make_shared<std::latch>(1);
   // It owns nothing: whoever holds it last only says so.
   Lease lease(hosted.get(), [unused](HostedModel*) { unused->count_down(); });

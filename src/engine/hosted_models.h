@@ -42,10 +42,9 @@ class HostedModels {
   // A hold on a model; copies are holds, too. It stays in the table while there is one.
   using Lease = std::shared_ptr<HostedModel>;
 
-  explicit HostedModels(std::size_t max_batch_size) : max_batch_size_(max_batch_size) {}
-
-  // Its number: 0, 1, 2, ... in the order of the calls.
-  std::size_t Add(std::shared_ptr<const Model> model, std::size_t queue);
+  // Its number: 0, 1, 2, ... in the order of the calls. `max_batch_size`: of its images.
+  std::size_t Add(std::shared_ptr<const Model> model, std::size_t queue,
+                  std::size_t max_batch_size);
 
   // Nothing where there is none of that number, or Remove was called for it.
   Lease Find(std::size_t number) const;
@@ -64,7 +63,6 @@ class HostedModels {
     Lease lease;                         // the table's own; gone when it is being removed
   };
 
-  const std::size_t max_batch_size_;
   mutable std::mutex mutex_;
   std::map<std::size_t, Entry> entries_;  // guarded by mutex_
   std::size_t next_number_ = 0;           // guarded by mutex_

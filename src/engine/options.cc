@@ -108,6 +108,11 @@ int BestBatchSize(std::span<const std::shared_ptr<const Model>> models) {
 
 }  // namespace
 
+std::size_t MaxBatchSize(const EngineShape& shape, const ModelInfo& model) {
+  return static_cast<std::size_t>(shape.batch_size_by_model ? model.best_batch_size
+                                                            : shape.options.max_batch_size);
+}
+
 absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Model>> models,
                                         EngineOptions options, int usable_cores) {
   if (options.devices.empty() && !models.empty()) {
@@ -137,6 +142,7 @@ absl::StatusOr<EngineShape> ShapeEngine(std::span<const std::shared_ptr<const Mo
     chosen.workers_per_device = gpu ? kWorkersPerGpu : chosen.cores;
   }
   if (chosen.max_batch_size == 0) {
+    shape.batch_size_by_model = !one_by_one && !gpu;
     chosen.max_batch_size = one_by_one ? 1 : gpu ? kGpuBatch : BestBatchSize(models);
   }
   if (chosen.warm_up_batch_sizes.empty()) {

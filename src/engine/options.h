@@ -2,6 +2,7 @@
 #ifndef PIXEMBED_SRC_ENGINE_OPTIONS_H_
 #define PIXEMBED_SRC_ENGINE_OPTIONS_H_
 
+#include <cstddef>
 #include <memory>
 #include <span>
 
@@ -19,7 +20,13 @@ struct EngineShape {
   // Whether batches are given cores, and how many there are; otherwise each runs on one.
   bool count_cores = false;
   BatchCost cost = BatchCost::kPerItem;
+  // Whether each model's batches are of the size that it runs best in (ModelInfo), whatever
+  // options.max_batch_size, which is the largest of them.
+  bool batch_size_by_model = false;
 };
+
+// Images of a model that run at once.
+std::size_t MaxBatchSize(const EngineShape& shape, const ModelInfo& model);
 
 // Replaces what is 0 and checks what is not. `usable_cores` stands in for options.cores = 0.
 // Errors: INVALID_OPTION with the number, the range and the flag.

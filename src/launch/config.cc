@@ -75,7 +75,7 @@ ABSL_FLAG(int, workers_per_device, 0,
           "Inference workers of each device. 0: as many as cores on a CPU, 2 on a GPU");
 ABSL_FLAG(int, max_batch_size, 0,
           "Images that run through a model at once. 0: 32 on a GPU; on a CPU what takes the least "
-          "time an image, 1, 2 or 4 by what multiplies and by the image's tokens");
+          "time an image of each model, 1, 2 or 4 by what multiplies and by the image's tokens");
 ABSL_FLAG(absl::Duration, max_queue_delay, absl::Milliseconds(2),
           "On a GPU: how long an idle worker waits for images that are being decoded. A lone image "
           "never waits");

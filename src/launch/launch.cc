@@ -67,8 +67,8 @@ void LogModel(const ModelSource& source, const Model& model, double seconds, con
 
 void LogEngine(const EngineOptions& options, double seconds, const Log& log) {
   log(LogLevel::kInfo,
-      absl::StrFormat("engine: %d cores, %d decode threads, %d workers per device, at most %d "
-                      "images a batch; warmed up in %.2f s",
+      absl::StrFormat("engine: %d cores, %d decode threads, %d workers per device, batches "
+                      "of at most %d; warmed up in %.2f s",
                       options.cores, options.decode_threads, options.workers_per_device,
                       options.max_batch_size, seconds));
 }

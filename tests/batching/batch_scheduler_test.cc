@@ -424,6 +424,16 @@ TEST(BatchScheduler, AQueueThatWasAddedIsServedLikeTheOthers) {
   EXPECT_THAT(ran.items, ElementsAre("a", "b"));
 }
 
+TEST(BatchScheduler, AQueueMayHaveSmallerBatchesThanTheOthers) {
+  Harness harness(Options(1, 4, BatchCost::kPerBatch));
+  harness->AddQueue();
+  harness->SetMaxBatchSize(1, 1);
+  harness.Schedule(1, {"a", "b"});
+  const std::vector<Ran> runs = harness.AwaitRuns(2);
+  EXPECT_THAT(runs[0].items, ElementsAre("a"));
+  EXPECT_THAT(runs[1].items, ElementsAre("b"));
+}
+
 TEST(BatchScheduler, AnErrandRunsOnTheThreadOfItsWorker) {
   constexpr int kWorkers = 3;
   std::mutex mutex;

@@ -30,8 +30,10 @@ namespace pixembed {
 namespace {
 
 using ::testing::Contains;
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::IsSupersetOf;
+using ::testing::Le;
 using ::testing::SizeIs;
 
 TEST_F(EngineTest, AnImageBecomesItsVectorWithTimings) {
@@ -242,6 +244,34 @@ TEST_F(EngineTest, ABatchTooLargeForTheMemoryRunsInParts) {
     EXPECT_EQ(FirstValue(outcome), static_cast<float>(i));
     EXPECT_LE(outcome->timings.batch_size, 2);
   }
+}
+
+TEST_F(EngineTest, EachModelHasBatchesOfTheSizeThatItRunsBestIn) {
+  FakeModelOptions options;
+  options.best_batch_size = 1;
+  models_ = {std::make_shared<FakeModel>(options)};
+  options.best_batch_size = 3;
+  models_.push_back(std::make_shared<FakeModel>(options));
+  EngineOptions engine_options;
+  engine_options.decode_threads = 1;
+  Start(engine_options);
+  OccupyWorkers();
+  constexpr int kImages = 12;
+  for (const std::size_t index : {0U, 1U}) {
+    std::vector<Item> items;
+    for (int i = 0; i < kImages; ++i) {
+      items.push_back(inbox_.Expect(std::to_string(100 * index + i), "1"));
+    }
+    ASSERT_TRUE(engine_->Submit(index, std::move(items)).ok());
+  }
+  // The decode thread, which is one, has done the others when it comes to this.
+  ASSERT_TRUE(engine_->Submit(0, Call(inbox_.Expect("broken"))).ok());
+  EXPECT_FALSE(inbox_.Await("broken").ok());
+  model().LetGo();
+  inbox_.Await(2 * kImages + 2);
+  EXPECT_THAT(model(0).batch_sizes(), Each(1U));
+  EXPECT_THAT(model(1).batch_sizes(), Contains(3U));
+  EXPECT_THAT(model(1).batch_sizes(), Each(Le(3U)));
 }
 
 TEST_F(EngineTest, AnImageTooLargeForTheMemoryFailsWithOutOfMemory) {

@@ -23,31 +23,31 @@ std::vector<std::size_t> QueuesOf(const HostedModels& models) {
 }
 
 TEST(HostedModels, NumbersModelsInTheirOrderAndNeverTwice) {
-  HostedModels models(kMaxBatch);
+  HostedModels models;
   const auto first = std::make_shared<FakeModel>();
-  EXPECT_EQ(models.Add(first, 7), 0U);
-  EXPECT_EQ(models.Add(std::make_shared<FakeModel>(), 8), 1U);
+  EXPECT_EQ(models.Add(first, 7, kMaxBatch), 0U);
+  EXPECT_EQ(models.Add(std::make_shared<FakeModel>(), 8, kMaxBatch), 1U);
   EXPECT_EQ(models.Find(0)->model, first);
   EXPECT_EQ(models.Find(0)->queue, 7U);
   EXPECT_EQ(models.Find(2), nullptr);
   EXPECT_NE(models.Remove(1), nullptr);
   EXPECT_EQ(models.Find(1), nullptr);
-  EXPECT_EQ(models.Add(std::make_shared<FakeModel>(), 8), 2U);
+  EXPECT_EQ(models.Add(std::make_shared<FakeModel>(), 8, kMaxBatch), 2U);
 }
 
 TEST(HostedModels, WhatIsNotThereIsNotRemoved) {
-  HostedModels models(kMaxBatch);
+  HostedModels models;
   EXPECT_EQ(models.Remove(0), nullptr);
-  models.Add(std::make_shared<FakeModel>(), 0);
+  models.Add(std::make_shared<FakeModel>(), 0, kMaxBatch);
   EXPECT_NE(models.Remove(0), nullptr);
   EXPECT_EQ(models.Remove(0), nullptr);
 }
 
 TEST(HostedModels, ARemovedModelIsTheCallersAlone) {
-  HostedModels models(kMaxBatch);
+  HostedModels models;
   auto model = std::make_shared<FakeModel>();
   const std::weak_ptr<FakeModel> seen = model;
-  models.Add(std::move(model), 0);
+  models.Add(std::move(model), 0, kMaxBatch);
   auto removed = models.Remove(0);
   EXPECT_FALSE(seen.expired());
   removed.reset();
@@ -55,8 +55,8 @@ TEST(HostedModels, ARemovedModelIsTheCallersAlone) {
 }
 
 TEST(HostedModels, RemoveWaitsForEveryLeaseAndTheModelCountsUntilThen) {
-  HostedModels models(kMaxBatch);
-  models.Add(std::make_shared<FakeModel>(), 5);
+  HostedModels models;
+  models.Add(std::make_shared<FakeModel>(), 5, kMaxBatch);
   HostedModels::Lease lease = models.Find(0);
   HostedModels::Lease copy = lease;
   std::atomic<bool> given_back = false;

@@ -52,6 +52,37 @@ TEST_F(LiveModelsTest, AModelThatWasAddedIsServedBesideTheOther) {
   EXPECT_EQ(added->calls().back().first_means.size(), 1U);
 }
 
+// Its queue, which another model may have had, is of its size.
+TEST_F(LiveModelsTest, AModelThatWasAddedHasBatchesOfItsOwnSize) {
+  FakeModelOptions options;
+  options.best_batch_size = 1;
+  models_ = {std::make_shared<FakeModel>(options)};
+  EngineOptions engine_options;
+  engine_options.decode_threads = 1;
+  Start(engine_options);
+  for (const int size : {4, 1, 2}) {
+    options.best_batch_size = size;
+    const auto added = std::make_shared<FakeModel>(options);
+    const std::size_t number = Add(added);
+    added->Hold();
+    const std::string name = std::to_string(size);
+    constexpr int kImages = 32;
+    std::vector<Item> items;
+    items.reserve(kImages);
+    for (int i = 0; i < kImages; ++i) {
+      items.push_back(inbox_.Expect(name + " " + std::to_string(i), "1"));
+    }
+    ASSERT_TRUE(engine_->Submit(number, std::move(items)).ok());
+    // The decode thread, which is one, has done the others when it comes to this.
+    ASSERT_TRUE(engine_->Submit(number, Call(inbox_.Expect("broken " + name, "broken"))).ok());
+    EXPECT_FALSE(inbox_.Await("broken " + name).ok());
+    added->LetGo();
+    ASSERT_TRUE(engine_->Remove(number).ok());  // when they are done
+    const std::vector<std::size_t> sizes = added->batch_sizes();
+    EXPECT_EQ(*std::max_element(sizes.begin(), sizes.end()), static_cast<std::size_t>(size));
+  }
+}
+
 TEST_F(LiveModelsTest, EveryWorkerIsWarmBeforeItIsServedOnOneCoreAtATime) {
   EngineOptions options;
   options.max_batch_size = 3;

@@ -73,12 +73,42 @@ TEST(ShapeEngine, OnACpuBatchesAreOfTheSizeThatAModelRunsBestIn) {
   ASSERT_TRUE(shape.ok()) << shape.status();
   EXPECT_EQ(shape->options.max_batch_size, 1);
   EXPECT_TRUE(shape->count_cores);
-  // Of several, the largest.
+  // Of several each its own, and the options have the largest.
   fake.best_batch_size = 2;
   models.push_back(std::make_shared<FakeModel>(fake));
   shape = ShapeEngine(models, {}, 6);
   ASSERT_TRUE(shape.ok()) << shape.status();
   EXPECT_EQ(shape->options.max_batch_size, 2);
+  EXPECT_EQ(MaxBatchSize(*shape, models[0]->info()), 1U);
+  EXPECT_EQ(MaxBatchSize(*shape, models[1]->info()), 2U);
+}
+
+TEST(ShapeEngine, ABatchSizeThatIsGivenIsThatOfEveryModel) {
+  FakeModelOptions fake;
+  fake.best_batch_size = 1;
+  const Models models = {std::make_shared<FakeModel>(fake)};
+  EngineOptions options;
+  options.max_batch_size = 3;
+  const absl::StatusOr<EngineShape> shape = ShapeEngine(models, options, 6);
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_EQ(MaxBatchSize(*shape, models[0]->info()), 3U);
+}
+
+TEST(ShapeEngine, OnAGpuAndOneByOneEveryModelHasTheSameBatchSize) {
+  FakeModelOptions fake;
+  fake.best_batch_size = 2;
+  fake.devices = {kGpu0};
+  Models models = {std::make_shared<FakeModel>(fake)};
+  absl::StatusOr<EngineShape> shape = ShapeEngine(models, {}, 6);
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_EQ(MaxBatchSize(*shape, models[0]->info()), 32U);
+  fake.devices = {kCpu};
+  models = {std::make_shared<FakeModel>(fake)};
+  EngineOptions options;
+  options.one_by_one = true;
+  shape = ShapeEngine(models, options, 6);
+  ASSERT_TRUE(shape.ok()) << shape.status();
+  EXPECT_EQ(MaxBatchSize(*shape, models[0]->info()), 1U);
 }
 
 TEST(ShapeEngine, AModelOneByOneRunsOneImageOnOneCoreAtATime) {

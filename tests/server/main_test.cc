@@ -194,7 +194,7 @@ TEST(Main, LogsEveryFlagTheModelAndTheEngineAtStart) {
   EXPECT_THAT(server.AwaitLine("model name: float32 on cpu"), HasSubstr("kernels: none; loaded"));
   EXPECT_THAT(server.AwaitLine("fingerprint"), ContainsRegex("[0-9a-f]{64}"));
   EXPECT_THAT(server.AwaitLine("engine: 2 cores"),
-              HasSubstr("at most 3 images a batch; warmed up"));
+              HasSubstr("batches of at most 3; warmed up"));
 }
 
 TEST(Main, TakesFlagsFromTheEnvironment) {
@@ -328,13 +328,13 @@ TEST(Main, ADeterministicServerSaysSoAndTakesImagesOneByOne) {
   Process server(Command(
       {"--model=/models/one", "--listen=127.0.0.1:0", "--deterministic", "--precision=bfloat16"}));
   EXPECT_THAT(server.AwaitLine("model one: bfloat16"), HasSubstr("bfloat16, deterministic on cpu"));
-  EXPECT_THAT(server.AwaitLine("engine: "), HasSubstr("at most 1 images a batch"));
+  EXPECT_THAT(server.AwaitLine("engine: "), HasSubstr("batches of at most 1;"));
 }
 
 TEST(Main, ADeterministicServerOfModelsThatAreSoInAnyBatchTakesBatches) {
   Process server(Command({"--model=/models/apart", "--listen=127.0.0.1:0", "--deterministic",
                           "--precision=bfloat16"}));
-  EXPECT_THAT(server.AwaitLine("engine: "), HasSubstr("at most 4 images a batch"));
+  EXPECT_THAT(server.AwaitLine("engine: "), HasSubstr("batches of at most 4;"));
 }
 
 TEST(Main, AServerOfLessPrecisionSaysHowCloseItsVectorsAre) {
@@ -426,8 +426,8 @@ TEST(Main, ADeterministicServerToWhichModelsComeTakesImagesOneByOneWhereTheyMayH
                    kNoModel);
     return server.AwaitLine("engine: ");
   };
-  EXPECT_THAT(engine("bfloat16"), HasSubstr("at most 1 images a batch"));
-  EXPECT_THAT(engine("int8"), HasSubstr("at most 4 images a batch"));
+  EXPECT_THAT(engine("bfloat16"), HasSubstr("batches of at most 1;"));
+  EXPECT_THAT(engine("int8"), HasSubstr("batches of at most 4;"));
 }
 
 TEST(Main, LoadsAndChecksModelsWhileItServes) {
