@@ -8,9 +8,10 @@
 // A request of `pixembed load` crosses five: client, completion queue, decode stage, inference
 // stage, completion queue; and the client again. Prints one line of JSON, microseconds: "idle" and
 // "busy", each with p50 and p99 of "wake" (the first hand-over), "decode", "arithmetic" (a fixed
-// number of multiply-adds between registers: the speed of the core, not of its caches) and "total"
-// (until the first thread has it back, without the arithmetic); and "hand_over", what one takes
-// back to back where nobody works, on the clock and of CPU.
+// number of multiply-adds between registers: the speed of the core, not of its caches), "memory" (a
+// number written to each of 1,024 pages: what the machine, or its host, did to them meanwhile) and
+// "total" (until the first thread has it back, without the last two); and "hand_over", what one
+// takes back to back where nobody works, on the clock and of CPU.
 #include <sys/resource.h>
 #include <sys/time.h>
 
@@ -72,11 +73,28 @@ double Arithmetic() {
   return x;
 }
 
+// Pages that the process keeps, one byte of each of which is used now and then.
+class Pages {
+ public:
+  Pages() : bytes_(kPages * kPageBytes) {}
+
+  void Touch() {
+    for (std::size_t i = 0; i < kPages; ++i) ++bytes_[i * kPageBytes];
+  }
+
+ private:
+  static constexpr std::size_t kPages = 1024;
+  static constexpr std::size_t kPageBytes = 4096;
+
+  std::vector<unsigned char> bytes_;
+};
+
 // Where the time of one request went.
 struct Sample {
   double wake = 0;
   double decode = 0;
   double arithmetic = 0;
+  double memory = 0;
   double total = 0;
 };
 
@@ -102,7 +120,7 @@ class Ring {
     sent_ = Clock::now();
     Pass(1);
     Wait(0);
-    sample_.total = Microseconds(Clock::now() - sent_) - sample_.arithmetic;
+    sample_.total = Microseconds(Clock::now() - sent_) - sample_.arithmetic - sample_.memory;
     return sample_;
   }
 
@@ -149,12 +167,16 @@ class Ring {
     const Clock::time_point decoded = Clock::now();
     sink_ = Arithmetic() + (image.ok() ? 1 : 0);
     sample_.decode = Microseconds(decoded - begin);
-    sample_.arithmetic = Microseconds(Clock::now() - decoded);
+    const Clock::time_point multiplied = Clock::now();
+    pages_.Touch();
+    sample_.arithmetic = Microseconds(multiplied - decoded);
+    sample_.memory = Microseconds(Clock::now() - multiplied);
   }
 
   const std::vector<char> picture_;
   const PreprocessSpec spec_ = To224();
   std::vector<Door> doors_;  // by thread
+  Pages pages_;
   // One thread at a time: whoever holds the request.
   bool ended_ = false;
   bool work_ = true;
@@ -178,6 +200,7 @@ void PrintCase(const char* name, const std::vector<Sample>& samples) {
   };
   constexpr std::array kColumns = {Column{"wake", &Sample::wake}, Column{"decode", &Sample::decode},
                                    Column{"arithmetic", &Sample::arithmetic},
+                                   Column{"memory", &Sample::memory},
                                    Column{"total", &Sample::total}};
   std::printf("\"%s\": {", name);
   for (const Column& column : kColumns) {

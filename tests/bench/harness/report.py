@@ -207,6 +207,7 @@ def floor_parts(rounds: Sequence[Data]) -> list[Part]:
         "wake": "one thread wakes another",
         "decode": "decode and resize",
         "arithmetic": "multiply-adds between registers",
+        "memory": "a number written to each of 1,024 pages",
         "total": "five threads hand a picture on, one decodes it",
     }
 

@@ -85,7 +85,8 @@ def test_preprocess_serving_and_bulk() -> None:
 
 
 def test_serving_shows_the_floor_of_an_idle_gap() -> None:
-    times = {what: {"p50": 1000.0, "p99": 2000.0} for what in ("wake", "decode", "arithmetic", "total")}
+    kinds = ("wake", "decode", "arithmetic", "memory", "total")
+    times = {what: {"p50": 1000.0, "p99": 2000.0} for what in kinds}
     floor: report.Data = {"busy": times, "idle": times | {"decode": {"p50": 1500.0, "p99": 3000.0}}}
     floor["hand_over"] = {"wall": 11.4, "cpu": 9.0}
     served = {"cases": {case: load(500.0) for case in SERVING_CASES}, "idle": load(1.0), "floor": floor}
