@@ -259,6 +259,7 @@ TEST_F(EngineTest, EachModelHasBatchesOfTheSizeThatItRunsBestIn) {
   constexpr int kImages = 12;
   for (const std::size_t index : {0U, 1U}) {
     std::vector<Item> items;
+    items.reserve(kImages);
     for (int i = 0; i < kImages; ++i) {
       items.push_back(inbox_.Expect(std::to_string(100 * index + i), "1"));
     }
