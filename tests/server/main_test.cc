@@ -193,8 +193,7 @@ TEST(Main, LogsEveryFlagTheModelAndTheEngineAtStart) {
   EXPECT_THAT(server.AwaitLine("model name: fake from /models/one"), HasSubstr("8x8"));
   EXPECT_THAT(server.AwaitLine("model name: float32 on cpu"), HasSubstr("kernels: none; loaded"));
   EXPECT_THAT(server.AwaitLine("fingerprint"), ContainsRegex("[0-9a-f]{64}"));
-  EXPECT_THAT(server.AwaitLine("engine: 2 cores"),
-              HasSubstr("batches of at most 3; warmed up"));
+  EXPECT_THAT(server.AwaitLine("engine: 2 cores"), HasSubstr("batches of at most 3; warmed up"));
 }
 
 TEST(Main, TakesFlagsFromTheEnvironment) {
