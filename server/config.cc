@@ -185,11 +185,13 @@ absl::Status CheckAddresses() {
   for (const std::string& address : addresses) {
     if (absl::Status status = CheckListenText(address); !status.ok()) return status;
   }
-  const std::string http = absl::GetFlag(FLAGS_http_listen);
-  absl::Status status = http.empty() ? absl::OkStatus() : CheckListenText(http, kHttpListenFlag);
-  const std::string metrics = absl::GetFlag(FLAGS_metrics_listen);
-  if (!metrics.empty()) status.Update(CheckListenText(metrics, kMetricsListenFlag));
-  return status;
+  for (const auto& [address, flag] :
+       {std::pair(absl::GetFlag(FLAGS_http_listen), kHttpListenFlag),
+        std::pair(absl::GetFlag(FLAGS_metrics_listen), kMetricsListenFlag)}) {
+    if (address.empty()) continue;
+    if (absl::Status status = CheckListenText(address, flag); !status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 // Whether there is, or can be, something to serve.

@@ -39,7 +39,7 @@ HttpResponse Answer(const HttpRequest& request, const std::function<std::string(
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
+absl::StatusOr<std::unique_ptr<HttpServer>> StartMetricsServer(
     const std::string& listen, std::function<std::string()> exposition) {
   HttpServerOptions options;
   options.listen = listen;
@@ -48,12 +48,10 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
   options.max_receive_bytes = kMaxConnections * kMaxBodyBytes;
   options.max_connections = kMaxConnections;
   options.refuse = [](const absl::Status&) { return Text(413, "GET /metrics takes no body"); };
-  auto server = HttpServer::Start(std::move(options), [exposition = std::move(exposition)](
-                                                          HttpRequest request, HttpReply reply) {
+  return HttpServer::Start(std::move(options), [exposition = std::move(exposition)](
+                                                   HttpRequest request, HttpReply reply) {
     reply([&exposition, request = std::move(request)] { return Answer(request, exposition); });
   });
-  if (!server.ok()) return server.status();
-  return std::unique_ptr<MetricsServer>(new MetricsServer(*std::move(server)));
 }
 
 }  // namespace pixembed

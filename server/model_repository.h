@@ -54,7 +54,7 @@ class ModelRepository {
     std::string reason;  // why it is not ready; of one that is: what became of a reload
   };
 
-  // Hears of models. Both are called in the constructor, and then on the repository's thread.
+  // Hears of models: in the constructor, and then on the repository's thread.
   struct Listener {
     // Whether a model is served.
     std::function<void(const std::string& name, bool served)> on_change = nullptr;

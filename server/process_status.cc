@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -11,7 +10,6 @@
 #include <iterator>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -42,8 +40,7 @@ std::vector<std::string> FieldsBehindName(const std::string& stat) {
                         absl::SkipEmpty());
 }
 
-// When the machine started, in seconds since the epoch.
-std::optional<double> BootSeconds() {
+std::optional<double> ReadBootSeconds() {
   for (const absl::string_view line : absl::StrSplit(ReadFile("/proc/stat"), '\n')) {
     const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
     double seconds = 0;
@@ -52,6 +49,13 @@ std::optional<double> BootSeconds() {
     }
   }
   return std::nullopt;
+}
+
+// When the machine started, in seconds since the epoch, as the clock had it at the first call: a
+// clock that is set must not look like another start.
+std::optional<double> BootSeconds() {
+  static const std::optional<double> boot = ReadBootSeconds();
+  return boot;
 }
 
 std::uint64_t CountDescriptors() {

@@ -22,6 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/listen.h"
+#include "server/metrics_server.h"
 #include "server/status.h"
 #include "server/tls_credentials.h"
 #include "src/error/error.h"
@@ -124,9 +125,8 @@ Server::Server(Engine& engine, const std::vector<std::string>& model_names,
                  if (metrics != nullptr) metrics->Forget(number);
                }}),
       embedding_(engine, models_, options.limits, options.stream_window, draining_.get_token()),
-      inference_(
-          engine, models_, options.limits, options.stream_window, draining_.get_token(),
-          [this] { return health_.Find("") == grpc::health::v1::HealthCheckResponse::SERVING; }),
+      inference_(engine, models_, options.limits, options.stream_window, draining_.get_token(),
+                 [this] { return Ready(); }),
       reflection_(ReflectedServices(), draining_.get_token()),
       embedding_rpc_(embedding_.Methods(), TokenCheck(options.tokens), calls_, options.max_calls,
                      Overloaded(engine, options.max_calls), metrics_.get()),
@@ -212,17 +212,20 @@ absl::Status Server::ListenForHttp(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
+bool Server::Ready() const {
+  return health_.Find("") == grpc::health::v1::HealthCheckResponse::SERVING;
+}
+
 absl::Status Server::ListenForScrapes(const ServerOptions& options) {
   if (options.metrics_listen.empty()) return absl::OkStatus();
-  auto server = MetricsServer::Start(
+  auto server = StartMetricsServer(
       options.metrics_listen, [this, metrics = options.metrics, max_calls = options.max_calls,
                                certificates = options.certificates] {
-        const bool ready = health_.Find("") == grpc::health::v1::HealthCheckResponse::SERVING;
         Metrics::Moment moment{.engine = &engine_,
                                .models = models_.served(),
                                .calls = calls_.value(),
                                .max_calls = max_calls,
-                               .ready = ready};
+                               .ready = Ready()};
         if (certificates != nullptr) {
           moment.certificate_end = certificates->Get(std::chrono::steady_clock::now())->end;
         }

@@ -25,9 +25,9 @@
 #include "server/embedding_service.h"
 #include "server/health_service.h"
 #include "server/http_bridge.h"
+#include "server/http_server.h"
 #include "server/inference_service.h"
 #include "server/metrics.h"
-#include "server/metrics_server.h"
 #include "server/model_repository.h"
 #include "server/reflection_service.h"
 #include "server/reloaded.h"
@@ -119,6 +119,8 @@ class Server {
                                                           const ServerOptions& options);
   absl::Status ListenForHttp(const ServerOptions& options);
   absl::Status ListenForScrapes(const ServerOptions& options);
+  // Health says SERVING.
+  bool Ready() const;
 
   Engine& engine_;
   const std::shared_ptr<Metrics> metrics_;  // null: nothing is counted
@@ -138,7 +140,7 @@ class Server {
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::unique_ptr<CompletionQueue>> queues_;
   std::unique_ptr<HttpBridge> http_;
-  std::unique_ptr<MetricsServer> metrics_server_;
+  std::unique_ptr<HttpServer> metrics_server_;
   std::mutex stop_mutex_;  // one Stop at a time
 };
 

@@ -120,6 +120,8 @@ class EngineImpl final : public Engine {
   // A queue of the inference stage that no model has, until GiveQueueBack.
   std::size_t TakeQueue();
   void GiveQueueBack(std::size_t queue);
+  // Takes in a model whose runners are made, with batches of its size; its number.
+  std::size_t Host(std::shared_ptr<const Model> model, std::size_t queue);
   // On every worker, in turn.
   absl::Status MakeRunners(const Model& model, std::size_t queue);
   void DropRunners(std::size_t queue);
@@ -381,12 +383,8 @@ EngineImpl::~EngineImpl() {
 }
 
 absl::Status EngineImpl::StartStages(std::span<const std::shared_ptr<const Model>> models) {
-  for (std::size_t queue = 0; queue < models.size(); ++queue) {
-    models_.Add(models[queue], queue, MaxBatchSize(shape_, models[queue]->info()));
-  }
   BatchSchedulerOptions inference;
   inference.queues = models.size();
-  inference.queue.max_batch_size = static_cast<std::size_t>(shape_.options.max_batch_size);
   inference.queue.max_delay = shape_.options.max_queue_delay;
   inference.queue.cost = shape_.cost;
   inference.workers = shape_.workers;
@@ -405,9 +403,7 @@ absl::Status EngineImpl::StartStages(std::span<const std::shared_ptr<const Model
       });
   if (!started.ok()) return started.status();
   inference_ = *std::move(started);
-  for (std::size_t queue = 0; queue < models.size(); ++queue) {
-    inference_->SetMaxBatchSize(queue, MaxBatchSize(shape_, models[queue]->info()));
-  }
+  for (std::size_t queue = 0; queue < models.size(); ++queue) Host(models[queue], queue);
 
   BatchSchedulerOptions decode;
   decode.queue.cost = BatchCost::kPerItem;
@@ -439,6 +435,12 @@ std::size_t EngineImpl::TakeQueue() {
 void EngineImpl::GiveQueueBack(std::size_t queue) {
   const std::lock_guard lock(queues_mutex_);
   free_queues_.push_back(queue);
+}
+
+std::size_t EngineImpl::Host(std::shared_ptr<const Model> model, std::size_t queue) {
+  const std::size_t max_batch_size = MaxBatchSize(shape_, model->info());
+  inference_->SetMaxBatchSize(queue, max_batch_size);
+  return models_.Add(std::move(model), queue, max_batch_size);
 }
 
 absl::Status EngineImpl::MakeRunners(const Model& model, std::size_t queue) {
@@ -474,9 +476,7 @@ absl::StatusOr<std::size_t> EngineImpl::Add(std::shared_ptr<const Model> model) 
     GiveQueueBack(queue);
     return status;
   }
-  const std::size_t max_batch_size = MaxBatchSize(shape_, model->info());
-  inference_->SetMaxBatchSize(queue, max_batch_size);
-  return models_.Add(std::move(model), queue, max_batch_size);
+  return Host(std::move(model), queue);
 }
 
 absl::Status EngineImpl::Remove(std::size_t model) {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "server/http_server.h"
 #include "src/error/error.h"
 #include "tests/server/raw_connection.h"
 #include "tests/server/scrape.h"
@@ -23,8 +24,8 @@ using ::testing::StartsWith;
 class MetricsServerTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto server = MetricsServer::Start(
-        "127.0.0.1:0", [this] { return "up " + std::to_string(++scrapes_) + "\n"; });
+    auto server = StartMetricsServer("127.0.0.1:0",
+                                     [this] { return "up " + std::to_string(++scrapes_) + "\n"; });
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
@@ -34,7 +35,7 @@ class MetricsServerTest : public ::testing::Test {
   }
 
   int scrapes_ = 0;
-  std::unique_ptr<MetricsServer> server_;
+  std::unique_ptr<HttpServer> server_;
 };
 
 TEST_F(MetricsServerTest, EachScrapeIsOfItsMomentAndSaysItsFormat) {
@@ -61,7 +62,7 @@ TEST_F(MetricsServerTest, TakesNoBody) {
 }
 
 TEST_F(MetricsServerTest, AnAddressThatIsTakenIsToldWithItsFlag) {
-  const auto second = MetricsServer::Start(server_->address(), [] { return std::string(); });
+  const auto second = StartMetricsServer(server_->address(), [] { return std::string(); });
   EXPECT_EQ(ReasonOf(second.status()), Reason::kInvalidOption);
   EXPECT_THAT(std::string(second.status().message()),
               AllOf(HasSubstr(server_->address()), HasSubstr("--metrics_listen")));
